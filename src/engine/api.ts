@@ -1,0 +1,227 @@
+/**
+ * What the engine offers to dialects, MCP and the server: the only way in.
+ *
+ * Every call names its caller, and sees only the caller's project: what belongs to another is
+ * `not_found`. Scopes are checked here, not in dialects. Calls that change something return as soon as
+ * the wish is recorded; `wait` is separate, and a waiter that goes away interrupts nothing.
+ */
+import type { ErrorDetails } from '../instance/errors.ts'
+import type {
+  ApiKey,
+  Image,
+  Instance,
+  InstanceEvent,
+  InstanceId,
+  InstanceSpec,
+  KeyId,
+  Project,
+  ProjectId,
+  Scope,
+  TimestampMs,
+  Volume,
+  VolumeId,
+  VolumeMount,
+} from '../instance/model.ts'
+import type { Phase } from '../instance/phase.ts'
+import type {
+  CopyItem,
+  ExecRequest,
+  ExecSession,
+  HostDevice,
+  HostFacts,
+  LogQuery,
+  LogRecord,
+  PathInfo,
+  VmStats,
+} from './host-port.ts'
+
+/** Who asks. Made by authentication, passed through unchanged. */
+export interface Caller {
+  readonly projectId: ProjectId
+  readonly keyId: KeyId | null
+  readonly scopes: readonly Scope[]
+  /** The surface: `hypeman`, `native`, `mcp`, … */
+  readonly via: string
+}
+
+/** What create needs; everything absent takes the default of engine/defaults.ts. */
+export type CreateInstance = Pick<InstanceSpec, 'image'> &
+  Partial<Omit<InstanceSpec, 'image'>> & {
+    readonly annotations?: Readonly<Record<string, string>>
+    /** Pull the image first if it isn't there (`berth run`); otherwise `image_not_found`. */
+    readonly pull?: 'never' | 'missing'
+  }
+
+export interface InstanceFilter {
+  readonly phases?: readonly Phase[]
+  readonly includeDeleted?: boolean
+  readonly name?: string
+  readonly tags?: Readonly<Record<string, string>>
+  readonly annotations?: Readonly<Record<string, string>>
+  readonly ids?: readonly InstanceId[]
+  readonly order?: 'newest-first' | 'oldest-first'
+  readonly limit?: number
+  readonly offset?: number
+}
+
+export interface WaitOptions {
+  readonly until: readonly Phase[]
+  readonly timeoutMs: number
+  readonly signal?: AbortSignal
+}
+
+export interface WaitResult {
+  readonly instance: Instance
+  readonly timedOut: boolean
+}
+
+export interface Instances {
+  create(caller: Caller, request: CreateInstance, options?: { readonly idempotencyKey?: string }): Promise<Instance>
+  get(caller: Caller, id: InstanceId): Promise<Instance>
+  list(caller: Caller, filter?: InstanceFilter): Promise<readonly Instance[]>
+  count(caller: Caller, filter?: InstanceFilter): Promise<number>
+  /** `invalid_state` unless it is stopped, preempted or failed. May replace entrypoint and cmd. */
+  start(caller: Caller, id: InstanceId, override?: Partial<Pick<InstanceSpec, 'entrypoint' | 'cmd'>>): Promise<Instance>
+  /** From any phase with a VM, or from standby (drops the saved state) with `fromStandby`. */
+  stop(caller: Caller, id: InstanceId, options?: { readonly fromStandby?: boolean; readonly graceMs?: number }): Promise<Instance>
+  restart(caller: Caller, id: InstanceId): Promise<Instance>
+  standby(caller: Caller, id: InstanceId): Promise<Instance>
+  restore(caller: Caller, id: InstanceId): Promise<Instance>
+  delete(caller: Caller, id: InstanceId, options?: { readonly graceful?: boolean }): Promise<Instance>
+  /** Changes what may change on a living instance. */
+  update(
+    caller: Caller,
+    id: InstanceId,
+    change: Partial<Pick<InstanceSpec, 'tags' | 'restart' | 'expiresAt' | 'env'>>,
+  ): Promise<Instance>
+  /** Resolves when the phase is one of `until`, at a settled failure, or at the time limit. */
+  wait(caller: Caller, id: InstanceId, options: WaitOptions): Promise<WaitResult>
+
+  attachVolume(caller: Caller, id: InstanceId, mount: VolumeMount): Promise<Instance>
+  detachVolume(caller: Caller, id: InstanceId, volumeId: VolumeId): Promise<Instance>
+
+  /** With `wake` a standby instance is restored first; otherwise it is `invalid_state`. */
+  exec(caller: Caller, id: InstanceId, request: ExecRequest, options?: { readonly wake?: boolean }): Promise<ExecSession>
+  stat(caller: Caller, id: InstanceId, path: string, options: { readonly followLinks: boolean }): Promise<PathInfo>
+  copyIn(caller: Caller, id: InstanceId, root: string, items: AsyncIterable<CopyItem>): Promise<{ readonly bytesWritten: number }>
+  copyOut(caller: Caller, id: InstanceId, path: string, options: { readonly followLinks: boolean }): Promise<AsyncIterable<CopyItem>>
+  logs(caller: Caller, id: InstanceId, query: LogQuery): Promise<AsyncIterable<LogRecord>>
+  stats(caller: Caller, id: InstanceId): Promise<VmStats>
+}
+
+export interface EventFilter {
+  readonly instanceIds?: readonly InstanceId[]
+  readonly afterSeq?: number
+  readonly kinds?: readonly InstanceEvent['kind'][]
+  readonly order?: 'oldest-first' | 'newest-first'
+  readonly limit?: number
+  readonly offset?: number
+}
+
+export interface Events {
+  list(caller: Caller, filter?: EventFilter): Promise<readonly InstanceEvent[]>
+  /** Past events after `afterSeq` (if given), then live ones, without gap or repeat, until aborted. */
+  watch(caller: Caller, filter: EventFilter & { readonly signal: AbortSignal }): AsyncIterable<InstanceEvent>
+}
+
+export interface PullImage {
+  readonly name: string
+  readonly platform?: string
+  readonly credentials?: { readonly username: string; readonly password: string } | { readonly token: string }
+  readonly tags?: Readonly<Record<string, string>>
+}
+
+export interface Images {
+  /** Queues the pull, or returns what is there (a failed one is tried again). */
+  pull(caller: Caller, request: PullImage): Promise<Image>
+  import(caller: Caller, name: string, archive: AsyncIterable<Uint8Array>): Promise<Image>
+  /** By any spelling of the name, or by name@digest. The built-in image belongs to every project. */
+  get(caller: Caller, name: string): Promise<Image>
+  list(caller: Caller): Promise<readonly Image[]>
+  /** `image_in_use` while an instance needs it. */
+  delete(caller: Caller, name: string): Promise<void>
+  /** Another name for the same content. */
+  tag(caller: Caller, name: string, target: string): Promise<Image>
+  /** Resolves when it is ready or failed, or at the time limit. */
+  wait(caller: Caller, name: string, options: { readonly timeoutMs: number; readonly signal?: AbortSignal }): Promise<Image>
+}
+
+export interface CreateVolume {
+  readonly name: string
+  readonly sizeBytes: number
+  /** 1-64 of `[a-zA-Z0-9_.-]`; otherwise one is made. */
+  readonly id?: string
+  readonly tags?: Readonly<Record<string, string>>
+  /** tar.gz that fills it. */
+  readonly archive?: AsyncIterable<Uint8Array>
+}
+
+export interface Volumes {
+  create(caller: Caller, request: CreateVolume): Promise<Volume>
+  get(caller: Caller, id: VolumeId): Promise<Volume>
+  list(caller: Caller, filter?: { readonly name?: string; readonly tags?: Readonly<Record<string, string>> }): Promise<readonly Volume[]>
+  /** `volume_in_use` while attached. */
+  delete(caller: Caller, id: VolumeId): Promise<void>
+}
+
+export interface NewKey {
+  readonly key: ApiKey
+  /** 64 characters of [A-Za-z0-9]; told once. */
+  readonly secret: string
+}
+
+export interface Keys {
+  create(
+    caller: Caller,
+    request: { readonly name: string; readonly scopes: readonly Scope[]; readonly projectId?: ProjectId; readonly expiresAt?: TimestampMs },
+  ): Promise<NewKey>
+  list(caller: Caller): Promise<readonly ApiKey[]>
+  delete(caller: Caller, id: KeyId): Promise<void>
+  /** The caller a secret stands for, or null. */
+  authenticate(secret: string, via: string): Promise<Caller | null>
+}
+
+export interface Projects {
+  create(caller: Caller, request: { readonly name: string; readonly guestToGuest?: boolean }): Promise<Project>
+  get(caller: Caller, id: ProjectId): Promise<Project>
+  list(caller: Caller): Promise<readonly Project[]>
+  update(caller: Caller, id: ProjectId, change: { readonly name?: string; readonly guestToGuest?: boolean }): Promise<Project>
+}
+
+export interface ResourceLine {
+  readonly kind: 'cpu' | 'memory' | 'disk' | 'network'
+  readonly capacity: number
+  /** capacity × over-commit */
+  readonly limit: number
+  readonly allocated: number
+  readonly overcommit: number
+}
+
+export interface Resources {
+  readonly host: HostFacts
+  readonly lines: readonly ResourceLine[]
+  readonly allocations: readonly {
+    readonly instanceId: InstanceId
+    readonly name: string
+    readonly vcpus: number
+    readonly memoryBytes: number
+    readonly diskBytes: number
+    readonly downloadBytesPerSecond: number
+    readonly uploadBytesPerSecond: number
+  }[]
+}
+
+export interface Engine {
+  readonly instances: Instances
+  readonly events: Events
+  readonly images: Images
+  readonly volumes: Volumes
+  readonly keys: Keys
+  readonly projects: Projects
+  resources(caller: Caller): Promise<Resources>
+  devices(caller: Caller): Promise<readonly HostDevice[]>
+  /** Stops taking work, lets operations in flight reach a safe point; VMs run on. */
+  close(): Promise<void>
+}
+
+export type { ErrorDetails }

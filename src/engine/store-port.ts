@@ -1,0 +1,116 @@
+/**
+ * The Store port: what the engine keeps, and the transactions it needs.
+ *
+ * A transaction is serialisable and all-or-nothing; a function given to `transaction` may run again
+ * after a conflict, so it has no effects but those on its `tx`. What commits is durable.
+ */
+import type {
+  ApiKey,
+  HostId,
+  Image,
+  Instance,
+  InstanceEvent,
+  InstanceId,
+  KeyId,
+  Project,
+  ProjectId,
+  Volume,
+  VolumeId,
+} from '../instance/model.ts'
+import type { Phase } from '../instance/phase.ts'
+
+export interface Store {
+  transaction<T>(work: (tx: StoreTx) => Promise<T>): Promise<T>
+  /** Reads outside a transaction see the last commit. */
+  readonly read: StoreReader
+  close(): Promise<void>
+}
+
+export interface InstanceQuery {
+  /** null is every project (the engine's own work, never a client's). */
+  readonly projectId: ProjectId | null
+  readonly phases?: readonly Phase[]
+  /** Deleted ones are left out unless asked for. */
+  readonly includeDeleted?: boolean
+  readonly name?: string
+  readonly tags?: Readonly<Record<string, string>>
+  readonly annotations?: Readonly<Record<string, string>>
+  readonly ids?: readonly InstanceId[]
+  readonly hostId?: HostId
+  /** By creation time; default `newest-first`. */
+  readonly order?: 'newest-first' | 'oldest-first'
+  readonly limit?: number
+  readonly offset?: number
+}
+
+export interface EventQuery {
+  readonly projectId: ProjectId | null
+  readonly instanceIds?: readonly InstanceId[]
+  readonly afterSeq?: number
+  readonly kinds?: readonly InstanceEvent['kind'][]
+  readonly order?: 'oldest-first' | 'newest-first'
+  readonly limit?: number
+  readonly offset?: number
+}
+
+export interface StoreReader {
+  instance(id: InstanceId): Promise<Instance | null>
+  instances(query: InstanceQuery): Promise<readonly Instance[]>
+  countInstances(query: InstanceQuery): Promise<number>
+  events(query: EventQuery): Promise<readonly InstanceEvent[]>
+  countEvents(query: EventQuery): Promise<number>
+  image(projectId: ProjectId, name: string): Promise<Image | null>
+  images(projectId: ProjectId | null): Promise<readonly Image[]>
+  volume(id: VolumeId): Promise<Volume | null>
+  volumes(query: { readonly projectId: ProjectId | null; readonly name?: string }): Promise<readonly Volume[]>
+  project(id: ProjectId): Promise<Project | null>
+  projects(): Promise<readonly Project[]>
+  keyByHash(hash: string): Promise<ApiKey | null>
+  keys(projectId: ProjectId | null): Promise<readonly ApiKey[]>
+  reservations(hostId: HostId): Promise<readonly Reservation[]>
+}
+
+export interface StoreTx extends StoreReader {
+  insertInstance(instance: Instance): Promise<void>
+  /** Replaces the record; the row must exist. */
+  updateInstance(instance: Instance): Promise<void>
+  /** Gives the event its `seq`. */
+  appendEvent(event: Omit<InstanceEvent, 'seq'>): Promise<InstanceEvent>
+  putImage(image: Image): Promise<void>
+  deleteImage(projectId: ProjectId, name: string): Promise<void>
+  /** Attachments are kept apart: `putVolume` ignores them. */
+  putVolume(volume: Volume): Promise<void>
+  deleteVolume(id: VolumeId): Promise<void>
+  putAttachment(volumeId: VolumeId, attachment: Volume['attachments'][number]): Promise<void>
+  deleteAttachment(volumeId: VolumeId, instanceId: InstanceId): Promise<void>
+  putProject(project: Project): Promise<void>
+  putKey(key: ApiKey, hash: string): Promise<void>
+  deleteKey(id: KeyId): Promise<void>
+  putReservation(reservation: Reservation): Promise<void>
+  deleteReservation(instanceId: InstanceId): Promise<void>
+  /** The remembered answer to an idempotency key, or null. */
+  idempotent(projectId: ProjectId, key: string): Promise<IdempotencyRecord | null>
+  putIdempotent(record: IdempotencyRecord): Promise<void>
+}
+
+/** What an instance holds of a host: all of it or none, in the transaction that places it. */
+export interface Reservation {
+  readonly instanceId: InstanceId
+  readonly hostId: HostId
+  /** 0 while stopped or in standby; disk, address and ports stay. */
+  readonly vcpus: number
+  readonly memoryBytes: number
+  readonly diskBytes: number
+  readonly ip: string | null
+  /** `tcp/8080`; unique on a host. */
+  readonly ports: readonly string[]
+}
+
+export interface IdempotencyRecord {
+  readonly projectId: ProjectId
+  readonly key: string
+  /** Hash of the request: the same key with another request is a conflict. */
+  readonly requestHash: string
+  readonly instanceId: InstanceId
+  readonly createdAt: number
+}
