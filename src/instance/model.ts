@@ -14,6 +14,8 @@ export type ProjectId = Branded<string, 'ProjectId'>
 export type VolumeId = Branded<string, 'VolumeId'>
 export type KeyId = Branded<string, 'KeyId'>
 export type HostId = Branded<string, 'HostId'>
+export type BidId = Branded<string, 'BidId'>
+export type ReservationId = Branded<string, 'ReservationId'>
 /** `sha256:` + 64 hex digits: the OCI manifest that an image's root was made from. */
 export type ImageDigest = Branded<string, 'ImageDigest'>
 
