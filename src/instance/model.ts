@@ -76,9 +76,9 @@ export interface InstanceSpec {
   /** Bytes a second of disk I/O; null is unlimited. */
   readonly diskIoBytesPerSecond: number | null
   readonly env: Readonly<Record<string, string>>
-  /** Replaces the image's entrypoint; null keeps it. */
+  /** Replaces the image's entrypoint and drops its command; empty is none; null keeps it. */
   readonly entrypoint: readonly string[] | null
-  /** Replaces the image's command; null keeps it. */
+  /** Replaces the image's command; null or empty keeps it (command.ts). */
   readonly cmd: readonly string[] | null
   /** Replaces the image's user and working directory; null keeps them. */
   readonly user: string | null

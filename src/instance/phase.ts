@@ -75,7 +75,7 @@ export function isLegalStep(from: Phase, to: Phase): boolean {
   return STEPS[from].includes(to)
 }
 
-/** Phases in which a VMM process exists, so that the instance holds CPU and memory of its host. */
+/** Phases in which a VMM process may exist, so that the instance holds CPU and memory of its host. */
 export function holdsCompute(phase: Phase): boolean {
   switch (phase) {
     case 'allocated':
@@ -87,13 +87,13 @@ export function holdsCompute(phase: Phase): boolean {
     case 'suspending':
     case 'restoring':
     case 'preempting':
+    case 'deleting':
     case 'lost':
       return true
     case 'pending':
     case 'stopped':
     case 'standby':
     case 'preempted':
-    case 'deleting':
     case 'deleted':
     case 'failed':
       return false
