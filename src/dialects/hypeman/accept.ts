@@ -1,0 +1,229 @@
+/**
+ * Hypeman requests as engine requests. What the wire itself fixes (defaults, grammars, the rules of volume
+ * mounts) is settled here; what is true for every dialect (limits, names in use, capacity) is the engine's.
+ *
+ * A feature that Berth has no part for is refused by name when it is asked for; a wish that changes nothing
+ * about what the instance does (`hypervisor`, `skip_kernel_headers`, compression of the saved memory) passes.
+ */
+import { posix } from 'node:path'
+import type { CreateInstance, PullImage } from '../../engine/api.ts'
+import { BerthError } from '../../instance/errors.ts'
+import { parseVolumeId } from '../../instance/ids.ts'
+import type { InstanceSpec, RestartPolicy, VolumeMount } from '../../instance/model.ts'
+import { parseBandwidth, parseDataSize } from '../../instance/sizes.ts'
+import { wireError } from './errors.ts'
+import type * as wire from './schema.ts'
+import { parseGoDuration, parseTimestamp } from './timestamp.ts'
+
+/** What create means where the request is silent; the same as upstream but for hotplug memory (see docs). */
+const DEFAULT_VCPUS = 2
+const DEFAULT_MEMORY_BYTES = 2 ** 30
+const DEFAULT_OVERLAY_BYTES = 10 * 2 ** 30
+const DEFAULT_RESTART_BACKOFF_MS = 5000
+const DEFAULT_RESTART_STABLE_MS = 600_000
+
+const TAGS_LIMIT = 50
+const TAG_KEY = /^[A-Za-z0-9 _.:/=+@-]{1,128}$/
+const TAG_VALUE = /^[A-Za-z0-9 _.:/=+@-]{0,256}$/
+/** Block devices that a guest of the wire has room for; an overlay volume takes two. */
+const VOLUME_DEVICES_LIMIT = 23
+
+export function acceptCreate(body: wire.CreateInstanceRequest, at: { readonly nowMs: number; readonly platform: string }): CreateInstance {
+  refuseForeignFeatures(body)
+  if (body.platform !== undefined && body.platform !== at.platform) {
+    throw wireError('not_found', 'platform_not_available', `platform ${body.platform} is not available, this server runs ${at.platform}`)
+  }
+  const enabled = body.network?.enabled ?? true
+  const ports = (body.ports ?? []).map(port => ({
+    hostPort: port.host_port,
+    guestPort: port.guest_port,
+    protocol: port.protocol ?? 'tcp',
+  }))
+  if (ports.length > 0 && !enabled) throw invalid('ports need a network: leave out network.enabled or set it to true')
+  return {
+    name: body.name,
+    image: body.image,
+    vcpus: body.vcpus === undefined || body.vcpus === 0 ? DEFAULT_VCPUS : body.vcpus,
+    memoryBytes: size(body.size, 'invalid_size', 'size') || DEFAULT_MEMORY_BYTES,
+    hotplugBytes: size(body.hotplug_size, 'invalid_hotplug_size', 'hotplug_size'),
+    overlayBytes: size(body.overlay_size, 'invalid_overlay_size', 'overlay_size') || DEFAULT_OVERLAY_BYTES,
+    diskIoBytesPerSecond: rate(body.disk_io_bps, 'invalid_disk_io_bps', 'disk_io_bps'),
+    env: acceptEnv(body.env),
+    network: {
+      enabled,
+      downloadBytesPerSecond: rate(body.network?.bandwidth_download, 'invalid_bandwidth_download', 'bandwidth_download'),
+      uploadBytesPerSecond: rate(body.network?.bandwidth_upload, 'invalid_bandwidth_upload', 'bandwidth_upload'),
+      ports,
+    },
+    volumes: acceptVolumeMounts(body.volumes ?? []),
+    tags: acceptTags(body.tags),
+    restart: acceptRestartPolicy(body.restart_policy ?? {}),
+    expiresAt: acceptExpiry(body, at.nowMs),
+    ...(body.entrypoint === undefined ? {} : { entrypoint: body.entrypoint }),
+    ...(body.cmd === undefined ? {} : { cmd: body.cmd }),
+  }
+}
+
+export type InstanceChange = Partial<Pick<InstanceSpec, 'tags' | 'restart' | 'expiresAt' | 'env'>>
+
+/** PATCH: only what the request names changes. `current` is what `env` is merged into. */
+export function acceptUpdate(body: wire.UpdateInstanceRequest, current: InstanceSpec, nowMs: number): InstanceChange {
+  refuseForeignFeatures(body)
+  const expires = body.ttl !== undefined || body.expires_at !== undefined
+  return {
+    ...(body.env === undefined ? {} : { env: { ...current.env, ...acceptEnv(body.env) } }),
+    ...(body.tags === undefined ? {} : { tags: acceptTags(body.tags) }),
+    ...(body.restart_policy === undefined ? {} : { restart: acceptRestartPolicy(body.restart_policy) }),
+    ...(expires ? { expiresAt: acceptExpiry(body, nowMs) } : {}),
+  }
+}
+
+/** One mount of an attach request. */
+export function acceptAttach(volumeId: string, body: { readonly mount_path: string; readonly readonly?: boolean }): VolumeMount {
+  return acceptVolumeMount({ volume_id: volumeId, mount_path: body.mount_path, readonly: body.readonly ?? false })
+}
+
+export function acceptPull(body: wire.CreateImageRequest): PullImage {
+  if (body.name === '') throw new BerthError('invalid_image_name', 'invalid image reference')
+  const credentials = body.credentials
+  const tags = acceptTags(body.tags)
+  return {
+    name: body.name,
+    ...(body.platform === undefined ? {} : { platform: body.platform }),
+    ...(Object.keys(tags).length === 0 ? {} : { tags }),
+    ...(credentials === undefined ? {} : { credentials: acceptCredentials(credentials) }),
+  }
+}
+
+export function acceptTags(tags: Readonly<Record<string, string>> | undefined): Readonly<Record<string, string>> {
+  const entries = Object.entries(tags ?? {})
+  if (entries.length > TAGS_LIMIT) throw invalid(`at most ${TAGS_LIMIT} tags are allowed, got ${entries.length}`)
+  for (const [key, value] of entries) {
+    if (!TAG_KEY.test(key)) throw invalid(`invalid tag key ${quoted(key)}: 1-128 characters of letters, digits, spaces and _.:/=+@-`)
+    if (!TAG_VALUE.test(value)) throw invalid(`invalid value of tag ${quoted(key)}: up to 256 characters of letters, digits, spaces and _.:/=+@-`)
+  }
+  return tags ?? {}
+}
+
+/** GiB of the wire as bytes. */
+export function acceptVolumeSize(sizeGb: number): number {
+  const bytes = sizeGb * 2 ** 30
+  if (!Number.isSafeInteger(sizeGb) || sizeGb < 1 || !Number.isSafeInteger(bytes)) {
+    throw invalid(`size_gb must be a whole number from 1 up, got ${sizeGb}`)
+  }
+  return bytes
+}
+
+function acceptCredentials(credentials: NonNullable<wire.CreateImageRequest['credentials']>): NonNullable<PullImage['credentials']> {
+  const { username, password, registry_token: token } = credentials
+  if (token !== undefined && username === undefined && password === undefined) return { token }
+  if (token === undefined && username !== undefined && password !== undefined) return { username, password }
+  throw invalid('credentials take either username and password, or registry_token')
+}
+
+function acceptVolumeMounts(mounts: readonly wire.VolumeMountRequest[]): readonly VolumeMount[] {
+  const accepted = mounts.map(acceptVolumeMount)
+  const devices = accepted.reduce((sum, mount) => sum + (mount.mode === 'overlay' ? 2 : 1), 0)
+  if (devices > VOLUME_DEVICES_LIMIT) throw invalid(`cannot attach more than ${VOLUME_DEVICES_LIMIT} volume devices (an overlay volume counts as 2)`)
+  const paths = new Set<string>()
+  for (const mount of accepted) {
+    if (paths.has(mount.path)) throw invalid(`duplicate mount path ${quoted(mount.path)}`)
+    paths.add(mount.path)
+  }
+  return accepted
+}
+
+function acceptVolumeMount(mount: wire.VolumeMountRequest): VolumeMount {
+  const path = posix.normalize(mount.mount_path).replace(/(.)\/+$/, '$1')
+  if (!mount.mount_path.startsWith('/') || mount.mount_path.includes('\0')) {
+    throw invalid(`volume mount path ${quoted(mount.mount_path)} must be absolute`)
+  }
+  const overlay = mount.overlay ?? false
+  const readonly = mount.readonly ?? false
+  if (overlay && !readonly) throw invalid(`volume ${mount.volume_id}: overlay requires readonly=true`)
+  const overlayBytes = overlay ? size(mount.overlay_size, 'invalid_overlay_size', 'overlay_size') : 0
+  if (overlay && overlayBytes === 0) throw invalid(`volume ${mount.volume_id}: overlay_size is required when overlay=true`)
+  return {
+    volumeId: parseVolumeId(mount.volume_id),
+    path,
+    mode: overlay ? 'overlay' : readonly ? 'ro' : 'rw',
+    overlayBytes: overlay ? overlayBytes : null,
+  }
+}
+
+function acceptEnv(env: Readonly<Record<string, string>> | undefined): Readonly<Record<string, string>> {
+  for (const [key, value] of Object.entries(env ?? {})) {
+    if (key === '' || /[=\0]/.test(key)) throw invalid(`invalid environment variable name ${quoted(key)}`)
+    if (value.includes('\0')) throw invalid(`the value of environment variable ${quoted(key)} contains a zero byte`)
+  }
+  return env ?? {}
+}
+
+function acceptRestartPolicy(policy: wire.RestartPolicy): RestartPolicy {
+  const backoffMs = duration(policy.backoff, DEFAULT_RESTART_BACKOFF_MS, 'invalid_restart_policy', 'restart_policy.backoff')
+  const stableAfterMs = duration(policy.stable_after, DEFAULT_RESTART_STABLE_MS, 'invalid_restart_policy', 'restart_policy.stable_after')
+  const kind = policy.policy ?? 'never'
+  if (kind === 'never') return { kind: 'never' }
+  return { kind: kind === 'always' ? 'always' : 'on-failure', backoffMs, maxAttempts: policy.max_attempts ?? 0, stableAfterMs }
+}
+
+function acceptExpiry(body: { readonly ttl?: string; readonly expires_at?: string }, nowMs: number): number | null {
+  if (body.ttl !== undefined && body.expires_at !== undefined) {
+    throw wireError('invalid_request', 'invalid_expires_at', 'ttl and expires_at are mutually exclusive')
+  }
+  if (body.ttl !== undefined && body.ttl !== '') {
+    const ttlMs = duration(body.ttl, 0, 'invalid_ttl', 'ttl')
+    return ttlMs === 0 ? null : nowMs + ttlMs
+  }
+  if (body.expires_at === undefined || body.expires_at === '') return null
+  const at = parseTimestamp(body.expires_at)
+  if (at === null) throw wireError('invalid_request', 'invalid_expires_at', `expires_at ${quoted(body.expires_at)} is not an RFC 3339 time`)
+  if (at <= nowMs) throw wireError('invalid_request', 'invalid_expires_at', 'expires_at must be in the future')
+  return at
+}
+
+function refuseForeignFeatures(body: Partial<wire.CreateInstanceRequest> & Partial<wire.UpdateInstanceRequest>): void {
+  const refused = (field: string, instead: string) =>
+    wireError('not_supported', 'not_supported', `${field} is not supported by this server; ${instead}`)
+  if ((body.devices ?? []).length > 0) throw refused('devices', 'leave it out, instances have no PCI passthrough')
+  if ((body.gpu?.profile ?? '') !== '') throw refused('gpu.profile', 'leave it out, instances have no virtual GPUs')
+  if (Object.keys(body.credentials ?? {}).length > 0) throw refused('credentials', 'pass secrets in env')
+  if (body.network?.egress?.enabled === true) throw refused('network.egress', 'instances reach the network directly')
+  if (body.auto_standby?.enabled === true) throw refused('auto_standby', 'call standby and restore')
+  if ((body.health_check?.type ?? 'none') !== 'none') throw refused('health_check', 'use restart_policy')
+}
+
+function size(text: string | undefined, wireCode: string, field: string): number {
+  return measured(text, parseDataSize, wireCode, field === 'size' ? 'invalid size format' : `invalid ${field} format`)
+}
+
+function rate(text: string | undefined, wireCode: string, field: string): number | null {
+  const bytesPerSecond = measured(text, parseBandwidth, wireCode, `invalid ${field} format`)
+  return bytesPerSecond === 0 ? null : bytesPerSecond
+}
+
+function measured(text: string | undefined, parse: (text: string) => number, wireCode: string, problem: string): number {
+  if (text === undefined || text === '') return 0
+  try {
+    return parse(text)
+  } catch (error) {
+    if (!(error instanceof BerthError)) throw error
+    throw wireError('invalid_size', wireCode, `${problem}: ${error.message}`, { cause: error })
+  }
+}
+
+function duration(text: string | undefined, fallbackMs: number, wireCode: string, field: string): number {
+  if (text === undefined || text === '') return fallbackMs
+  const ms = parseGoDuration(text)
+  if (ms === null) throw wireError('invalid_request', wireCode, `${field} ${quoted(text)} is not a duration: write it like 90s, 5m or 1h30m`)
+  if (ms < 0) throw wireError('invalid_request', wireCode, `${field} must not be negative`)
+  return ms
+}
+
+function invalid(message: string): BerthError {
+  return new BerthError('invalid_request', message)
+}
+
+function quoted(text: string): string {
+  return JSON.stringify(text.length > 100 ? `${text.slice(0, 100)}…` : text)
+}

@@ -1,0 +1,343 @@
+/**
+ * The Hypeman wire, exactly: what its API of January 2026 (version 0.2.0) declares, and the additions that its
+ * newest clients know. Requests are lenient (unknown properties pass, `null` is absent); responses are exact.
+ *
+ * A property that the old API always sends is required here even where its schema says optional, since old SDKs
+ * were generated from what servers sent.
+ */
+import { Type, type Static } from 'typebox'
+
+export const NAME_PATTERN = '^[a-z0-9]([a-z0-9-]*[a-z0-9])?$'
+export const NAME_MAX_LENGTH = 63
+/** Devices have a wider alphabet than instances. */
+export const DEVICE_NAME_PATTERN = '^[a-zA-Z0-9][a-zA-Z0-9_.-]+$'
+const PLATFORM_PATTERN = '^[a-z0-9]+/[a-z0-9]+(/[a-z0-9.]+)?$'
+
+const StringMap = Type.Record(Type.String(), Type.String())
+
+// --- requests -------------------------------------------------------------------------------------------------
+
+export const VolumeMountRequest = Type.Object({
+  volume_id: Type.String({ minLength: 1 }),
+  mount_path: Type.String({ minLength: 1 }),
+  readonly: Type.Optional(Type.Boolean()),
+  overlay: Type.Optional(Type.Boolean()),
+  overlay_size: Type.Optional(Type.String()),
+})
+export type VolumeMountRequest = Static<typeof VolumeMountRequest>
+
+/** Declared by the Hypeman API without an operation that takes it; here `ports` of create does. */
+export const PortMapping = Type.Object({
+  host_port: Type.Integer({ minimum: 1, maximum: 65535 }),
+  guest_port: Type.Integer({ minimum: 1, maximum: 65535 }),
+  protocol: Type.Optional(Type.Union([Type.Literal('tcp'), Type.Literal('udp')])),
+})
+export type PortMapping = Static<typeof PortMapping>
+
+export const RestartPolicy = Type.Object({
+  policy: Type.Optional(Type.Union([Type.Literal('never'), Type.Literal('always'), Type.Literal('on_failure')])),
+  backoff: Type.Optional(Type.String()),
+  max_attempts: Type.Optional(Type.Integer({ minimum: 0 })),
+  stable_after: Type.Optional(Type.String()),
+})
+export type RestartPolicy = Static<typeof RestartPolicy>
+
+/** Features of newer servers that Berth has no part for; see `accept.ts` for what happens when they are asked for. */
+const ForeignFeatures = {
+  auto_standby: Type.Optional(Type.Object({ enabled: Type.Optional(Type.Boolean()) })),
+  health_check: Type.Optional(Type.Object({ type: Type.Optional(Type.String()) })),
+}
+
+export const CreateInstanceRequest = Type.Object({
+  name: Type.String({ pattern: NAME_PATTERN, minLength: 1, maxLength: NAME_MAX_LENGTH }),
+  image: Type.String({ minLength: 1 }),
+  size: Type.Optional(Type.String()),
+  hotplug_size: Type.Optional(Type.String()),
+  overlay_size: Type.Optional(Type.String()),
+  vcpus: Type.Optional(Type.Integer({ minimum: 0 })),
+  disk_io_bps: Type.Optional(Type.String()),
+  env: Type.Optional(StringMap),
+  network: Type.Optional(
+    Type.Object({
+      enabled: Type.Optional(Type.Boolean()),
+      bandwidth_download: Type.Optional(Type.String()),
+      bandwidth_upload: Type.Optional(Type.String()),
+      egress: Type.Optional(Type.Object({ enabled: Type.Optional(Type.Boolean()) })),
+    }),
+  ),
+  devices: Type.Optional(Type.Array(Type.String())),
+  gpu: Type.Optional(Type.Object({ profile: Type.Optional(Type.String()) })),
+  volumes: Type.Optional(Type.Array(VolumeMountRequest)),
+  hypervisor: Type.Optional(
+    Type.Union([
+      Type.Literal('cloud-hypervisor'),
+      Type.Literal('firecracker'),
+      Type.Literal('qemu'),
+      Type.Literal('qemu-microvm'),
+      Type.Literal('vz'),
+    ]),
+  ),
+  ports: Type.Optional(Type.Array(PortMapping)),
+  tags: Type.Optional(StringMap),
+  entrypoint: Type.Optional(Type.Array(Type.String())),
+  cmd: Type.Optional(Type.Array(Type.String())),
+  platform: Type.Optional(Type.String({ pattern: PLATFORM_PATTERN })),
+  ttl: Type.Optional(Type.String()),
+  expires_at: Type.Optional(Type.String()),
+  restart_policy: Type.Optional(RestartPolicy),
+  credentials: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
+  ...ForeignFeatures,
+})
+export type CreateInstanceRequest = Static<typeof CreateInstanceRequest>
+
+export const UpdateInstanceRequest = Type.Object({
+  env: Type.Optional(StringMap),
+  restart_policy: Type.Optional(RestartPolicy),
+  ttl: Type.Optional(Type.String()),
+  expires_at: Type.Optional(Type.String()),
+  tags: Type.Optional(StringMap),
+  ...ForeignFeatures,
+})
+export type UpdateInstanceRequest = Static<typeof UpdateInstanceRequest>
+
+export const StartInstanceRequest = Type.Object({
+  entrypoint: Type.Optional(Type.Array(Type.String())),
+  cmd: Type.Optional(Type.Array(Type.String())),
+})
+
+export const AttachVolumeRequest = Type.Object({
+  mount_path: Type.String({ minLength: 1 }),
+  readonly: Type.Optional(Type.Boolean()),
+})
+
+export const CreateImageRequest = Type.Object({
+  name: Type.String(),
+  platform: Type.Optional(Type.String({ pattern: PLATFORM_PATTERN })),
+  tags: Type.Optional(StringMap),
+  credentials: Type.Optional(
+    Type.Object({
+      username: Type.Optional(Type.String()),
+      password: Type.Optional(Type.String()),
+      registry_token: Type.Optional(Type.String()),
+    }),
+  ),
+})
+export type CreateImageRequest = Static<typeof CreateImageRequest>
+
+export const TagImageRequest = Type.Object({ target: Type.String() })
+
+export const CreateVolumeRequest = Type.Object({
+  name: Type.String({ minLength: 1 }),
+  size_gb: Type.Integer({ minimum: 1 }),
+  id: Type.Optional(Type.String({ minLength: 1 })),
+  tags: Type.Optional(StringMap),
+})
+export type CreateVolumeRequest = Static<typeof CreateVolumeRequest>
+
+export const CreateDeviceRequest = Type.Object({
+  pci_address: Type.String(),
+  name: Type.Optional(Type.String()),
+  tags: Type.Optional(StringMap),
+})
+
+/** First message of an exec WebSocket. */
+export const ExecStart = Type.Object({
+  command: Type.Optional(Type.Array(Type.String())),
+  tty: Type.Optional(Type.Boolean()),
+  env: Type.Optional(StringMap),
+  cwd: Type.Optional(Type.String()),
+  timeout: Type.Optional(Type.Integer({ minimum: 0, maximum: 2 ** 31 - 1 })),
+  wait_for_agent: Type.Optional(Type.Integer({ minimum: 0, maximum: 2 ** 31 - 1 })),
+  rows: Type.Optional(Type.Integer({ minimum: 0, maximum: 65535 })),
+  cols: Type.Optional(Type.Integer({ minimum: 0, maximum: 65535 })),
+})
+export type ExecStart = Static<typeof ExecStart>
+
+/** First message of a cp WebSocket. `src_basename` is sent by the CLI and has no meaning. */
+export const CpStart = Type.Object({
+  direction: Type.String(),
+  guest_path: Type.String({ minLength: 1 }),
+  is_dir: Type.Optional(Type.Boolean()),
+  mode: Type.Optional(Type.Integer({ minimum: 0 })),
+  follow_links: Type.Optional(Type.Boolean()),
+  uid: Type.Optional(Type.Integer({ minimum: 0 })),
+  gid: Type.Optional(Type.Integer({ minimum: 0 })),
+})
+export type CpStart = Static<typeof CpStart>
+
+// --- responses ------------------------------------------------------------------------------------------------
+
+export const INSTANCE_STATES = [
+  'Created',
+  'Initializing',
+  'Running',
+  'Paused',
+  'Shutdown',
+  'Stopped',
+  'Standby',
+  'Unknown',
+] as const
+export type InstanceState = (typeof INSTANCE_STATES)[number]
+
+export interface VolumeMount {
+  readonly volume_id: string
+  readonly mount_path: string
+  readonly readonly: boolean
+  readonly overlay?: boolean
+  readonly overlay_size?: string
+}
+
+export interface Instance {
+  readonly id: string
+  readonly name: string
+  readonly image: string
+  readonly state: InstanceState
+  readonly state_error: string | null
+  readonly created_at: string
+  readonly started_at: string | null
+  readonly stopped_at: string | null
+  readonly size: string
+  readonly hotplug_size: string
+  readonly overlay_size: string
+  readonly vcpus: number
+  readonly disk_io_bps?: string
+  readonly env?: Readonly<Record<string, string>>
+  readonly network: {
+    readonly enabled: boolean
+    readonly name?: string
+    readonly ip: string | null
+    readonly mac: string | null
+    readonly bandwidth_download?: string
+    readonly bandwidth_upload?: string
+  }
+  readonly volumes?: readonly VolumeMount[]
+  readonly has_snapshot: boolean
+  readonly hypervisor: 'qemu'
+
+  // Additions of newer servers. Their clients require `expires_at`.
+  readonly expires_at: string | null
+  readonly tags?: Readonly<Record<string, string>>
+  readonly platform?: string
+  readonly exit_code?: number
+  readonly exit_message?: string
+  readonly current_phase: string
+  readonly current_phase_since: string
+  readonly phase_durations_ms?: Readonly<Record<string, number>>
+  readonly restart_policy?: RestartPolicy
+  readonly restart_status?: { readonly attempts: number }
+
+  // Berth's own: what `ports` of create published.
+  readonly ports?: readonly PortMapping[]
+}
+
+export interface Image {
+  readonly name: string
+  readonly digest: string
+  readonly status: 'pending' | 'pulling' | 'converting' | 'ready' | 'failed'
+  readonly created_at: string
+  readonly queue_position: number | null
+  readonly error: string | null
+  readonly size_bytes: number | null
+  readonly entrypoint: readonly string[] | null
+  readonly cmd: readonly string[] | null
+  readonly working_dir: string | null
+  readonly env?: Readonly<Record<string, string>>
+  readonly platform?: string
+  readonly tags?: Readonly<Record<string, string>>
+}
+
+export interface Volume {
+  readonly id: string
+  readonly name: string
+  readonly size_gb: number
+  readonly created_at: string
+  readonly attachments?: readonly { readonly instance_id: string; readonly mount_path: string; readonly readonly: boolean }[]
+  readonly tags?: Readonly<Record<string, string>>
+}
+
+export interface Device {
+  readonly id: string
+  readonly name?: string
+  readonly type: 'gpu' | 'pci'
+  readonly pci_address: string
+  readonly vendor_id: string
+  readonly device_id: string
+  readonly iommu_group: number
+  readonly bound_to_vfio: boolean
+  readonly attached_to: string | null
+  readonly created_at: string
+  readonly tags?: Readonly<Record<string, string>>
+}
+
+export interface AvailableDevice {
+  readonly pci_address: string
+  readonly vendor_id: string
+  readonly device_id: string
+  readonly iommu_group: number
+  readonly current_driver: string | null
+  readonly vendor_name?: string
+  readonly device_name?: string
+}
+
+export interface PathInfo {
+  readonly exists: boolean
+  readonly is_dir: boolean
+  readonly is_file: boolean
+  readonly is_symlink: boolean
+  readonly mode: number
+  readonly size: number
+  readonly link_target: string
+  readonly error: string | null
+}
+
+export interface ResourceStatus {
+  readonly type: string
+  readonly capacity: number
+  readonly effective_limit: number
+  readonly allocated: number
+  readonly available: number
+  readonly oversub_ratio: number
+  readonly source?: string
+}
+
+export interface Resources {
+  readonly cpu: ResourceStatus
+  readonly memory: ResourceStatus
+  readonly disk: ResourceStatus
+  readonly network: ResourceStatus
+  readonly allocations: readonly {
+    readonly instance_id: string
+    readonly instance_name: string
+    readonly cpu: number
+    readonly memory_bytes: number
+    readonly disk_bytes: number
+    readonly network_download_bps: number
+    readonly network_upload_bps: number
+  }[]
+  readonly disk_breakdown: {
+    readonly images_bytes: number
+    readonly oci_cache_bytes: number
+    readonly volumes_bytes: number
+    readonly overlays_bytes: number
+  }
+  readonly gpu: null
+}
+
+export interface InstanceStats {
+  readonly instance_id: string
+  readonly instance_name: string
+  readonly cpu_seconds: number
+  readonly memory_rss_bytes: number
+  readonly memory_vms_bytes: number
+  readonly network_rx_bytes: number
+  readonly network_tx_bytes: number
+  readonly allocated_vcpus: number
+  readonly allocated_memory_bytes: number
+  readonly memory_utilization_ratio: number | null
+}
+
+/** Every error. Codes are snake_case, but for the HTTP status texts of authentication and schema errors. */
+export interface ErrorBody {
+  readonly code: string
+  readonly message: string
+}
