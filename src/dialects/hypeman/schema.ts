@@ -153,6 +153,14 @@ export const ExecStart = Type.Object({
 })
 export type ExecStart = Static<typeof ExecStart>
 
+/** A text message in a session with a terminal. */
+export const ExecResize = Type.Object({
+  resize: Type.Object({
+    rows: Type.Integer({ minimum: 1, maximum: 65535 }),
+    cols: Type.Integer({ minimum: 1, maximum: 65535 }),
+  }),
+})
+
 /** First message of a cp WebSocket. `src_basename` is sent by the CLI and has no meaning. */
 export const CpStart = Type.Object({
   direction: Type.String(),
