@@ -7,13 +7,16 @@
  */
 import { posix } from 'node:path'
 import type { CreateInstance, PullImage } from '../../engine/api.ts'
-import { BerthError } from '../../instance/errors.ts'
+import { parseDuration } from '../../instance/duration.ts'
+import { asBerthError, BerthError } from '../../instance/errors.ts'
+import { quoteGo } from '../../instance/go-text.ts'
 import { parseVolumeId } from '../../instance/ids.ts'
 import type { InstanceSpec, RestartPolicy, VolumeMount } from '../../instance/model.ts'
+import { checkTags } from '../../instance/names.ts'
 import { parseBandwidth, parseDataSize } from '../../instance/sizes.ts'
 import { wireError } from './errors.ts'
 import type * as wire from './schema.ts'
-import { parseGoDuration, parseTimestamp } from './timestamp.ts'
+import { parseTimestamp } from './timestamp.ts'
 
 /** What create means where the request is silent; the same as upstream but for hotplug memory (see docs). */
 const DEFAULT_VCPUS = 2
@@ -21,12 +24,6 @@ const DEFAULT_MEMORY_BYTES = 2 ** 30
 const DEFAULT_OVERLAY_BYTES = 10 * 2 ** 30
 const DEFAULT_RESTART_BACKOFF_MS = 5000
 const DEFAULT_RESTART_STABLE_MS = 600_000
-
-const TAGS_LIMIT = 50
-const TAG_KEY = /^[A-Za-z0-9 _.:/=+@-]{1,128}$/
-const TAG_VALUE = /^[A-Za-z0-9 _.:/=+@-]{0,256}$/
-/** Block devices that a guest of the wire has room for; an overlay volume takes two. */
-const VOLUME_DEVICES_LIMIT = 23
 
 export function acceptCreate(body: wire.CreateInstanceRequest, at: { readonly nowMs: number; readonly platform: string }): CreateInstance {
   refuseForeignFeatures(body)
@@ -48,14 +45,14 @@ export function acceptCreate(body: wire.CreateInstanceRequest, at: { readonly no
     hotplugBytes: size(body.hotplug_size, 'invalid_hotplug_size', 'hotplug_size'),
     overlayBytes: size(body.overlay_size, 'invalid_overlay_size', 'overlay_size') || DEFAULT_OVERLAY_BYTES,
     diskIoBytesPerSecond: rate(body.disk_io_bps, 'invalid_disk_io_bps', 'disk_io_bps'),
-    env: acceptEnv(body.env),
+    env: body.env ?? {},
     network: {
       enabled,
       downloadBytesPerSecond: rate(body.network?.bandwidth_download, 'invalid_bandwidth_download', 'bandwidth_download'),
       uploadBytesPerSecond: rate(body.network?.bandwidth_upload, 'invalid_bandwidth_upload', 'bandwidth_upload'),
       ports,
     },
-    volumes: acceptVolumeMounts(body.volumes ?? []),
+    volumes: (body.volumes ?? []).map(acceptVolumeMount),
     tags: acceptTags(body.tags),
     restart: acceptRestartPolicy(body.restart_policy ?? {}),
     expiresAt: acceptExpiry(body, at.nowMs),
@@ -71,7 +68,7 @@ export function acceptUpdate(body: wire.UpdateInstanceRequest, current: Instance
   refuseForeignFeatures(body)
   const expires = body.ttl !== undefined || body.expires_at !== undefined
   return {
-    ...(body.env === undefined ? {} : { env: { ...current.env, ...acceptEnv(body.env) } }),
+    ...(body.env === undefined ? {} : { env: { ...current.env, ...body.env } }),
     ...(body.tags === undefined ? {} : { tags: acceptTags(body.tags) }),
     ...(body.restart_policy === undefined ? {} : { restart: acceptRestartPolicy(body.restart_policy) }),
     ...(expires ? { expiresAt: acceptExpiry(body, nowMs) } : {}),
@@ -96,12 +93,7 @@ export function acceptPull(body: wire.CreateImageRequest): PullImage {
 }
 
 export function acceptTags(tags: Readonly<Record<string, string>> | undefined): Readonly<Record<string, string>> {
-  const entries = Object.entries(tags ?? {})
-  if (entries.length > TAGS_LIMIT) throw invalid(`at most ${TAGS_LIMIT} tags are allowed, got ${entries.length}`)
-  for (const [key, value] of entries) {
-    if (!TAG_KEY.test(key)) throw invalid(`invalid tag key ${quoted(key)}: 1-128 characters of letters, digits, spaces and _.:/=+@-`)
-    if (!TAG_VALUE.test(value)) throw invalid(`invalid value of tag ${quoted(key)}: up to 256 characters of letters, digits, spaces and _.:/=+@-`)
-  }
+  checkTags(tags ?? {})
   return tags ?? {}
 }
 
@@ -121,23 +113,9 @@ function acceptCredentials(credentials: NonNullable<wire.CreateImageRequest['cre
   throw invalid('credentials take either username and password, or registry_token')
 }
 
-function acceptVolumeMounts(mounts: readonly wire.VolumeMountRequest[]): readonly VolumeMount[] {
-  const accepted = mounts.map(acceptVolumeMount)
-  const devices = accepted.reduce((sum, mount) => sum + (mount.mode === 'overlay' ? 2 : 1), 0)
-  if (devices > VOLUME_DEVICES_LIMIT) throw invalid(`cannot attach more than ${VOLUME_DEVICES_LIMIT} volume devices (an overlay volume counts as 2)`)
-  const paths = new Set<string>()
-  for (const mount of accepted) {
-    if (paths.has(mount.path)) throw invalid(`duplicate mount path ${quoted(mount.path)}`)
-    paths.add(mount.path)
-  }
-  return accepted
-}
-
 function acceptVolumeMount(mount: wire.VolumeMountRequest): VolumeMount {
+  // Upstream cleans the path; the engine wants it clean and says what else is wrong with it.
   const path = posix.normalize(mount.mount_path).replace(/(.)\/+$/, '$1')
-  if (!mount.mount_path.startsWith('/') || mount.mount_path.includes('\0')) {
-    throw invalid(`volume mount path ${quoted(mount.mount_path)} must be absolute`)
-  }
   const overlay = mount.overlay ?? false
   const readonly = mount.readonly ?? false
   if (overlay && !readonly) throw invalid(`volume ${mount.volume_id}: overlay requires readonly=true`)
@@ -149,14 +127,6 @@ function acceptVolumeMount(mount: wire.VolumeMountRequest): VolumeMount {
     mode: overlay ? 'overlay' : readonly ? 'ro' : 'rw',
     overlayBytes: overlay ? overlayBytes : null,
   }
-}
-
-function acceptEnv(env: Readonly<Record<string, string>> | undefined): Readonly<Record<string, string>> {
-  for (const [key, value] of Object.entries(env ?? {})) {
-    if (key === '' || /[=\0]/.test(key)) throw invalid(`invalid environment variable name ${quoted(key)}`)
-    if (value.includes('\0')) throw invalid(`the value of environment variable ${quoted(key)} contains a zero byte`)
-  }
-  return env ?? {}
 }
 
 function acceptRestartPolicy(policy: wire.RestartPolicy): RestartPolicy {
@@ -177,7 +147,7 @@ function acceptExpiry(body: { readonly ttl?: string; readonly expires_at?: strin
   }
   if (body.expires_at === undefined || body.expires_at === '') return null
   const at = parseTimestamp(body.expires_at)
-  if (at === null) throw wireError('invalid_request', 'invalid_expires_at', `expires_at ${quoted(body.expires_at)} is not an RFC 3339 time`)
+  if (at === null) throw wireError('invalid_request', 'invalid_expires_at', `expires_at ${quoteGo(body.expires_at)} is not an RFC 3339 time`)
   if (at <= nowMs) throw wireError('invalid_request', 'invalid_expires_at', 'expires_at must be in the future')
   return at
 }
@@ -214,16 +184,16 @@ function measured(text: string | undefined, parse: (text: string) => number, wir
 
 function duration(text: string | undefined, fallbackMs: number, wireCode: string, field: string): number {
   if (text === undefined || text === '') return fallbackMs
-  const ms = parseGoDuration(text)
-  if (ms === null) throw wireError('invalid_request', wireCode, `${field} ${quoted(text)} is not a duration: write it like 90s, 5m or 1h30m`)
-  if (ms < 0) throw wireError('invalid_request', wireCode, `${field} must not be negative`)
+  let ms: number
+  try {
+    ms = parseDuration(text)
+  } catch (error) {
+    throw wireError('invalid_request', wireCode, `invalid ${field}: ${asBerthError(error).message}`, { cause: error })
+  }
+  if (ms < 0) throw wireError('invalid_request', wireCode, `invalid ${field}: it must not be negative`)
   return ms
 }
 
 function invalid(message: string): BerthError {
   return new BerthError('invalid_request', message)
-}
-
-function quoted(text: string): string {
-  return JSON.stringify(text.length > 100 ? `${text.slice(0, 100)}…` : text)
 }

@@ -8,15 +8,17 @@
 import { createHash } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Caller, CreateInstance } from '../../engine/api.ts'
+import { parseDuration } from '../../instance/duration.ts'
 import { asBerthError, BerthError, ERROR_CODES } from '../../instance/errors.ts'
 import type { ErrorCode } from '../../instance/errors.ts'
-import type { Instance } from '../../instance/model.ts'
+import { parseVolumeId } from '../../instance/ids.ts'
+import type { Instance, InstanceEvent } from '../../instance/model.ts'
 import type { Phase } from '../../instance/phase.ts'
+import { phaseDurationsMs } from '../../instance/timeline.ts'
 import { acceptAttach, acceptCreate, acceptUpdate } from './accept.ts'
 import { optionalBody, readerOf, requiredBody } from './body.ts'
 import { reworded, wireError } from './errors.ts'
 import {
-  phaseDurations,
   phasesOfState,
   presentInstance,
   presentPathInfo,
@@ -27,8 +29,6 @@ import { queryBoolean, queryChoice, queryTags, queryText } from './query.ts'
 import * as wire from './schema.ts'
 import type { Surface } from './surface.ts'
 import { callerOf, instanceOf, pathParameter, untilGone } from './surface.ts'
-import { parseGoDuration } from './timestamp.ts'
-import { parseVolumeId } from '../../instance/ids.ts'
 
 /** How long a call waits for its work; after that it answers with the state as it is. */
 const OPERATION_WAIT_MS = 300_000
@@ -143,11 +143,7 @@ export async function waitInstance(surface: Surface, request: FastifyRequest, re
   if (state === undefined) {
     throw wireError('invalid_request', 'invalid_state', `state must be one of ${wire.INSTANCE_STATES.join(', ')}, got ${JSON.stringify(text ?? '')}`)
   }
-  const timeout = queryText(request, 'timeout')
-  const timeoutMs = timeout === null || timeout === '' ? WAIT_DEFAULT_MS : parseGoDuration(timeout)
-  if (timeoutMs === null || timeoutMs <= 0) {
-    throw wireError('invalid_request', 'invalid_timeout', `timeout must be a positive duration like 30s or 2m, got ${JSON.stringify(timeout)}`)
-  }
+  const timeoutMs = waitTimeoutMs(queryText(request, 'timeout'))
   const instance = await instanceOf(surface, request)
   const wanted = phasesOfState(state)
   const result = await surface.engine.instances.wait(caller, instance.id, {
@@ -314,6 +310,18 @@ async function earlierAttempt(
   return existing
 }
 
+function waitTimeoutMs(text: string | null): number {
+  if (text === null || text === '') return WAIT_DEFAULT_MS
+  let timeoutMs: number
+  try {
+    timeoutMs = parseDuration(text)
+  } catch (error) {
+    throw wireError('invalid_request', 'invalid_timeout', `invalid timeout: ${asBerthError(error).message}`, { cause: error })
+  }
+  if (timeoutMs <= 0) throw wireError('invalid_request', 'invalid_timeout', 'invalid timeout: it must be positive')
+  return timeoutMs
+}
+
 function idempotencyKeyOf(request: FastifyRequest): string | null {
   const header = request.headers['idempotency-key']
   const key = Array.isArray(header) ? header[0] : header
@@ -329,5 +337,9 @@ async function present(surface: Surface, caller: Caller, instance: Instance): Pr
     surface.platform(caller),
     surface.engine.events.list(caller, { instanceIds: [instance.id], kinds: ['phase'], order: 'oldest-first', limit: TIMELINE_LIMIT }),
   ])
-  return presentInstance(instance, { platform, phaseDurationsMs: phaseDurations(events, surface.options.now()) })
+  return presentInstance(instance, { platform, phaseDurationsMs: roundedDurations(events, surface.options.now()) })
+}
+
+function roundedDurations(events: readonly InstanceEvent[], nowMs: number): Readonly<Record<string, number>> {
+  return Object.fromEntries(Object.entries(phaseDurationsMs(events, nowMs)).map(([phase, ms]) => [phase, Math.round(ms)]))
 }

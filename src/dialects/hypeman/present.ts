@@ -4,13 +4,14 @@
  */
 import type { Resources, ResourceLine } from '../../engine/api.ts'
 import type { HostDevice, PathInfo, VmStats } from '../../engine/host-port.ts'
+import { formatDuration } from '../../instance/duration.ts'
 import { spellId, spellVolumeId } from '../../instance/ids.ts'
-import type { Image, Instance, InstanceEvent, InstanceId, RestartPolicy, Volume, VolumeMount } from '../../instance/model.ts'
+import type { Image, Instance, InstanceId, RestartPolicy, Volume, VolumeMount } from '../../instance/model.ts'
 import type { Phase } from '../../instance/phase.ts'
 import { PHASES } from '../../instance/phase.ts'
 import { formatBandwidth, formatDataSize } from '../../instance/sizes.ts'
 import type * as wire from './schema.ts'
-import { formatGoDuration, formatNullableTimestamp, formatTimestamp, formatTimestampSeconds } from './timestamp.ts'
+import { formatNullableTimestamp, formatTimestamp, formatTimestampSeconds } from './timestamp.ts'
 
 /** Every phase has one state; the wire's enum is closed. */
 const STATES: Readonly<Record<Phase, wire.InstanceState>> = {
@@ -93,17 +94,6 @@ export function presentInstance(instance: Instance, context: InstanceContext): w
           })),
         }),
   }
-}
-
-/** How long the instance has been in each phase so far, from its timeline (oldest first). */
-export function phaseDurations(events: readonly InstanceEvent[], nowMs: number): Readonly<Record<string, number>> {
-  const steps = events.filter(event => event.kind === 'phase')
-  const totals: Partial<Record<Phase, number>> = {}
-  steps.forEach((step, index) => {
-    const untilMs = steps[index + 1]?.at ?? nowMs
-    totals[step.to] = (totals[step.to] ?? 0) + Math.max(0, untilMs - step.at)
-  })
-  return Object.fromEntries(Object.entries(totals).map(([phase, ms]) => [phase, Math.round(ms)]))
 }
 
 export function presentImage(image: Image, platform: string): wire.Image {
@@ -238,9 +228,9 @@ function presentRestart(policy: RestartPolicy, attempts: number): Pick<wire.Inst
   return {
     restart_policy: {
       policy: policy.kind === 'always' ? 'always' : 'on_failure',
-      backoff: formatGoDuration(policy.backoffMs),
+      backoff: formatDuration(policy.backoffMs),
       max_attempts: policy.maxAttempts,
-      stable_after: formatGoDuration(policy.stableAfterMs),
+      stable_after: formatDuration(policy.stableAfterMs),
     },
     restart_status: { attempts },
   }

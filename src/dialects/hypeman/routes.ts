@@ -1,6 +1,7 @@
 /** The paths of the Hypeman API, and nothing but the paths. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
+import type {} from '@fastify/websocket'
 import type { Instance } from '../../instance/model.ts'
 import type { Dialect, DialectOptions } from '../dialect.ts'
 import { installBodyParsers } from './body.ts'

@@ -7,6 +7,7 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Readable } from 'node:stream'
 import { Busboy } from '@fastify/busboy'
+import type { BusboyFileStream, BusboyInstance } from '@fastify/busboy'
 import { asBerthError } from '../../instance/errors.ts'
 import type { BerthError } from '../../instance/errors.ts'
 import { wireError } from './errors.ts'
@@ -27,7 +28,7 @@ export function readVolumeForm(headers: IncomingHttpHeaders, body: Readable): Pr
       body.resume()
       reject(error)
     }
-    let parser: Busboy
+    let parser: BusboyInstance
     try {
       parser = new Busboy({
         headers: { ...headers, 'content-type': headers['content-type'] ?? '' },
@@ -37,11 +38,14 @@ export function readVolumeForm(headers: IncomingHttpHeaders, body: Readable): Pr
       return refuse(formError(`failed to read the form: ${asBerthError(error).message}`))
     }
     const values = new Map<string, string>()
-    let hasContent = false
+    let file: BusboyFileStream | null = null
     parser.on('field', (name, value) => values.set(name, value))
     parser.on('file', (name, content) => {
-      if (name !== 'content') return content.resume()
-      hasContent = true
+      if (name !== 'content') {
+        content.resume()
+        return
+      }
+      file = content
       try {
         resolve({ fields: fieldsOf(values), content })
       } catch (error) {
@@ -50,13 +54,15 @@ export function readVolumeForm(headers: IncomingHttpHeaders, body: Readable): Pr
       }
     })
     parser.on('finish', () => {
-      if (!hasContent) reject(wireError('invalid_request', 'missing_file', 'content is required: the tar.gz archive that fills the volume'))
+      if (file === null) reject(wireError('invalid_request', 'missing_file', 'content is required: the tar.gz archive that fills the volume'))
     })
     parser.on('error', (error: unknown) => refuse(formError(`failed to read the form: ${error instanceof Error ? error.message : String(error)}`)))
     // A connection that breaks off must end the archive with an error, not with an end.
-    body.once('error', error => parser.destroy(error))
     body.once('close', () => {
-      if (!body.readableEnded) parser.destroy(new Error('the connection closed before the form was complete'))
+      if (body.readableEnded) return
+      const broken = formError('the connection closed before the form was complete')
+      file?.destroy(broken)
+      reject(broken)
     })
     body.pipe(parser)
   })
