@@ -1,0 +1,213 @@
+/**
+ * What a server is told from outside: one table of settings, each with its variable, its flag, its default and
+ * its reader. A flag wins over the environment, the environment over the default; a bad value is one sentence
+ * that names where it came from and says what is right.
+ */
+import { homedir } from 'node:os'
+import { isAbsolute, join, resolve } from 'node:path'
+import { BerthError } from '../instance/errors.ts'
+import { parseFriendlySize } from '../instance/sizes.ts'
+
+export interface ServerConfig {
+  readonly listen: { readonly host: string; readonly port: number }
+  readonly dataDir: string
+  /** null makes one on first start and keeps it in `<data>/admin.key`. */
+  readonly adminKey: string | null
+  /** Raw secret of HMAC tokens; null takes none. */
+  readonly jwtSecret: string | null
+  readonly host: 'qemu' | 'simulated'
+  readonly accelerator: 'auto' | 'kvm' | 'tcg'
+  /** A kernel image instead of the one that set-up unpacked. */
+  readonly kernel: string | null
+  readonly network: 'auto' | 'bridge' | 'user' | 'none'
+  readonly subnet: string
+  readonly dns: readonly string[]
+  /** Registries that are spoken to over plain HTTP, or with a certificate nobody signed. */
+  readonly insecureRegistries: readonly string[]
+  readonly overcommit: { readonly cpu: number; readonly memory: number; readonly disk: number }
+  readonly limits: {
+    readonly vcpusPerInstance: number
+    readonly memoryBytesPerInstance: number
+    readonly overlayBytesPerInstance: number
+  }
+  readonly logLevel: LogLevel
+}
+
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
+export type LogLevel = (typeof LOG_LEVELS)[number]
+
+/** One setting, as `berth serve --help` shows it. */
+export interface Setting {
+  readonly flag: string
+  readonly variable: string
+  /** What stands for the value in help; null is a setting that only the environment may carry (secrets). */
+  readonly placeholder: string | null
+  readonly fallback: string
+  readonly help: string
+}
+
+export const SETTINGS = {
+  listen: setting('listen', 'BERTH_LISTEN', 'ADDRESS:PORT', '127.0.0.1:8080', 'where the API listens; port 0 takes a free one'),
+  dataDir: setting('data-dir', 'BERTH_DATA_DIR', 'DIR', '', 'where everything is kept (default /var/lib/berth for root, else $XDG_DATA_HOME/berth)'),
+  adminKey: setting('admin-key', 'BERTH_ADMIN_KEY', null, '', 'the administrator’s key; without it one is made on first start'),
+  jwtSecret: setting('jwt-secret', 'BERTH_JWT_SECRET', null, '', 'secret of HMAC tokens that Hypeman clients may use besides keys'),
+  host: setting('host', 'BERTH_HOST', 'KIND', 'qemu', 'qemu runs real VMs, simulated only pretends'),
+  accelerator: setting('accel', 'BERTH_ACCEL', 'KIND', 'auto', 'auto proves KVM by a boot and else emulates; kvm or tcg insist'),
+  kernel: setting('kernel', 'BERTH_KERNEL', 'FILE', '', 'guest kernel to boot instead of the one that set-up brought'),
+  network: setting('network', 'BERTH_NETWORK', 'MODE', 'auto', 'auto, bridge (needs root), user or none'),
+  subnet: setting('subnet', 'BERTH_SUBNET', 'CIDR', '10.100.0.0/16', 'addresses of instances'),
+  dns: setting('dns', 'BERTH_DNS', 'LIST', '', 'name servers of instances (default: those of this machine)'),
+  insecureRegistries: setting('insecure-registries', 'BERTH_INSECURE_REGISTRIES', 'LIST', '', 'registries to speak plain HTTP to, as host or host:port'),
+  overcommitCpu: setting('overcommit-cpu', 'BERTH_OVERCOMMIT_CPU', 'RATIO', '4', 'virtual CPUs that may be promised for each real one'),
+  overcommitMemory: setting('overcommit-memory', 'BERTH_OVERCOMMIT_MEMORY', 'RATIO', '1', 'memory that may be promised for each real byte'),
+  overcommitDisk: setting('overcommit-disk', 'BERTH_OVERCOMMIT_DISK', 'RATIO', '2', 'disk that may be promised for each real byte (disks are sparse)'),
+  maxVcpus: setting('max-vcpus', 'BERTH_MAX_VCPUS', 'N', '16', 'virtual CPUs that one instance may have'),
+  maxMemory: setting('max-memory', 'BERTH_MAX_MEMORY', 'SIZE', '32GB', 'memory that one instance may have, with hotplug'),
+  maxOverlay: setting('max-overlay', 'BERTH_MAX_OVERLAY', 'SIZE', '100GB', 'writable disk that one instance may have'),
+  databaseUrl: setting('database-url', 'BERTH_DATABASE_URL', null, '', 'a database other than SQLite in the data directory'),
+  logLevel: setting('log-level', 'BERTH_LOG_LEVEL', 'LEVEL', 'info', LOG_LEVELS.join(', ')),
+} as const satisfies Record<string, Setting>
+
+export type SettingName = keyof typeof SETTINGS
+/** Values by setting, as the CLI's parser found them. */
+export type Flags = Readonly<Partial<Record<SettingName, string>>>
+
+/** Fewer characters than this are no secret. */
+const SECRET_MIN_CHARACTERS = 16
+const OVERCOMMIT_LIMIT = 1000
+const VCPUS_LIMIT = 1024
+
+/** The configuration, complete. Throws `invalid_request` with the one sentence for the person. */
+export function readConfig(env: NodeJS.ProcessEnv, flags: Flags = {}): ServerConfig {
+  const read = <T>(name: SettingName, parse: (text: string) => T): T => {
+    const { text, origin } = valueOf(name, env, flags)
+    try {
+      return parse(text)
+    } catch (error) {
+      const problem = error instanceof Error ? error.message : String(error)
+      throw new BerthError('invalid_request', `${origin} is ${JSON.stringify(shownValue(name, text))}: ${problem}`, { cause: error })
+    }
+  }
+  read('databaseUrl', sqliteOnly)
+  return {
+    listen: read('listen', parseListen),
+    dataDir: read('dataDir', text => parseDataDir(text, env)),
+    adminKey: read('adminKey', text => secret(text)),
+    jwtSecret: read('jwtSecret', text => secret(text)),
+    host: read('host', choice(['qemu', 'simulated'])),
+    accelerator: read('accelerator', choice(['auto', 'kvm', 'tcg'])),
+    kernel: read('kernel', text => (text === '' ? null : resolve(text))),
+    network: read('network', choice(['auto', 'bridge', 'user', 'none'])),
+    subnet: read('subnet', parseSubnet),
+    dns: read('dns', text => list(text).map(parseIpv4)),
+    insecureRegistries: read('insecureRegistries', text => list(text).map(parseRegistry)),
+    overcommit: {
+      cpu: read('overcommitCpu', parseRatio),
+      memory: read('overcommitMemory', parseRatio),
+      disk: read('overcommitDisk', parseRatio),
+    },
+    limits: {
+      vcpusPerInstance: read('maxVcpus', text => parseCount(text, VCPUS_LIMIT)),
+      memoryBytesPerInstance: read('maxMemory', parsePositiveSize),
+      overlayBytesPerInstance: read('maxOverlay', parsePositiveSize),
+    },
+    logLevel: read('logLevel', choice(LOG_LEVELS)),
+  }
+}
+
+function setting(flag: string, variable: string, placeholder: string | null, fallback: string, help: string): Setting {
+  return { flag, variable, placeholder, fallback, help }
+}
+
+function valueOf(name: SettingName, env: NodeJS.ProcessEnv, flags: Flags): { readonly text: string; readonly origin: string } {
+  const { flag, variable, fallback } = SETTINGS[name]
+  const given = flags[name]
+  if (given !== undefined) return { text: given, origin: `--${flag}` }
+  return { text: env[variable] ?? fallback, origin: variable }
+}
+
+function shownValue(name: SettingName, text: string): string {
+  return SETTINGS[name].placeholder === null ? '…' : text.slice(0, 200)
+}
+
+/** `host:port`, `[::1]:8080`, `:8080` or `8080`. */
+export function parseListen(text: string): ServerConfig['listen'] {
+  const match = /^(?:(?:\[([0-9a-fA-F:.]+)\]|([^:[\]\s]*)):)?(\d{1,5})$/.exec(text)
+  const port = Number(match?.[3])
+  if (match === null || port > 65535) throw new Error('write an address and a port, like 127.0.0.1:8080 or [::1]:8080')
+  const host = match[1] ?? match[2] ?? ''
+  const isColonOnly = text.startsWith(':')
+  return { host: host === '' ? (isColonOnly ? '0.0.0.0' : '127.0.0.1') : host, port }
+}
+
+function parseDataDir(text: string, env: NodeJS.ProcessEnv): string {
+  if (text !== '') return resolve(text)
+  if (process.getuid?.() === 0) return '/var/lib/berth'
+  const xdg = env['XDG_DATA_HOME'] ?? ''
+  return isAbsolute(xdg) ? join(xdg, 'berth') : join(homedir(), '.local', 'share', 'berth')
+}
+
+function secret(text: string): string | null {
+  if (text === '') return null
+  if (text.length < SECRET_MIN_CHARACTERS) throw new Error(`it has ${text.length} characters, use at least ${SECRET_MIN_CHARACTERS}`)
+  if (/[\s\p{Cc}]/u.test(text)) throw new Error('it holds spaces or control characters, which no client can send')
+  return text
+}
+
+function choice<const T extends readonly string[]>(values: T): (text: string) => T[number] {
+  return text => {
+    const found = values.find(value => value === text)
+    if (found === undefined) throw new Error(`use one of ${values.join(', ')}`)
+    return found
+  }
+}
+
+function list(text: string): readonly string[] {
+  return text.split(',').map(part => part.trim()).filter(part => part !== '')
+}
+
+function parseIpv4(text: string): string {
+  const octets = text.split('.')
+  if (octets.length !== 4 || !octets.every(octet => /^\d{1,3}$/.test(octet) && Number(octet) <= 255)) {
+    throw new Error(`${JSON.stringify(text)} is no IPv4 address like 1.1.1.1`)
+  }
+  return octets.map(Number).join('.')
+}
+
+function parseSubnet(text: string): string {
+  const [address, bits, ...more] = text.split('/')
+  const prefix = Number(bits)
+  if (address === undefined || more.length > 0 || !/^\d{1,2}$/.test(bits ?? '') || prefix < 8 || prefix > 29) {
+    throw new Error('write a network of 8 to 29 bits, like 10.100.0.0/16')
+  }
+  return `${parseIpv4(address)}/${prefix}`
+}
+
+function parseRegistry(text: string): string {
+  if (!/^[A-Za-z0-9.-]+(?::\d{1,5})?$|^\[[0-9a-fA-F:]+\](?::\d{1,5})?$/.test(text)) {
+    throw new Error(`${JSON.stringify(text)} is no registry, write host or host:port without a scheme`)
+  }
+  return text.toLowerCase()
+}
+
+function parseRatio(text: string): number {
+  const ratio = Number(text)
+  if (!/^\d+(\.\d+)?$/.test(text) || ratio <= 0 || ratio > OVERCOMMIT_LIMIT) throw new Error(`write a number above 0 and up to ${OVERCOMMIT_LIMIT}`)
+  return ratio
+}
+
+function parseCount(text: string, limit: number): number {
+  const count = Number(text)
+  if (!/^\d{1,6}$/.test(text) || count < 1 || count > limit) throw new Error(`write a whole number from 1 to ${limit}`)
+  return count
+}
+
+function parsePositiveSize(text: string): number {
+  const bytes = parseFriendlySize(text)
+  if (bytes < 1) throw new Error('write a size like 32GB')
+  return bytes
+}
+
+function sqliteOnly(text: string): void {
+  if (text !== '') throw new Error('only SQLite in the data directory is supported, leave it out')
+}
