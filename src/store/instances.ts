@@ -1,0 +1,136 @@
+/** Instances: their rows, their filters, and the rule that a living name is unique in its project. */
+import { sql } from 'kysely'
+import type { Kysely, SelectQueryBuilder } from 'kysely'
+import type { InstanceQuery, StoreReader, StoreTx } from '../engine/store-port.ts'
+import { BerthError } from '../instance/errors.ts'
+import type { HostId, ImageDigest, Instance, InstanceId, ProjectId } from '../instance/model.ts'
+import type { Database, InstanceRow } from './schema.ts'
+import { holdsMembers, isOneOf, violatedUnique } from './sqlite.ts'
+
+/** SQLite wants a limit where there is an offset. */
+const NO_LIMIT = Number.MAX_SAFE_INTEGER
+
+export function readInstances(db: Kysely<Database>): Pick<StoreReader, 'instance' | 'instances' | 'countInstances'> {
+  return {
+    async instance(id) {
+      const row = await db.selectFrom('instances').selectAll().where('id', '=', id).executeTakeFirst()
+      return row === undefined ? null : fromRow(row)
+    },
+    async instances(query) {
+      const direction = query.order === 'oldest-first' ? 'asc' : 'desc'
+      let select = filtered(db.selectFrom('instances').selectAll(), query)
+      select = select.orderBy('created_at', direction).orderBy('id', direction)
+      if (query.limit !== undefined || query.offset) select = select.limit(query.limit ?? NO_LIMIT)
+      if (query.offset) select = select.offset(query.offset)
+      return (await select.execute()).map(fromRow)
+    },
+    async countInstances(query) {
+      const select = filtered(db.selectFrom('instances'), query).select(({ fn }) => fn.countAll<number>().as('count'))
+      return (await select.executeTakeFirstOrThrow()).count
+    },
+  }
+}
+
+export function writeInstances(db: Kysely<Database>): Pick<StoreTx, 'insertInstance' | 'updateInstance'> {
+  return {
+    async insertInstance(instance) {
+      try {
+        await db.insertInto('instances').values(toRow(instance)).execute()
+      } catch (error) {
+        throw conflict(error, instance)
+      }
+    },
+    async updateInstance(instance) {
+      const { id, ...columns } = toRow(instance)
+      try {
+        const done = await db.updateTable('instances').set(columns).where('id', '=', id).executeTakeFirst()
+        if (done.numUpdatedRows === 0n) throw new BerthError('not_found', `There is no instance ${id}.`)
+      } catch (error) {
+        throw conflict(error, instance)
+      }
+    },
+  }
+}
+
+function filtered<O>(
+  select: SelectQueryBuilder<Database, 'instances', O>,
+  query: InstanceQuery,
+): SelectQueryBuilder<Database, 'instances', O> {
+  let narrowed = select
+  // A literal, not a parameter: only so does SQLite know that the index of the living will do.
+  if (!query.includeDeleted) narrowed = narrowed.where('phase', '<>', sql.lit('deleted'))
+  if (query.projectId !== null) narrowed = narrowed.where('project_id', '=', query.projectId)
+  if (query.name !== undefined) narrowed = narrowed.where('name', '=', query.name)
+  if (query.hostId !== undefined) narrowed = narrowed.where('host_id', '=', query.hostId)
+  if (query.ids !== undefined) narrowed = narrowed.where(isOneOf('id', query.ids))
+  if (query.phases !== undefined) narrowed = narrowed.where(isOneOf('phase', query.phases))
+  for (const condition of holdsMembers('tags', query.tags ?? {})) narrowed = narrowed.where(condition)
+  for (const condition of holdsMembers('annotations', query.annotations ?? {})) narrowed = narrowed.where(condition)
+  return narrowed
+}
+
+function conflict(error: unknown, instance: Instance): unknown {
+  switch (violatedUnique(error)) {
+    case 'instances.project_id, instances.name':
+      return new BerthError('name_conflict', `The name ${instance.spec.name} is taken by another instance: choose another, or delete that one.`, {
+        details: { name: instance.spec.name },
+        cause: error,
+      })
+    case 'instances.id':
+      return new BerthError('already_exists', `There is already an instance ${instance.id}.`, { cause: error })
+    default:
+      return error
+  }
+}
+
+function toRow(instance: Instance): InstanceRow {
+  return {
+    id: instance.id,
+    project_id: instance.projectId,
+    name: instance.spec.name,
+    tags: JSON.stringify(instance.spec.tags),
+    spec: JSON.stringify(instance.spec),
+    image_digest: instance.imageDigest,
+    desired: instance.desired,
+    phase: instance.phase,
+    phase_since: instance.phaseSince,
+    reason: instance.reason,
+    error_code: instance.errorCode,
+    host_id: instance.hostId,
+    address: instance.address === null ? null : JSON.stringify(instance.address),
+    generation: instance.generation,
+    exit: instance.exit === null ? null : JSON.stringify(instance.exit),
+    restart_attempts: instance.restartAttempts,
+    created_at: instance.createdAt,
+    started_at: instance.startedAt,
+    stopped_at: instance.stoppedAt,
+    deleted_at: instance.deletedAt,
+    origin: instance.origin,
+    annotations: JSON.stringify(instance.annotations),
+  }
+}
+
+function fromRow(row: InstanceRow): Instance {
+  return {
+    id: row.id as InstanceId,
+    projectId: row.project_id as ProjectId,
+    spec: JSON.parse(row.spec) as Instance['spec'],
+    imageDigest: row.image_digest as ImageDigest | null,
+    desired: row.desired,
+    phase: row.phase,
+    phaseSince: row.phase_since,
+    reason: row.reason,
+    errorCode: row.error_code,
+    hostId: row.host_id as HostId | null,
+    address: row.address === null ? null : (JSON.parse(row.address) as Instance['address']),
+    generation: row.generation,
+    exit: row.exit === null ? null : (JSON.parse(row.exit) as Instance['exit']),
+    restartAttempts: row.restart_attempts,
+    createdAt: row.created_at,
+    startedAt: row.started_at,
+    stoppedAt: row.stopped_at,
+    deletedAt: row.deleted_at,
+    origin: row.origin,
+    annotations: JSON.parse(row.annotations) as Instance['annotations'],
+  }
+}

@@ -1,0 +1,7 @@
+/** Every migration in the order of its name. A migration that has been released is never changed. */
+import type { Migration } from 'kysely/migration'
+import { firstLight } from './0001-first-light.ts'
+
+export const MIGRATIONS: Readonly<Record<string, Migration>> = {
+  '0001-first-light': firstLight,
+}

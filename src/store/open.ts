@@ -1,0 +1,108 @@
+/**
+ * The Store on an embedded SQLite file.
+ *
+ *   openStore ─▶ writer connection ─▶ migrate ─▶ reader connection ─▶ Store
+ *
+ * The file and its directory are made for their owner alone: it holds environments, which may be secret.
+ */
+import { closeSync, mkdirSync, openSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
+import type { Kysely } from 'kysely'
+import type { Store, StoreReader, StoreTx } from '../engine/store-port.ts'
+import { BerthError } from '../instance/errors.ts'
+import { readAccess, writeAccess } from './access.ts'
+import { readContent, writeContent } from './content.ts'
+import { readEvents, writeEvents } from './events.ts'
+import { readInstances, writeInstances } from './instances.ts'
+import { migrate } from './migrate.ts'
+import { readReservations, writeReservations } from './reservations.ts'
+import type { Database } from './schema.ts'
+import { asStoreError, connectSqlite } from './sqlite.ts'
+import type { SqliteConnection } from './sqlite.ts'
+import { Writer } from './writer.ts'
+
+/** Where the state is kept: a file, or `sqlite:/path/to/file`. */
+export type StoreLocation = { readonly path: string } | { readonly url: string }
+
+/** Opens the store, made or brought up to date first. Throws a catalogue error that says what is wrong with the file. */
+export async function openStore(location: StoreLocation): Promise<Store> {
+  const path = pathOf(location)
+  makePrivateFile(path)
+  let connection: SqliteConnection | null = null
+  try {
+    connection = connectSqlite(path, 'write')
+    await migrate(connection, path)
+    return storeOver(connection, connectSqlite(path, 'read'), path)
+  } catch (error) {
+    if (connection?.raw.isOpen) connection.raw.close()
+    throw asStoreError(error, path)
+  }
+}
+
+function storeOver(writing: SqliteConnection, reading: SqliteConnection, path: string): Store {
+  const writer = new Writer(writing.raw, transactionOver(writing.db), path)
+  let closing: Promise<void> | null = null
+  const read = answering(readerOver(reading.db), (error) =>
+    reading.raw.isOpen ? asStoreError(error, path) : new BerthError('shutting_down', 'The store is closed.', { cause: error }),
+  )
+  return {
+    transaction: (work) => writer.transaction(work),
+    read,
+    close() {
+      closing ??= writer.close().then(() => {
+        if (reading.raw.isOpen) reading.raw.close()
+        if (writing.raw.isOpen) writing.raw.close()
+      })
+      return closing
+    },
+  }
+}
+
+function readerOver(db: Kysely<Database>): StoreReader {
+  return { ...readInstances(db), ...readEvents(db), ...readContent(db), ...readAccess(db), ...readReservations(db) }
+}
+
+/** The same reader, whose errors are of the catalogue where they are about the file. */
+function answering(reader: StoreReader, explain: (error: unknown) => unknown): StoreReader {
+  type Ask = (...wishes: unknown[]) => Promise<unknown>
+  const asks = Object.entries(reader).map(([name, ask]: [string, Ask]) => {
+    const answered: Ask = async (...wishes) => {
+      try {
+        return await ask(...wishes)
+      } catch (error) {
+        throw explain(error)
+      }
+    }
+    return [name, answered]
+  })
+  return Object.fromEntries(asks) as StoreReader
+}
+
+function transactionOver(db: Kysely<Database>): StoreTx {
+  return {
+    ...readerOver(db),
+    ...writeInstances(db),
+    ...writeEvents(db),
+    ...writeContent(db),
+    ...writeAccess(db),
+    ...writeReservations(db),
+  }
+}
+
+function pathOf(location: StoreLocation): string {
+  if ('path' in location) return resolve(location.path)
+  const match = /^(?:sqlite|file):(?:\/\/)?(.+)$/.exec(location.url)
+  if (match?.[1] !== undefined) return resolve(match[1])
+  const scheme = /^[a-z]+(?=:)/i.exec(location.url)?.[0] ?? 'this'
+  throw new BerthError('not_supported', `A ${scheme} database is not supported: give sqlite:/path/to/file.`)
+}
+
+function makePrivateFile(path: string): void {
+  try {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+    closeSync(openSync(path, 'a', 0o600))
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error)
+    throw new BerthError('internal', `The database ${path} can't be opened (${why}): give a data directory that you may write.`, { cause: error })
+  }
+}

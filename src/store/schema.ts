@@ -1,0 +1,145 @@
+/**
+ * The tables, as Kysely sees them. What is queried is a column; what is only kept is JSON text. Times are
+ * Unix milliseconds with fractions, truth values are 0 and 1. Migrations (migrations/) make these tables.
+ */
+import type { Generated, Selectable } from 'kysely'
+import type { ImageStatus, InstanceEvent, Volume, VolumeMode } from '../instance/model.ts'
+import type { DesiredState, Phase } from '../instance/phase.ts'
+
+export interface Database {
+  readonly instances: InstanceTable
+  readonly events: EventTable
+  readonly images: ImageTable
+  readonly volumes: VolumeTable
+  readonly attachments: AttachmentTable
+  readonly projects: ProjectTable
+  readonly keys: KeyTable
+  readonly reservations: ReservationTable
+  readonly reserved_ports: ReservedPortTable
+  readonly idempotency: IdempotencyTable
+}
+
+/** JSON text of the type in the name of the column's owner. */
+type Json = string
+type Flag = 0 | 1
+
+export interface InstanceTable {
+  id: string
+  project_id: string
+  /** A copy of spec.name: unique among the living of a project. */
+  name: string
+  /** A copy of spec.tags, for filters. */
+  tags: Json
+  spec: Json
+  image_digest: string | null
+  desired: DesiredState
+  phase: Phase
+  phase_since: number
+  reason: string | null
+  error_code: string | null
+  host_id: string | null
+  address: Json | null
+  generation: number
+  exit: Json | null
+  restart_attempts: number
+  created_at: number
+  started_at: number | null
+  stopped_at: number | null
+  deleted_at: number | null
+  origin: string
+  annotations: Json
+}
+export type InstanceRow = Selectable<InstanceTable>
+
+export interface EventTable {
+  /** Never used twice, even after the newest was removed. */
+  seq: Generated<number>
+  instance_id: string
+  project_id: string
+  at: number
+  kind: InstanceEvent['kind']
+  from_phase: Phase | null
+  to_phase: Phase
+  reason: string | null
+}
+
+export interface ImageTable {
+  project_id: string
+  name: string
+  status: ImageStatus
+  digest: string | null
+  size_bytes: number | null
+  config: Json | null
+  error: string | null
+  queue_position: number | null
+  progress: number | null
+  tags: Json
+  created_at: number
+  updated_at: number
+}
+export type ImageRow = Selectable<ImageTable>
+
+export interface VolumeTable {
+  id: string
+  project_id: string
+  name: string
+  size_bytes: number
+  tags: Json
+  status: Volume['status']
+  error: string | null
+  created_at: number
+}
+export type VolumeRow = Selectable<VolumeTable>
+
+export interface AttachmentTable {
+  volume_id: string
+  instance_id: string
+  path: string
+  mode: VolumeMode
+}
+export type AttachmentRow = Selectable<AttachmentTable>
+
+export interface ProjectTable {
+  id: string
+  name: string
+  guest_to_guest: Flag
+  created_at: number
+}
+
+export interface KeyTable {
+  id: string
+  project_id: string
+  name: string
+  scopes: Json
+  /** Of the secret; the secret itself is nowhere. */
+  hash: string
+  created_at: number
+  last_used_at: number | null
+  expires_at: number | null
+}
+export type KeyRow = Selectable<KeyTable>
+
+export interface ReservationTable {
+  instance_id: string
+  host_id: string
+  vcpus: number
+  memory_bytes: number
+  disk_bytes: number
+  ip: string | null
+}
+
+/** One row a port, so that a host can't give the same one twice. */
+export interface ReservedPortTable {
+  host_id: string
+  /** `tcp/8080` */
+  port: string
+  instance_id: string
+}
+
+export interface IdempotencyTable {
+  project_id: string
+  key: string
+  request_hash: string
+  instance_id: string
+  created_at: number
+}
