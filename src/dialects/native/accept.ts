@@ -1,0 +1,111 @@
+/** The native wire → what the engine takes. Absent fields stay absent, so that the engine's defaults apply. */
+import type { CreateInstance } from '../../engine/api.ts'
+import { BerthError } from '../../instance/errors.ts'
+import { quoteGo } from '../../instance/go-text.ts'
+import type { InstanceSpec, NetworkSpec, RestartPolicy, TimestampMs, VolumeId, VolumeMount } from '../../instance/model.ts'
+import type { CreateInstanceBody, MountRequest, UpdateInstanceBody } from './schema.ts'
+
+/** What a restart policy has where the request says nothing. */
+const RESTART_BACKOFF_MS = 1000
+const RESTART_MAX_ATTEMPTS = 0
+const RESTART_STABLE_AFTER_MS = 60_000
+
+type RestartRequest = NonNullable<CreateInstanceBody['restart']>
+/** The id that a volume's id or name stands for. */
+export type FindVolume = (idOrName: string) => Promise<VolumeId>
+
+/** RFC3339 with a zone; what `Date` reads besides is too much. */
+const RFC3339 = /^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})$/
+
+/** Throws `invalid_request` unless it is a time. */
+export function acceptTime(field: string, text: string): TimestampMs {
+  const at = RFC3339.test(text) ? Date.parse(text) : Number.NaN
+  if (Number.isNaN(at)) {
+    throw new BerthError('invalid_request', `${quoteGo(text)} is not a time: write it like 2026-01-31T12:00:00Z.`, { details: { field } })
+  }
+  return at
+}
+
+/** `key=value` texts of a query as tags; null if there are none. */
+export function acceptTagFilter(texts: readonly string[] | undefined): Readonly<Record<string, string>> | null {
+  if (texts === undefined || texts.length === 0) return null
+  return Object.fromEntries(
+    texts.map((text) => {
+      const at = text.indexOf('=')
+      return [text.slice(0, at), text.slice(at + 1)]
+    }),
+  )
+}
+
+export function acceptRestart(request: RestartRequest): RestartPolicy {
+  if (request.policy === 'never') return { kind: 'never' }
+  return {
+    kind: request.policy,
+    backoffMs: request.backoffMs ?? RESTART_BACKOFF_MS,
+    maxAttempts: request.maxAttempts ?? RESTART_MAX_ATTEMPTS,
+    stableAfterMs: request.stableAfterMs ?? RESTART_STABLE_AFTER_MS,
+  }
+}
+
+export async function acceptMount(request: MountRequest, findVolume: FindVolume): Promise<VolumeMount> {
+  return {
+    volumeId: await findVolume(request.volume),
+    path: request.path,
+    mode: request.mode ?? 'rw',
+    overlayBytes: request.overlayBytes ?? null,
+  }
+}
+
+export async function acceptCreate(body: CreateInstanceBody, findVolume: FindVolume, now: TimestampMs): Promise<CreateInstance> {
+  const { image, pull, network, volumes, restart, expiresAt, ttlMs, ...same } = body
+  const expiry = acceptExpiry(expiresAt, ttlMs, now)
+  const mounts: VolumeMount[] = []
+  for (const mount of volumes ?? []) mounts.push(await acceptMount(mount, findVolume))
+  return {
+    image,
+    ...same,
+    ...(pull === undefined ? {} : { pull }),
+    ...(network === undefined ? {} : { network: acceptNetwork(network) }),
+    ...(volumes === undefined ? {} : { volumes: mounts }),
+    ...(restart === undefined ? {} : { restart: acceptRestart(restart) }),
+    ...(expiry === undefined ? {} : { expiresAt: expiry }),
+  }
+}
+
+export function acceptUpdate(
+  body: UpdateInstanceBody,
+  now: TimestampMs,
+): Partial<Pick<InstanceSpec, 'tags' | 'restart' | 'expiresAt' | 'env'>> {
+  const { tags, env, restart, expiresAt, ttlMs } = body
+  const expiry = acceptExpiry(expiresAt, ttlMs, now)
+  return {
+    ...(tags === undefined ? {} : { tags }),
+    ...(env === undefined ? {} : { env }),
+    ...(restart === undefined ? {} : { restart: acceptRestart(restart) }),
+    ...(expiry === undefined ? {} : { expiresAt: expiry }),
+  }
+}
+
+function acceptExpiry(
+  expiresAt: string | null | undefined,
+  ttlMs: number | undefined,
+  now: TimestampMs,
+): TimestampMs | null | undefined {
+  if (ttlMs !== undefined) {
+    if (expiresAt !== undefined) throw new BerthError('invalid_request', 'Give expiresAt or ttlMs, not both.', { details: { field: 'ttlMs' } })
+    return now + ttlMs
+  }
+  if (expiresAt === undefined || expiresAt === null) return expiresAt
+  const at = acceptTime('expiresAt', expiresAt)
+  if (at <= now) throw new BerthError('invalid_request', 'The time of expiresAt has passed already.', { details: { field: 'expiresAt' } })
+  return at
+}
+
+function acceptNetwork(network: NonNullable<CreateInstanceBody['network']>): NetworkSpec {
+  return {
+    enabled: network.enabled ?? true,
+    downloadBytesPerSecond: network.downloadBytesPerSecond ?? null,
+    uploadBytesPerSecond: network.uploadBytesPerSecond ?? null,
+    ports: (network.ports ?? []).map(({ hostPort, guestPort, protocol }) => ({ hostPort, guestPort, protocol: protocol ?? 'tcp' })),
+  }
+}

@@ -1,0 +1,91 @@
+/**
+ * What a path or a query means by a word: an instance, a volume, a key or a project of the caller's.
+ *
+ * An instance is found by, in this order: its id in any dialect's spelling, its name, the beginning of its
+ * UUID (dashes may be missing). Two that fit are `ambiguous`; none is `not_found`.
+ */
+import type { Caller, Engine } from '../../engine/api.ts'
+import { BerthError } from '../../instance/errors.ts'
+import { quoteGo } from '../../instance/go-text.ts'
+import { parseId } from '../../instance/ids.ts'
+import type { IdDialect, IdKind, IdKinds } from '../../instance/ids.ts'
+import type { ApiKey, Instance, Project, Volume, VolumeId } from '../../instance/model.ts'
+
+const SPELLINGS: readonly IdDialect[] = ['native', 'lambda', 'mithril', 'hypeman']
+/** Longest word worth a look. */
+const WORD_LIMIT_CHARACTERS = 255
+const ID_BEGINNING = /^[0-9a-f-]{1,36}$/
+
+export async function findInstance(engine: Engine, caller: Caller, word: string): Promise<Instance> {
+  if (word.length <= WORD_LIMIT_CHARACTERS) {
+    const id = readId('instance', word)
+    const byId = id === null ? null : await orNull(engine.instances.get(caller, id))
+    if (byId !== null) return byId
+    const [byName] = await engine.instances.list(caller, { name: word, limit: 1 })
+    if (byName !== undefined) return byName
+    if (ID_BEGINNING.test(word)) {
+      const begin = word.replaceAll('-', '')
+      const found = (await engine.instances.list(caller, {})).filter(({ id: each }) => each.replaceAll('-', '').startsWith(begin))
+      if (found.length > 1) throw ambiguous('instance', word, found.length)
+      if (found[0] !== undefined) return found[0]
+    }
+  }
+  throw notFound('not_found', 'instance', word)
+}
+
+export async function findVolume(engine: Engine, caller: Caller, word: string): Promise<Volume> {
+  if (word.length <= WORD_LIMIT_CHARACTERS) {
+    const byId = await orNull(engine.volumes.get(caller, readId('volume', word) ?? (word as VolumeId)))
+    if (byId !== null) return byId
+    const found = await engine.volumes.list(caller, { name: word })
+    if (found.length > 1) throw ambiguous('volume', word, found.length)
+    if (found[0] !== undefined) return found[0]
+  }
+  throw notFound('volume_not_found', 'volume', word)
+}
+
+export async function findKey(engine: Engine, caller: Caller, word: string): Promise<ApiKey> {
+  return pick('key', word, await engine.keys.list(caller))
+}
+
+export async function findProject(engine: Engine, caller: Caller, word: string): Promise<Project> {
+  const id = readId('project', word)
+  const byId = id === null ? null : await orNull(engine.projects.get(caller, id))
+  return byId ?? pick('project', word, await engine.projects.list(caller))
+}
+
+/** The id behind any dialect's spelling, or null. */
+function readId<K extends IdKind>(kind: K, word: string): IdKinds[K] | null {
+  for (const dialect of SPELLINGS) {
+    const id = parseId(kind, dialect, word)
+    if (id !== null) return id
+  }
+  return null
+}
+
+function pick<T extends { readonly id: string; readonly name: string }>(kind: 'key' | 'project', word: string, all: readonly T[]): T {
+  const id = readId(kind, word)
+  const byId = all.find((each) => each.id === id || each.id === word)
+  if (byId !== undefined) return byId
+  const found = all.filter(({ name }) => name === word)
+  if (found.length > 1) throw ambiguous(kind, word, found.length)
+  if (found[0] === undefined) throw notFound('not_found', kind, word)
+  return found[0]
+}
+
+async function orNull<T>(work: Promise<T>): Promise<T | null> {
+  try {
+    return await work
+  } catch (error) {
+    if (error instanceof BerthError && (error.code === 'not_found' || error.code === 'volume_not_found')) return null
+    throw error
+  }
+}
+
+function ambiguous(what: string, word: string, count: number): BerthError {
+  return new BerthError('ambiguous', `${quoteGo(word)} means ${count} ${what}s; write more of the id, or the whole name.`)
+}
+
+function notFound(code: 'not_found' | 'volume_not_found', what: string, word: string): BerthError {
+  return new BerthError(code, `There is no ${what} ${quoteGo(word)} in this project.`)
+}

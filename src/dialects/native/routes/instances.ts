@@ -1,0 +1,316 @@
+/** `/berth/v1/instances`: the life of instances. */
+import { Type } from 'typebox'
+import type { Caller } from '../../../engine/api.ts'
+import { BerthError } from '../../../instance/errors.ts'
+import type { Instance, InstanceId } from '../../../instance/model.ts'
+import { PHASES } from '../../../instance/phase.ts'
+import type { Phase } from '../../../instance/phase.ts'
+import { acceptCreate, acceptMount, acceptTagFilter, acceptUpdate } from '../accept.ts'
+import { callerOf } from '../app.ts'
+import type { AddRoutes } from '../app.ts'
+import { pageOf } from '../page.ts'
+import { presentInstance, presentInstanceDetail } from '../present.ts'
+import { findInstance, findVolume } from '../resolve.ts'
+import {
+  ActQuery,
+  AttachVolumeBody,
+  CreateInstanceBody,
+  CreateQuery,
+  DEFAULT_WAIT_MS,
+  DeleteQuery,
+  InstanceParams,
+  InstanceVolumeParams,
+  ListInstancesQuery,
+  page,
+  StartInstanceBody,
+  StopInstanceBody,
+  UpdateInstanceBody,
+  WaitBody,
+  WaitQuery,
+} from '../schema.ts'
+import { clientSignal } from '../stream.ts'
+
+/** Events that a detail tells at most. */
+const MAX_TIMELINE = 1000
+const IDEMPOTENCY_KEY_LIMIT_CHARACTERS = 255
+
+const InstanceRef = Type.Ref('Instance#')
+const tags = ['instances']
+const params = InstanceParams
+
+export const instanceRoutes: AddRoutes = (app, { engine, stopping, now }) => {
+  const volumeIdFinder = (caller: Caller) => async (word: string) => (await findVolume(engine, caller, word)).id
+
+  /** The instance once it is in one of the phases; as it is then, if the time is up or the client has gone. */
+  const settle = async (caller: Caller, id: InstanceId, until: readonly Phase[], timeoutMs: number | undefined, signal: AbortSignal) => {
+    const { instance } = await engine.instances.wait(caller, id, { until, timeoutMs: timeoutMs ?? DEFAULT_WAIT_MS, signal })
+    return instance
+  }
+
+  app.post('/instances', {
+    schema: {
+      tags,
+      operationId: 'createInstance',
+      summary: 'Make an instance and start it',
+      description:
+        'Answers as soon as the wish is recorded. With the header `Idempotency-Key` the same request again gives the same instance, ' +
+        'and another request with that key is `idempotency_conflict`.',
+      body: CreateInstanceBody,
+      querystring: CreateQuery,
+      headers: Type.Object({ 'idempotency-key': Type.Optional(Type.String({ minLength: 1, maxLength: IDEMPOTENCY_KEY_LIMIT_CHARACTERS })) }),
+      response: { 201: InstanceRef },
+    },
+    handler: async (request, reply) => {
+      const caller = callerOf(request)
+      const wish = await acceptCreate(request.body, volumeIdFinder(caller), now())
+      const key = request.headers['idempotency-key']
+      const made = await engine.instances.create(caller, wish, key === undefined ? {} : { idempotencyKey: key })
+      const { wait, timeoutMs } = request.query
+      const instance =
+        wait === undefined ? made : await settle(caller, made.id, ['running', 'unhealthy'], timeoutMs, clientSignal(reply, stopping))
+      return reply.code(201).send(presentInstance(instance))
+    },
+  })
+
+  app.get('/instances', {
+    schema: {
+      tags,
+      operationId: 'listInstances',
+      summary: 'List instances',
+      querystring: ListInstancesQuery,
+      response: { 200: page(InstanceRef) },
+    },
+    handler: async (request) => {
+      const { phase, name, tag, deleted, order = 'newest-first', limit, cursor } = request.query
+      const filter = acceptTagFilter(tag)
+      const all = await engine.instances.list(callerOf(request), {
+        order,
+        ...(phase === undefined ? {} : { phases: phase }),
+        ...(name === undefined ? {} : { name }),
+        ...(filter === null ? {} : { tags: filter }),
+        ...(deleted === undefined ? {} : { includeDeleted: deleted }),
+      })
+      const direction = order === 'newest-first' ? 'descending' : 'ascending'
+      const { items, next } = pageOf(all, { limit, cursor }, ({ createdAt, id }) => [createdAt, id], direction)
+      return { items: items.map(presentInstance), next }
+    },
+  })
+
+  app.get('/instances/:instance', {
+    schema: {
+      tags,
+      operationId: 'getInstance',
+      summary: 'One instance, with its timeline',
+      params,
+      response: { 200: Type.Ref('InstanceDetail#') },
+    },
+    handler: async (request) => {
+      const caller = callerOf(request)
+      const instance = await findInstance(engine, caller, request.params.instance)
+      const latest = await engine.events.list(caller, { instanceIds: [instance.id], order: 'newest-first', limit: MAX_TIMELINE })
+      return presentInstanceDetail(instance, latest.toReversed(), now())
+    },
+  })
+
+  app.patch('/instances/:instance', {
+    schema: {
+      tags,
+      operationId: 'updateInstance',
+      summary: 'Change what may change on a living instance',
+      params,
+      body: UpdateInstanceBody,
+      response: { 200: InstanceRef },
+    },
+    handler: async (request) => {
+      const caller = callerOf(request)
+      const { id } = await findInstance(engine, caller, request.params.instance)
+      return presentInstance(await engine.instances.update(caller, id, acceptUpdate(request.body, now())))
+    },
+  })
+
+  app.delete('/instances/:instance', {
+    schema: {
+      tags,
+      operationId: 'deleteInstance',
+      summary: 'Delete an instance, from any phase',
+      description: 'Its volumes stay. Answers with the instance as it is on its way out.',
+      params,
+      querystring: DeleteQuery,
+      response: { 200: InstanceRef },
+    },
+    handler: async (request, reply) => {
+      const caller = callerOf(request)
+      const { graceful, wait, timeoutMs } = request.query
+      const { id } = await findInstance(engine, caller, request.params.instance)
+      const instance = await engine.instances.delete(caller, id, graceful === undefined ? {} : { graceful })
+      if (wait !== true) return presentInstance(instance)
+      return presentInstance(await settle(caller, id, ['deleted'], timeoutMs, clientSignal(reply, stopping)))
+    },
+  })
+
+  app.post('/instances/:instance/start', {
+    schema: {
+      tags,
+      operationId: 'startInstance',
+      summary: 'Start a stopped instance',
+      description: 'The body is optional; it may replace entrypoint and command.',
+      params,
+      querystring: ActQuery,
+      body: Type.Union([StartInstanceBody, Type.Null()]),
+      response: { 200: InstanceRef },
+    },
+    handler: async (request, reply) => {
+      const caller = callerOf(request)
+      const { id } = await findInstance(engine, caller, request.params.instance)
+      const instance = await engine.instances.start(caller, id, request.body ?? {})
+      if (request.query.wait !== true) return presentInstance(instance)
+      return presentInstance(await settle(caller, id, ['running', 'unhealthy'], request.query.timeoutMs, clientSignal(reply, stopping)))
+    },
+  })
+
+  app.post('/instances/:instance/stop', {
+    schema: {
+      tags,
+      operationId: 'stopInstance',
+      summary: 'Stop an instance',
+      description: 'SIGTERM to the application, grace, SIGKILL. The disks stay.',
+      params,
+      querystring: ActQuery,
+      body: Type.Union([StopInstanceBody, Type.Null()]),
+      response: { 200: InstanceRef },
+    },
+    handler: async (request, reply) => {
+      const caller = callerOf(request)
+      const { id } = await findInstance(engine, caller, request.params.instance)
+      const instance = await engine.instances.stop(caller, id, request.body ?? {})
+      if (request.query.wait !== true) return presentInstance(instance)
+      return presentInstance(await settle(caller, id, ['stopped', 'deleted'], request.query.timeoutMs, clientSignal(reply, stopping)))
+    },
+  })
+
+  app.post('/instances/:instance/restart', {
+    schema: {
+      tags,
+      operationId: 'restartInstance',
+      summary: 'Stop and start an instance',
+      params,
+      querystring: ActQuery,
+      response: { 200: InstanceRef },
+    },
+    handler: async (request, reply) => {
+      const caller = callerOf(request)
+      const before = await findInstance(engine, caller, request.params.instance)
+      const instance = await engine.instances.restart(caller, before.id)
+      if (request.query.wait !== true) return presentInstance(instance)
+      return presentInstance(await nextLife(caller, before, request.query.timeoutMs, clientSignal(reply, stopping)))
+    },
+  })
+
+  /** Waits until the instance runs in a life after `before`. */
+  const nextLife = async (caller: Caller, before: Instance, timeoutMs = DEFAULT_WAIT_MS, signal: AbortSignal): Promise<Instance> => {
+    const deadline = Date.now() + timeoutMs
+    const notRunning = PHASES.filter((phase) => phase !== 'running')
+    for (;;) {
+      const leftMs = Math.max(0, deadline - Date.now())
+      const now = await engine.instances.get(caller, before.id)
+      const isNew = now.generation > before.generation
+      if (signal.aborted || leftMs === 0 || (isNew && now.phase !== 'running')) {
+        return settle(caller, before.id, ['running', 'unhealthy'], leftMs, signal)
+      }
+      if (isNew) return now
+      // The old life runs still, or is on its way out: wait for its next step.
+      const until = now.phase === 'running' ? notRunning : PHASES.filter((phase) => phase !== now.phase)
+      await engine.instances.wait(caller, before.id, { until, timeoutMs: leftMs, signal })
+    }
+  }
+
+  app.post('/instances/:instance/standby', {
+    schema: {
+      tags,
+      operationId: 'standbyInstance',
+      summary: 'Put a running instance to sleep',
+      description: 'Memory and devices are saved and the VM ends; restore continues the same processes.',
+      params,
+      querystring: ActQuery,
+      response: { 200: InstanceRef },
+    },
+    handler: async (request, reply) => {
+      const caller = callerOf(request)
+      const { id } = await findInstance(engine, caller, request.params.instance)
+      const instance = await engine.instances.standby(caller, id)
+      if (request.query.wait !== true) return presentInstance(instance)
+      return presentInstance(await settle(caller, id, ['standby'], request.query.timeoutMs, clientSignal(reply, stopping)))
+    },
+  })
+
+  app.post('/instances/:instance/restore', {
+    schema: {
+      tags,
+      operationId: 'restoreInstance',
+      summary: 'Wake an instance from standby',
+      params,
+      querystring: ActQuery,
+      response: { 200: InstanceRef },
+    },
+    handler: async (request, reply) => {
+      const caller = callerOf(request)
+      const { id } = await findInstance(engine, caller, request.params.instance)
+      const instance = await engine.instances.restore(caller, id)
+      if (request.query.wait !== true) return presentInstance(instance)
+      return presentInstance(await settle(caller, id, ['running', 'unhealthy'], request.query.timeoutMs, clientSignal(reply, stopping)))
+    },
+  })
+
+  app.get('/instances/:instance/wait', {
+    schema: {
+      tags,
+      operationId: 'waitInstance',
+      summary: 'Wait for a phase',
+      description: 'Answers when the instance is in one of the phases, when it has settled where it can not get there by itself, or when the time is up.',
+      params,
+      querystring: WaitQuery,
+      response: { 200: WaitBody },
+    },
+    handler: async (request, reply) => {
+      const caller = callerOf(request)
+      const { until, timeoutMs = DEFAULT_WAIT_MS } = request.query
+      const { id } = await findInstance(engine, caller, request.params.instance)
+      const waited = await engine.instances.wait(caller, id, { until, timeoutMs, signal: clientSignal(reply, stopping) })
+      if (stopping.aborted) throw new BerthError('shutting_down', 'Berth is shutting down; ask again in a moment.')
+      return { instance: presentInstance(waited.instance), timedOut: waited.timedOut }
+    },
+  })
+
+  app.post('/instances/:instance/volumes', {
+    schema: {
+      tags,
+      operationId: 'attachVolume',
+      summary: 'Attach a volume, to a running instance too',
+      params,
+      body: AttachVolumeBody,
+      response: { 200: InstanceRef },
+    },
+    handler: async (request) => {
+      const caller = callerOf(request)
+      const { id } = await findInstance(engine, caller, request.params.instance)
+      const mount = await acceptMount(request.body, volumeIdFinder(caller))
+      return presentInstance(await engine.instances.attachVolume(caller, id, mount))
+    },
+  })
+
+  app.delete('/instances/:instance/volumes/:volume', {
+    schema: {
+      tags,
+      operationId: 'detachVolume',
+      summary: 'Detach a volume',
+      params: InstanceVolumeParams,
+      response: { 200: InstanceRef },
+    },
+    handler: async (request) => {
+      const caller = callerOf(request)
+      const { id } = await findInstance(engine, caller, request.params.instance)
+      const volume = await findVolume(engine, caller, request.params.volume)
+      return presentInstance(await engine.instances.detachVolume(caller, id, volume.id))
+    },
+  })
+}
