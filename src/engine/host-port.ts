@@ -301,8 +301,11 @@ export interface PullRequest {
 }
 
 export interface PullProgress {
-  readonly status: 'pulling' | 'converting'
+  /** `pending`: it waits in the host's line. */
+  readonly status: 'pending' | 'pulling' | 'converting'
   readonly fraction: number | null
+  /** With `pending`: its place in the line; 1 is next. */
+  readonly queuePosition?: number
 }
 
 export interface HostImage {
