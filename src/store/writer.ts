@@ -98,6 +98,10 @@ export class Writer {
     const outcomes: Outcome[] = []
     try {
       await beginImmediate(this.#raw)
+    } catch (error) {
+      return batch.map(() => ({ ok: false, error }))
+    }
+    try {
       for (const job of batch) {
         this.#raw.exec('SAVEPOINT job')
         const outcome = await this.#run(job)
