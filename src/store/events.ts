@@ -3,7 +3,7 @@ import type { Kysely, Selectable, SelectQueryBuilder } from 'kysely'
 import type { EventQuery, StoreReader, StoreTx } from '../engine/store-port.ts'
 import type { InstanceEvent, InstanceId, ProjectId } from '../instance/model.ts'
 import type { Database, EventTable } from './schema.ts'
-import { isOneOf } from './sqlite.ts'
+import { isAlso, isOneOf } from './sqlite.ts'
 
 const NO_LIMIT = Number.MAX_SAFE_INTEGER
 
@@ -49,10 +49,14 @@ function filtered<O>(
   query: EventQuery,
 ): SelectQueryBuilder<Database, 'events', O> {
   let narrowed = select
-  if (query.projectId !== null) narrowed = narrowed.where('project_id', '=', query.projectId)
   const [only, ...more] = query.instanceIds ?? []
   if (only !== undefined && more.length === 0) narrowed = narrowed.where('instance_id', '=', only)
   else if (query.instanceIds !== undefined) narrowed = narrowed.where(isOneOf('instance_id', query.instanceIds))
+  if (query.projectId !== null) {
+    const project = query.projectId
+    // Few instances have few of the project's events: their index, not the project's.
+    narrowed = query.instanceIds === undefined ? narrowed.where('project_id', '=', project) : narrowed.where(isAlso('project_id', project))
+  }
   if (query.afterSeq !== undefined) narrowed = narrowed.where('seq', '>', query.afterSeq)
   if (query.kinds !== undefined) narrowed = narrowed.where(isOneOf('kind', query.kinds))
   return narrowed

@@ -5,7 +5,7 @@ import type { InstanceQuery, StoreReader, StoreTx } from '../engine/store-port.t
 import { BerthError } from '../instance/errors.ts'
 import type { HostId, ImageDigest, Instance, InstanceId, ProjectId } from '../instance/model.ts'
 import type { Database, InstanceRow } from './schema.ts'
-import { holdsMembers, isOneOf, violatedUnique } from './sqlite.ts'
+import { holdsMembers, isAlso, isOneOf, violatedUnique } from './sqlite.ts'
 
 /** SQLite wants a limit where there is an offset. */
 const NO_LIMIT = Number.MAX_SAFE_INTEGER
@@ -59,7 +59,10 @@ function filtered<O>(
   let narrowed = select
   // A literal, not a parameter: only so does SQLite know that the index of the living will do.
   if (!query.includeDeleted) narrowed = narrowed.where('phase', '<>', sql.lit('deleted'))
-  if (query.projectId !== null) narrowed = narrowed.where('project_id', '=', query.projectId)
+  if (query.projectId !== null) {
+    const project = query.projectId
+    narrowed = query.ids === undefined ? narrowed.where('project_id', '=', project) : narrowed.where(isAlso('project_id', project))
+  }
   if (query.name !== undefined) narrowed = narrowed.where('name', '=', query.name)
   if (query.hostId !== undefined) narrowed = narrowed.where('host_id', '=', query.hostId)
   if (query.ids !== undefined) narrowed = narrowed.where(isOneOf('id', query.ids))

@@ -213,8 +213,9 @@ test('pages of events and lists of instances are read from an index, never by sc
     [() => events({ projectId, afterSeq: 5, limit: 10 }), 'events_project (project_id=? AND seq>?)'],
     [() => events({ projectId, order: 'newest-first', limit: 10 }), 'events_project (project_id=?)'],
     [() => events({ projectId, kinds: ['phase'], afterSeq: 5, limit: 10 }), 'events_project (project_id=? AND seq>?)'],
-    [() => events({ projectId, instanceIds, afterSeq: 5, limit: 10 }), 'events_instance (instance_id=? AND project_id=? AND seq>?)'],
-    [() => events({ projectId, instanceIds, order: 'newest-first', limit: 1 }), 'events_instance (instance_id=? AND project_id=?)'],
+    [() => events({ projectId, instanceIds, afterSeq: 5, limit: 10 }), 'events_instance (instance_id=? AND seq>?)'],
+    [() => events({ projectId: null, instanceIds, afterSeq: 5, limit: 10 }), 'events_instance (instance_id=? AND seq>?)'],
+    [() => events({ projectId, instanceIds, order: 'newest-first', limit: 1 }), 'events_instance (instance_id=?)'],
     [() => events({ projectId: null, afterSeq: 5, limit: 10 }), 'INTEGER PRIMARY KEY (rowid>?)'],
     [() => instances({ projectId, limit: 10 }), 'instances_living_project (project_id=?)'],
     [() => instances({ projectId, offset: 20, limit: 10, order: 'oldest-first' }), 'instances_living_project (project_id=?)'],
@@ -226,6 +227,18 @@ test('pages of events and lists of instances are read from an index, never by sc
     const plan = prepare(`explain query plan ${text}`).all().map((row) => String(row['detail'])).join('; ')
     assert.ok(plan.includes(`USING ${index.startsWith('INTEGER') ? '' : 'INDEX '}${index}`), `${text}\n${plan}`)
     assert.doesNotMatch(plan, /TEMP B-TREE/, text)
+  }
+  // The few rows of chosen instances are found by their ids, then sorted.
+  const several = ['i', 'j'] as InstanceId[]
+  const chosen: readonly (readonly [() => Promise<unknown>, RegExp])[] = [
+    [() => events({ projectId, instanceIds: several, afterSeq: 5, limit: 10 }), /USING INDEX events_instance \(instance_id=\? AND seq>\?\)/],
+    [() => instances({ projectId, ids: several }), /USING INDEX sqlite_autoindex_instances_1 \(id=\?\)/],
+    [() => instances({ projectId, name: 'web' }), /USING INDEX instances_living_name \(project_id=\? AND name=\?\)/],
+  ]
+  for (const [query, index] of chosen) {
+    await query()
+    const plan = prepare(`explain query plan ${text}`).all().map((row) => String(row['detail'])).join('; ')
+    assert.match(plan, index, text)
   }
   raw.close()
 })

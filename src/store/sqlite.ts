@@ -84,6 +84,14 @@ export function isOneOf(column: string, values: readonly string[]): RawBuilder<S
   return sql<SqlBool>`${sql.ref(column)} in (select value from json_each(${JSON.stringify(values)}))`
 }
 
+/**
+ * A condition that only filters: the plus keeps SQLite from choosing an index for it, where another condition
+ * is known to leave few rows.
+ */
+export function isAlso(column: string, value: string): RawBuilder<SqlBool> {
+  return sql<SqlBool>`+${sql.ref(column)} = ${value}`
+}
+
 /** A condition: the JSON object in the column has all these members. */
 export function holdsMembers(column: string, members: Readonly<Record<string, string>>): RawBuilder<SqlBool>[] {
   return Object.entries(members).map(

@@ -73,8 +73,7 @@ async function events(db: Kysely<unknown>): Promise<void> {
     .addColumn('to_phase', 'text', (column) => column.notNull())
     .addColumn('reason', 'text')
     .execute()
-  // An instance has one project, so this serves a page with and without the project's condition.
-  await db.schema.createIndex('events_instance').on('events').columns(['instance_id', 'project_id', 'seq']).execute()
+  await db.schema.createIndex('events_instance').on('events').columns(['instance_id', 'seq']).execute()
   await db.schema.createIndex('events_project').on('events').columns(['project_id', 'seq']).execute()
 }
 
