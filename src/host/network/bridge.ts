@@ -5,7 +5,7 @@
  * The bridge carries its owner's name as alias: a second Berth with the same bridge is refused while
  * the first has instances on it, since each would sweep away the other's taps.
  */
-import { readdir, writeFile } from 'node:fs/promises'
+import { chmod, readdir, stat, writeFile } from 'node:fs/promises'
 import { formatSubnet, gatewayOf, macOf, parseIpv4, parseSubnet, subnetsOverlap } from '../../instance/address.ts'
 import type { Subnet } from '../../instance/address.ts'
 import { BerthError } from '../../instance/errors.ts'
@@ -39,6 +39,7 @@ export async function ensureBridge(config: BridgeConfig, owner: string): Promise
     setSwitch(`net/ipv4/conf/${bridge}/route_localnet`, '1'),
     setSwitch(`net/ipv6/conf/${bridge}/disable_ipv6`, '1'),
   ])
+  await openTunDevice()
   await openForeignFirewall(bridge)
 }
 
@@ -120,6 +121,15 @@ async function addressesOf(bridge: string): Promise<string[]> {
       typeof info === 'object' && info !== null && 'local' in info && 'prefixlen' in info ? [`${String(info.local)}/${String(info.prefixlen)}`] : [],
     )
   })
+}
+
+/**
+ * QEMU's user must open the device to reach its own tap. Everywhere with udev it has mode 0666 (the
+ * kernel asks for rights when a tap is made, not when it is opened); without udev it is root's.
+ */
+async function openTunDevice(): Promise<void> {
+  const { mode } = await stat('/dev/net/tun')
+  if ((mode & 0o006) !== 0o006) await chmod('/dev/net/tun', 0o666)
 }
 
 async function setSwitch(path: string, value: string): Promise<void> {

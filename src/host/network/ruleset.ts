@@ -17,8 +17,11 @@
  * outside clients' real addresses; only clients on 127.0.0.1 and guests that come through the host
  * appear as the gateway.
  *
- * With br_netfilter on, frames between guests also pass `ip forward`; the bridge table marks those it
- * approved, and `ip forward` takes the mark off again.
+ * With br_netfilter on, frames between guests also pass `ip forward`, and a frame to a published port of
+ * another guest never leaves the bridge once its address is changed. So each table marks what it
+ * approved for the other, and `ip forward`, which both ways end in, takes the mark off again. (There a
+ * guest can't reach its own published port through the host: a bridge sends nothing back to where it
+ * came from.)
  */
 import { formatSubnet, gatewayOf } from '../../instance/address.ts'
 import type { Subnet } from '../../instance/address.ts'
@@ -41,12 +44,11 @@ export interface GuestRules {
   readonly group: { readonly key: string; readonly mark: number } | null
 }
 
-/** Of frames that the bridge table approved; taken off before any other table could ask about it. */
+/** Of frames that one table approved for the other; no guest can set it. */
 const APPROVED_MARK = '0x0be00001'
-/** The most that may be sent at once, beyond the rate: a quarter of a second, and never less than a few large frames. */
-const UPLOAD_BURST_SECONDS = 0.25
-const MIN_UPLOAD_BURST_BYTES = 256 * 1024
-const MAX_UPLOAD_BURST_BYTES = 256 * 1024 * 1024
+/** A limit in the kernel holds one second of its rate, and the burst; a few large frames must always fit. */
+const MIN_UPLOAD_BUCKET_BYTES = 256 * 1024
+const MIN_UPLOAD_BURST_BYTES = 1514
 
 /** Replaces both tables, whole, in one transaction. */
 export function fullRuleset(config: BridgeConfig, guests: Iterable<GuestRules>): string {
@@ -94,8 +96,7 @@ function elements({ bridge }: BridgeConfig, guest: GuestRules, style: 'with comm
 }
 
 function uploadBurst(bytesPerSecond: number): number {
-  const wanted = Math.round(bytesPerSecond * UPLOAD_BURST_SECONDS)
-  return Math.min(Math.max(wanted, MIN_UPLOAD_BURST_BYTES), MAX_UPLOAD_BURST_BYTES)
+  return Math.max(MIN_UPLOAD_BUCKET_BYTES - bytesPerSecond, MIN_UPLOAD_BURST_BYTES)
 }
 
 function bridgeTable({ bridge, tapPrefix }: BridgeConfig): string {
@@ -124,6 +125,7 @@ table bridge ${bridge} {
     oifname "${tapPrefix}*" drop
   }
   chain between_guests {
+    meta mark ${APPROVED_MARK} accept
     meta mark set 0
     meta mark set iifname map @group_of
     oifname . meta mark @group_members meta mark set ${APPROVED_MARK} accept
@@ -146,6 +148,10 @@ table ip ${bridge} {
   chain nat_prerouting {
     type nat hook prerouting priority -100; policy accept;
     fib daddr type local dnat ip to ip protocol . th dport map @published
+  }
+  chain hairpin {
+    type filter hook prerouting priority -50; policy accept;
+    iifname "${bridge}" ip daddr ${network} ct status dnat meta mark set ${APPROVED_MARK}
   }
   chain nat_output {
     type nat hook output priority -100; policy accept;
@@ -174,7 +180,6 @@ table ip ${bridge} {
   }
   chain between_guests {
     meta mark ${APPROVED_MARK} meta mark set 0 accept
-    ct status dnat accept
     reject with icmp type admin-prohibited
   }
   chain to_world {
