@@ -153,14 +153,14 @@ async function settle(work: Promise<unknown>): Promise<unknown> {
 }
 
 function diskFull(ended: unknown): unknown {
-  if (!(ended instanceof CommandFailed) || !/no space left|quota exceeded/i.test(ended.stderr)) return null
+  if (!(ended instanceof CommandFailed) || !/no space left|quota exceeded|wrote only \d+ of/i.test(ended.stderr)) return null
   return asDiskError(Object.assign(new Error(ended.message), { code: 'ENOSPC' }), 'the content of the archive')
 }
 
-/** What gunzip and the tar reader say is about the client's bytes; what `tar` says is about us. */
+/** What gunzip and the tar reader say is about the client's bytes; what `tar` says is about this host. */
 function asArchiveError(error: unknown): unknown {
   if (error instanceof BerthError) return error
-  if (error instanceof CommandFailed) return new BerthError('invalid_archive', `The archive can't be unpacked: ${error.stderr.split('\n')[0] ?? ''}.`, { cause: error })
+  if (error instanceof CommandFailed) return new BerthError('internal', `This host could not unpack the archive: ${error.stderr.split('\n')[0] ?? ''}.`, { cause: error })
   const text = error instanceof Error ? error.message : String(error)
   return new BerthError('invalid_archive', `The archive is no intact tar.gz (${text}); pack it again with tar -czf.`, { cause: error })
 }
