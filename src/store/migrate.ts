@@ -25,7 +25,7 @@ export async function migrate(
     await refuseNewer(connection, path, migrations)
     const migrator = new Migrator({ db: connection.db, provider: { getMigrations: async () => ({ ...migrations }) } })
     const { error } = await migrator.migrateToLatest()
-    if (error !== undefined) throw error instanceof Error ? error : new Error(String(error))
+    if (error !== undefined) throw error instanceof Error ? error : new Error('A migration failed.', { cause: error })
     raw.exec(`PRAGMA application_id=${APPLICATION_ID}`)
     raw.exec('COMMIT')
   } catch (error) {
