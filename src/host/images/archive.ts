@@ -4,13 +4,16 @@
  */
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Transform } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { createGunzip, createZstdDecompress } from 'node:zlib'
 import { BerthError } from '../../instance/errors.ts'
 import { watchArrival, type CopyWatch } from './arrival.ts'
 import { imageFailure } from './image-failure.ts'
 import type { ImagePaths } from './image-paths.ts'
 import { damaged, DOCUMENT_LIMIT_BYTES, parseManifest } from './manifest.ts'
 import { makeLayout, type Layout } from './oci-layout.ts'
-import { policyFlags } from './registry.ts'
+import { COPY_FLAGS, policyFlags } from './registry.ts'
 import { runTool, ToolFailure } from './tool.ts'
 
 const LIST_DEADLINE_MS = 10 * 60_000
@@ -18,28 +21,72 @@ const COPY_DEADLINE_MS = 30 * 60_000
 /** How the archive is called in messages: a stream has no name. */
 export const ARCHIVE_NAME = 'the archive'
 
-/** Writes a stream to a file; `archive_too_large` beyond the limit. */
+/** How much is written between two looks at the disk. */
+const ROOM_CHECK_EVERY_BYTES = 16 * 1024 * 1024
+
+/**
+ * Writes a stream to a file, gzip and zstd opened (skopeo trips over compressed `docker save` archives);
+ * `archive_too_large` beyond the limit, which holds for what is written.
+ */
 export async function spoolArchive(
   archive: AsyncIterable<Uint8Array>,
   path: string,
   options: { readonly limitBytes: number; readonly checkRoom: () => Promise<void>; readonly signal: AbortSignal },
 ): Promise<{ readonly sizeBytes: number }> {
   await using file = await open(path, 'wx', 0o600)
+  const chunks = untilAborted(archive, options.signal)
+  const first = await firstBytes(chunks)
+  const opener = openerOf(first)
   let sizeBytes = 0
   let checkedBytes = 0
-  for await (const chunk of untilAborted(archive, options.signal)) {
-    sizeBytes += chunk.length
-    if (sizeBytes > options.limitBytes) {
-      throw new BerthError('archive_too_large', `The archive is larger than the ${options.limitBytes} bytes that this host accepts.`)
+  const write = async (source: AsyncIterable<Uint8Array>) => {
+    for await (const chunk of source) {
+      sizeBytes += chunk.length
+      if (sizeBytes > options.limitBytes) {
+        throw new BerthError('archive_too_large', `The archive is larger than the ${options.limitBytes} bytes that this host accepts.`)
+      }
+      if (sizeBytes - checkedBytes > ROOM_CHECK_EVERY_BYTES) {
+        await options.checkRoom()
+        checkedBytes = sizeBytes
+      }
+      await file.writeFile(chunk)
     }
-    if (sizeBytes - checkedBytes > ROOM_CHECK_EVERY_BYTES) {
-      await options.checkRoom()
-      checkedBytes = sizeBytes
+  }
+  const source = withFirst(first, chunks)
+  try {
+    if (opener === null) await write(source)
+    else await pipeline(source, opener, write)
+  } catch (error) {
+    if (error instanceof Error && 'errno' in error && 'code' in error && /^Z_|^ZSTD_/.test(String(error.code))) {
+      throw damaged('The archive is compressed, and damaged or cut off.', error)
     }
-    await file.writeFile(chunk)
+    throw error
   }
   if (sizeBytes === 0) throw damaged('The archive is empty.')
   return { sizeBytes }
+}
+
+/** As many bytes as it takes to tell how they are packed, or all there are. */
+async function firstBytes(chunks: AsyncGenerator<Uint8Array>): Promise<Buffer> {
+  let first = Buffer.alloc(0)
+  while (first.length < 4) {
+    const next = await chunks.next()
+    if (next.done === true) break
+    first = Buffer.concat([first, next.value])
+  }
+  return first
+}
+
+async function* withFirst(first: Uint8Array, rest: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  if (first.length > 0) yield first
+  yield* rest
+}
+
+/** gzip starts with 1f 8b, zstd with 28 b5 2f fd; a tar with the name of its first file. */
+function openerOf(first: Buffer): Transform | null {
+  if (first.length < 4) return null
+  if (first.readUInt16BE(0) === 0x1f8b) return createGunzip()
+  return first.readUInt32BE(0) === 0x28b52ffd ? createZstdDecompress() : null
 }
 
 /** The same chunks, but a sender that has fallen silent keeps nobody waiting after an abort. */
@@ -62,8 +109,6 @@ async function* untilAborted(archive: AsyncIterable<Uint8Array>, signal: AbortSi
   }
 }
 
-const ROOM_CHECK_EVERY_BYTES = 16 * 1024 * 1024
-
 /** Copies the archive's image into the cache and gives an OCI layout that shows it. */
 export async function fetchArchive(
   file: string,
@@ -77,9 +122,7 @@ export async function fetchArchive(
       tool: 'skopeo',
       args: [
         ...(await policyFlags()),
-        ...['--tmpdir', options.workDir, 'copy', '--quiet', '--remove-signatures', ...source.flags],
-        source.reference,
-        layout.reference,
+        ...['--tmpdir', options.workDir, 'copy', ...COPY_FLAGS, source, layout.reference],
       ],
       workDir: options.workDir,
       deadlineMs: COPY_DEADLINE_MS,
@@ -91,16 +134,12 @@ export async function fetchArchive(
   return layout
 }
 
-interface Source {
-  readonly reference: string
-  readonly flags: readonly string[]
-}
-
-async function sourceOf(file: string, workDir: string, signal: AbortSignal): Promise<Source> {
+/** skopeo's reference to the archive's image. */
+async function sourceOf(file: string, workDir: string, signal: AbortSignal): Promise<string> {
   const names = await listNames(file, workDir, signal)
   // `docker save` of today writes both; its own manifest is then the plainer one.
   if (names.has('manifest.json')) {
-    return { reference: `docker-archive:${file}:@0`, flags: ['--dest-oci-accept-uncompressed-layers'] }
+    return `docker-archive:${file}:@0`
   }
   const index = names.get('index.json')
   if (!names.has('oci-layout') || index === undefined) {
@@ -110,11 +149,11 @@ async function sourceOf(file: string, workDir: string, signal: AbortSignal): Pro
   const entries = manifest.kind === 'index' ? manifest.entries : []
   const [first] = entries
   if (first === undefined) throw damaged('The archive holds no image.')
-  if (entries.length === 1) return { reference: `oci-archive:${file}`, flags: ['--dest-compress-format', 'gzip'] }
+  if (entries.length === 1) return `oci-archive:${file}`
   if (first.refName === null) {
     throw damaged(`The archive holds ${entries.length} images without names; export just one.`)
   }
-  return { reference: `oci-archive:${file}:${first.refName}`, flags: ['--dest-compress-format', 'gzip'] }
+  return `oci-archive:${file}:${first.refName}`
 }
 
 /** Names of the top level, without a leading `./`, and how the archive spells them. */

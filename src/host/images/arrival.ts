@@ -59,6 +59,12 @@ export function watchDisk(dir: string, watch: Omit<CopyWatch, 'onProgress'>): Wa
   return repeat(dir, watch, async () => undefined)
 }
 
+/** What has still to come of an image. */
+export async function missingBytes(blobs: readonly Blob[], paths: ImagePaths): Promise<number> {
+  const there = await Promise.all(blobs.map((blob) => sizeOf(paths.blob(blob.digest))))
+  return blobs.reduce((sum, blob, index) => sum + (there[index] === 0 ? blob.sizeBytes : 0), 0)
+}
+
 /** Throws `disk_full` unless `neededBytes` fit and still leave what must stay free. */
 export async function checkRoom(dir: string, neededBytes: number, minFreeBytes: number): Promise<void> {
   const { bavail, bsize } = await statfs(dir)

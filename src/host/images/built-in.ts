@@ -32,9 +32,9 @@ const FILES: Readonly<Record<string, string>> = {
   'etc/os-release': 'NAME="Berth busybox"\nID=berth-busybox\nPRETTY_NAME="Berth busybox"\n',
   'etc/profile': "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nexport PS1='\\u@\\h:\\w\\$ '\n",
 }
-/** Says that it is there, stays, and leaves with 0 when told to stop. */
+/** Says that it is there, stays, and leaves with 0 and without orphans when told to stop. */
 const IDLE = [
-  "trap 'echo localhost/busybox stops; exit 0' TERM INT",
+  "trap 'echo localhost/busybox stops; kill $!; exit 0' TERM INT",
   'echo localhost/busybox is ready',
   'while :; do sleep 3600 & wait $!; done',
 ].join('\n')

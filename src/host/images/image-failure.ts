@@ -85,7 +85,7 @@ export function imageFailure(doing: Doing, name: string, error: unknown): BerthE
   switch (doing) {
     case 'pull': {
       const host = registryHost(name)
-      const rule = PULL_RULES.find((candidate) => candidate.pattern.test(fatalPart(error.stderr, name)))
+      const rule = PULL_RULES.find((candidate) => candidate.pattern.test(fatalPart(error.stderr)))
       if (rule !== undefined) return new BerthError(rule.code, rule.say(name, host), { cause: error })
       return new BerthError('image_failed', `${name} could not be pulled from ${host}; the server's log has the registry's words.`, { cause: error })
     }
@@ -97,13 +97,14 @@ export function imageFailure(doing: Doing, name: string, error: unknown): BerthE
   }
 }
 
-/** What the program gave up with, without the name itself: an image may well be called `denied` or `404`. */
-function fatalPart(stderr: string, name: string): string {
+/** What the program gave up with, without references and addresses: an image may well be called `denied` or `404`. */
+function fatalPart(stderr: string): string {
   const lines = stderr.split('\n')
   const fatal = lines.filter((line) => line.includes('level=fatal'))
-  const said = (fatal.length > 0 ? fatal : lines).join('\n')
-  const repository = name.slice(name.indexOf('/') + 1).replace(/[:@].*$/, '')
-  return said.replaceAll(name, '').replaceAll(repository, '')
+  return (fatal.length > 0 ? fatal : lines)
+    .join('\n')
+    .replace(/\S*[.:]\S*\/\S+|\blocalhost\/\S+/g, '…')
+    .replace(/reading manifest \S+ in/g, 'reading manifest in')
 }
 
 function systemFailure(name: string, error: unknown): BerthError {

@@ -37,7 +37,8 @@ export interface Shelf {
 
 /** Reads the shelf and sweeps what unfinished work has left. */
 export async function openShelf(paths: ImagePaths): Promise<Shelf> {
-  await mkdir(paths.images, { recursive: true, mode: 0o755 })
+  await mkdir(paths.images, { recursive: true })
+  await chmod(paths.images, 0o755)
   await mkdir(paths.work, { recursive: true, mode: 0o700 })
   await mkdir(join(paths.blobs, 'sha256'), { recursive: true, mode: 0o700 })
   for (const name of await readdir(paths.work)) await removeTree(join(paths.work, name), paths.work)

@@ -10,7 +10,7 @@ import { join } from 'node:path'
 import type { PullRequest } from '../../engine/host-port.ts'
 import { BerthError } from '../../instance/errors.ts'
 import type { ImageDigest } from '../../instance/model.ts'
-import { watchArrival, type CopyWatch } from './arrival.ts'
+import { checkRoom, missingBytes, watchArrival, type CopyWatch } from './arrival.ts'
 import { imageFailure, registryHost } from './image-failure.ts'
 import type { ImagePaths } from './image-paths.ts'
 import {
@@ -35,6 +35,8 @@ const RESOLVE_DEADLINE_MS = 60_000
 const COPY_DEADLINE_MS = 2 * 60 * 60_000
 /** An index that points to an index that points to … */
 const INDEX_DEPTH_LIMIT = 3
+/** Signatures have no place in a layout, and umoci reads gzip and plain tar but not zstd. */
+export const COPY_FLAGS = ['--quiet', '--remove-signatures', '--dest-compress-format', 'gzip'] as const
 const SYSTEM_POLICY = '/etc/containers/policy.json'
 
 /** How to talk to the registry of one pull. Ends with `close`. */
@@ -118,13 +120,14 @@ export async function fetchImage(
   options: { readonly paths: ImagePaths; readonly watch: CopyWatch },
 ): Promise<Layout> {
   const layout = await makeLayout(join(registry.workDir, 'layout'), options.paths.blobs)
+  await checkRoom(options.paths.blobs, await missingBytes(resolved.blobs ?? [], options.paths), options.watch.minFreeBytes)
   await using arrival = watchArrival(registry.name, layout, resolved.blobs, options)
   try {
     await runTool({
       tool: 'skopeo',
       args: [
         ...(await policyFlags()),
-        ...['copy', '--quiet', '--remove-signatures', '--dest-compress-format', 'gzip'],
+        ...['copy', ...COPY_FLAGS],
         ...registry.options.map((option) => `--src-${option}`),
         `${registry.repository}@${resolved.digest}`,
         layout.reference,
