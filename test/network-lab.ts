@@ -20,6 +20,10 @@ const REACH_TIMEOUT_MS = 20_000
 /** How long one that must not work is waited for. */
 const BLOCKED_TIMEOUT_MS = 1_500
 
+/** Networks that a laboratory may take. */
+const FIRST_OCTET = 100
+const OCTETS = 100
+
 export interface Lab {
   readonly name: string
   readonly bridge: string
@@ -49,7 +53,7 @@ export type Protocol = 'tcp' | 'udp'
 
 /** `seed` keeps labs of different test files apart. */
 export async function openLab(seed: number): Promise<Lab> {
-  const octet = 64 + ((process.pid + seed * 17) % 60)
+  const octet = await freeOctet(process.pid + seed * 17)
   const name = `bl${seed}${process.pid % 100000}`
   const subnet = `10.${octet}.0.0/16`
   const [hostIp, outsideIp] = [`198.18.${octet}.1`, `198.18.${octet}.2`]
@@ -129,6 +133,16 @@ export async function openLab(seed: number): Promise<Lab> {
       await rm(directory, { recursive: true, force: true })
     },
   }
+}
+
+/** The second byte of a network 10.x/16 (and third of 198.18.x/24) that the machine has no route to yet. */
+async function freeOctet(start: number): Promise<number> {
+  const routes = await runCommand('ip', ['-4', 'route', 'show'])
+  for (let tries = 0; tries < OCTETS; tries++) {
+    const octet = FIRST_OCTET + ((start + tries) % OCTETS)
+    if (!routes.includes(`10.${octet}.`) && !routes.includes(`198.18.${octet}.`)) return octet
+  }
+  throw new Error('no free network for the laboratory')
 }
 
 export function tapOf(plug: Plug): string {
