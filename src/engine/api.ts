@@ -5,7 +5,7 @@
  * `not_found`. Scopes are checked here, not in dialects. Calls that change something return as soon as
  * the wish is recorded; `wait` is separate, and a waiter that goes away interrupts nothing.
  */
-import type { ErrorDetails } from '../instance/errors.ts'
+import type { ErrorCode, ErrorDetails } from '../instance/errors.ts'
 import type {
   ApiKey,
   Image,
@@ -67,12 +67,23 @@ export interface InstanceFilter {
 export interface WaitOptions {
   readonly until: readonly Phase[]
   readonly timeoutMs: number
+  /** Ends the wait (as timed out); the operation goes on. */
   readonly signal?: AbortSignal
+  /**
+   * The record that the request returned. With it the wait is for that very request: a phase of `until` that
+   * came and went in between counts, and so does an operation that failed before the wait began.
+   */
+  readonly since?: Instance
 }
 
 export interface WaitResult {
   readonly instance: Instance
   readonly timedOut: boolean
+  /**
+   * Why the operation that was waited for did not do what was asked: a standby that could not be saved (it runs
+   * on), a restore that could not be resumed (its saved state is intact), a start that ended in `failed`.
+   */
+  readonly failure: { readonly code: ErrorCode; readonly message: string } | null
 }
 
 export interface Instances {
@@ -94,7 +105,7 @@ export interface Instances {
     id: InstanceId,
     change: Partial<Pick<InstanceSpec, 'tags' | 'restart' | 'expiresAt' | 'env'>>,
   ): Promise<Instance>
-  /** Resolves when the phase is one of `until`, at a settled failure, or at the time limit. */
+  /** Resolves when the phase is one of `until`, when what was asked for has failed, or at the time limit. */
   wait(caller: Caller, id: InstanceId, options: WaitOptions): Promise<WaitResult>
 
   attachVolume(caller: Caller, id: InstanceId, mount: VolumeMount): Promise<Instance>

@@ -171,8 +171,12 @@ export interface VmStarted {
 }
 
 export interface HostVm extends VmRef {
+  /**
+   * `prepared`: its disks are there and no VMM has run in this generation, or nothing can be known of how it
+   * ended (the machine was restarted). `suspended` has a saved state; it keeps the generation it was saved under.
+   */
   readonly status: 'prepared' | 'running' | 'suspended' | 'exited'
-  /** With `exited`: how, as far as it can be known. */
+  /** With `exited`: how, as far as it can be known; null is the same as `prepared`. */
   readonly exit: AppExit | null
 }
 

@@ -68,6 +68,8 @@ export interface StoreReader {
   keyByHash(hash: string): Promise<ApiKey | null>
   keys(projectId: ProjectId | null): Promise<readonly ApiKey[]>
   reservations(hostId: HostId): Promise<readonly Reservation[]>
+  /** What one instance holds, or null. */
+  reservation(instanceId: InstanceId): Promise<Reservation | null>
 }
 
 export interface StoreTx extends StoreReader {

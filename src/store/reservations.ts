@@ -6,22 +6,32 @@ import type { HostId, InstanceId } from '../instance/model.ts'
 import type { Database } from './schema.ts'
 import { isOneOf, violatedUnique } from './sqlite.ts'
 
-export function readReservations(db: Kysely<Database>): Pick<StoreReader, 'reservations'> {
+export function readReservations(db: Kysely<Database>): Pick<StoreReader, 'reservations' | 'reservation'> {
   return {
     async reservations(hostId) {
       const rows = await db.selectFrom('reservations').selectAll().where('host_id', '=', hostId).orderBy('instance_id').execute()
       const ports = await db.selectFrom('reserved_ports').selectAll().where('host_id', '=', hostId).orderBy('port').execute()
       const byInstance = Map.groupBy(ports, (row) => row.instance_id)
-      return rows.map((row) => ({
-        instanceId: row.instance_id as InstanceId,
-        hostId: row.host_id as HostId,
-        vcpus: row.vcpus,
-        memoryBytes: row.memory_bytes,
-        diskBytes: row.disk_bytes,
-        ip: row.ip,
-        ports: (byInstance.get(row.instance_id) ?? []).map((port) => port.port),
-      }))
+      return rows.map((row) => fromRow(row, byInstance.get(row.instance_id) ?? []))
     },
+    async reservation(instanceId) {
+      const row = await db.selectFrom('reservations').selectAll().where('instance_id', '=', instanceId).executeTakeFirst()
+      if (row === undefined) return null
+      const ports = await db.selectFrom('reserved_ports').selectAll().where('instance_id', '=', instanceId).orderBy('port').execute()
+      return fromRow(row, ports)
+    },
+  }
+}
+
+function fromRow(row: Database['reservations'], ports: readonly { readonly port: string }[]): Reservation {
+  return {
+    instanceId: row.instance_id as InstanceId,
+    hostId: row.host_id as HostId,
+    vcpus: row.vcpus,
+    memoryBytes: row.memory_bytes,
+    diskBytes: row.disk_bytes,
+    ip: row.ip,
+    ports: ports.map((port) => port.port),
   }
 }
 

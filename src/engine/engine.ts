@@ -1,0 +1,160 @@
+/**
+ * The front door: assembles the engine over its ports, brings the record and the machines together at start, and
+ * lets go of them at the end.
+ *
+ *   createEngine ─▶ start: serving at once; reconciliation goes on behind ─▶ close: VMs run on
+ *
+ * The engine doesn't own its ports: whoever opened the store and the hosts closes them, after `close`.
+ */
+import { randomBytes } from 'node:crypto'
+import type { Project } from '../instance/model.ts'
+import { isServing } from '../instance/phase.ts'
+import type { Engine } from './api.ts'
+import { makeAttachments, remount } from './attachments.ts'
+import type { EngineConfigChanges } from './config.ts'
+import { engineConfig } from './config.ts'
+import type { Core, Logger } from './core.ts'
+import { EventBus } from './event-bus.ts'
+import { makeEvents } from './events.ts'
+import { Fleet } from './fleet.ts'
+import { makeGuest } from './guest.ts'
+import type { Host } from './host-port.ts'
+import { HostWatch } from './host-watch.ts'
+import { ImageKeeper } from './images.ts'
+import { makeInstances } from './instances.ts'
+import { Journal } from './journal.ts'
+import { KeyRing } from './keys.ts'
+import { ensureDefaultProject, makeProjects } from './projects.ts'
+import { Reconciler } from './reconcile.ts'
+import { devicesOf, resourcesOf } from './resources.ts'
+import type { Store } from './store-port.ts'
+import { makeVolumes, recoverVolumes } from './volumes.ts'
+import { Waiting } from './waiting.ts'
+
+/** How long `start` waits for the hosts' first answer before it serves without it. */
+const FIRST_LOOK_MS = 500
+
+export interface EngineParts {
+  readonly store: Store
+  readonly hosts: readonly Host[]
+  readonly logger: Logger
+  readonly config?: EngineConfigChanges
+  /** The operator's key (`BERTH_ADMIN_KEY`); null makes one on the first start. */
+  readonly adminSecret?: string | null
+  /** Unix milliseconds; Date.now where absent. */
+  readonly now?: () => number
+  readonly randomBytes?: (count: number) => Uint8Array
+}
+
+export interface Started {
+  readonly defaultProject: Project
+  /** The first key's secret, if it was made now. */
+  readonly newAdminSecret: string | null
+}
+
+export interface BerthEngine extends Engine {
+  start(): Promise<Started>
+  /** Compares every host with the record now; for tests and for an operator who mended a host. */
+  sync(): Promise<void>
+  /** Instances that are being worked on. */
+  readonly busy: number
+}
+
+export function createEngine(parts: EngineParts): BerthEngine {
+  const now = parts.now ?? Date.now
+  const bus = new EventBus()
+  const base = {
+    store: parts.store,
+    fleet: new Fleet(parts.hosts),
+    journal: new Journal(parts.store, bus, now),
+    bus,
+    config: engineConfig(parts.config),
+    logger: parts.logger,
+    now,
+    randomBytes: parts.randomBytes ?? randomBytes,
+    graces: new Map(),
+  }
+  const images = new ImageKeeper(base)
+  return assemble({ ...base, images }, images, parts.adminSecret ?? null)
+}
+
+function assemble(core: Core, images: ImageKeeper, adminSecret: string | null): BerthEngine {
+  const firstLook = Promise.withResolvers<void>()
+  const closing = new AbortController()
+  const loop = new Reconciler(core, firstLook.promise)
+  const watch = new HostWatch(core, loop)
+  const waiting = new Waiting(core)
+  const keys = new KeyRing(core)
+  const lifecycle = makeInstances({ core, loop, waiting, images: images.api })
+  images.onSettled = projectId => void wakeWaiting(core, loop, projectId)
+  let closed: Promise<void> | null = null
+
+  async function close(): Promise<void> {
+    closing.abort()
+    waiting.close()
+    firstLook.resolve()
+    await Promise.all([loop.close(core.config.closeGraceMs), images.close(), watch.close()])
+  }
+
+  return {
+    instances: { ...lifecycle, ...makeAttachments(core, loop), ...makeGuest({ core, lifecycle }) },
+    events: makeEvents(core, closing.signal),
+    images: images.api,
+    volumes: makeVolumes(core),
+    keys: keys.api,
+    projects: makeProjects(core),
+    resources: caller => resourcesOf(core, caller),
+    devices: caller => devicesOf(core, caller),
+
+    async start() {
+      const project = await ensureDefaultProject(core)
+      const newAdminSecret = await keys.ensureAdmin(project.id, adminSecret)
+      const reconciled = (async () => {
+        await watch.begin()
+        firstLook.resolve()
+        await recoverVolumes(core)
+        await images.begin()
+        await remountAll(core, loop)
+      })().catch((error: unknown) => {
+        firstLook.resolve()
+        core.logger.error({ err: error }, 'the first look at the hosts met a defect')
+      })
+      await Promise.race([firstLook.promise, reconciled, new Promise(resolve => setTimeout(resolve, FIRST_LOOK_MS).unref())])
+      return { defaultProject: project, newAdminSecret }
+    },
+
+    sync: () => watch.sync(),
+
+    get busy() {
+      return loop.busy
+    },
+
+    close() {
+      closed ??= close()
+      return closed
+    },
+  }
+}
+
+/** A pull has ended: instances that were created with it go on. */
+async function wakeWaiting(core: Core, loop: Reconciler, projectId: Project['id']): Promise<void> {
+  try {
+    const instances = await core.store.read.instances({ projectId, phases: ['allocated', 'preparing'] })
+    for (const instance of instances) if (instance.imageDigest === null) loop.wake(instance.id)
+  } catch (error) {
+    core.logger.warn({ err: error, projectId }, 'instances that wait for an image could not be woken; the next look at the host does it')
+  }
+}
+
+/** A crash may have cut off an attach after its record: running guests get all that their record says. */
+async function remountAll(core: Core, loop: Reconciler): Promise<void> {
+  const serving = await core.store.read.instances({ projectId: null, phases: ['running', 'unhealthy'] })
+  const withVolumes = serving.filter(instance => isServing(instance.phase) && instance.spec.volumes.length > 0)
+  await Promise.all(
+    withVolumes.map(instance =>
+      remount(core, loop, instance.id).catch((error: unknown) => {
+        core.logger.warn({ err: error, instanceId: instance.id }, 'the volumes of a running instance could not be checked')
+      }),
+    ),
+  )
+}

@@ -1,0 +1,46 @@
+/** An instance as its host needs to know it: what the image and the request say, combined. */
+import { resolveCommand } from '../instance/command.ts'
+import { BerthError } from '../instance/errors.ts'
+import type { Instance } from '../instance/model.ts'
+import type { Core } from './core.ts'
+import type { VmNetwork, VmRef, VmSpec } from './host-port.ts'
+
+export function refOf(instance: Pick<Instance, 'id' | 'generation'>): VmRef {
+  return { instanceId: instance.id, generation: instance.generation }
+}
+
+/** Throws `image_not_found` if the image is gone from the host. */
+export async function vmSpecOf(core: Core, instance: Instance): Promise<VmSpec> {
+  const { spec } = instance
+  const digest = instance.imageDigest
+  const image = digest === null ? null : await core.fleet.link(instance.hostId).image(digest)
+  if (digest === null || image === null) {
+    throw new BerthError('image_not_found', `The image ${spec.image} is not on the host any more: pull it again.`)
+  }
+  const resolved = resolveCommand(image.config, spec)
+  return {
+    ...refOf(instance),
+    name: spec.name,
+    hostname: spec.hostname ?? spec.name,
+    image: digest,
+    imageConfig: image.config,
+    vcpus: spec.vcpus,
+    memoryBytes: spec.memoryBytes,
+    overlayBytes: spec.overlayBytes,
+    diskIoBytesPerSecond: spec.diskIoBytesPerSecond,
+    command: resolved.command,
+    env: resolved.env,
+    workingDir: resolved.workingDir,
+    user: resolved.user,
+    network: await networkOf(core, instance),
+    volumes: spec.volumes,
+  }
+}
+
+async function networkOf(core: Core, instance: Instance): Promise<VmNetwork | null> {
+  if (instance.address === null) return null
+  const project = await core.store.read.project(instance.projectId)
+  const { downloadBytesPerSecond, uploadBytesPerSecond, ports } = instance.spec.network
+  const peerGroup = project?.guestToGuest === true ? instance.projectId : null
+  return { ...instance.address, downloadBytesPerSecond, uploadBytesPerSecond, ports, peerGroup }
+}
