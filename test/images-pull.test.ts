@@ -18,6 +18,7 @@ import {
   startRegistry,
   tar,
   temporaryDirectory,
+  tokenIssuer,
   type Registry,
   type TestImage,
   writeOciLayout,
@@ -38,7 +39,7 @@ before(async () => {
   base = await temporaryDirectory()
   await Promise.all(['open', 'guarded'].map((name) => mkdir(join(base, name))))
   registry = await startRegistry(join(base, 'open'))
-  guarded = await startRegistry(join(base, 'guarded'), USER)
+  guarded = await startRegistry(join(base, 'guarded'), { kind: 'password', ...USER })
 })
 
 after(async () => {
@@ -340,6 +341,26 @@ describe('registries that refuse or fail', () => {
     await fails('registry_denied', pullFrom(guarded.host, 'secret:latest', { credentials: { token: 'nonsense' } }))
     assert.equal((await pullFrom(guarded.host, 'secret:latest', { credentials: USER })).digest, digest)
     assert.deepEqual(await leftovers(), [])
+  })
+
+  test('a registry token opens what it is for, and is never seen in an argument list', async () => {
+    const issuer = await tokenIssuer(base)
+    await mkdir(join(base, 'tokens'), { recursive: true })
+    const tokens = await startRegistry(join(base, 'tokens'), { kind: 'token', certificate: issuer.certificate, storage: join(base, 'open/storage') })
+    try {
+      const digest = await push(registry.host, 'team/tokened:latest', { layers: [tar([{ name: 'file', data: noise(100_000_000) }])] })
+      const token = issuer.issue('team/tokened')
+      await fails('registry_denied', pullFrom(tokens.host, 'team/tokened:latest'))
+      await fails('registry_denied', pullFrom(tokens.host, 'team/tokened:latest', { credentials: { token: issuer.issue('team/other') } }))
+      await fails('image_not_found', pullFrom(tokens.host, 'team/tokened:nope', { credentials: { token } }))
+      const pulling = pullFrom(tokens.host, 'team/tokened:latest', { credentials: { token } })
+      await bytesArrive(1_000_000)
+      const { stdout } = await run('ps', ['-e', '-ww', '-o', 'args'])
+      assert.ok(stdout.includes('skopeo') && !stdout.includes(token))
+      assert.equal((await pulling).digest, digest)
+    } finally {
+      await tokens.kill()
+    }
   })
 
   test('a registry that dies while a layer streams is registry_unreachable, and the next try succeeds', async () => {

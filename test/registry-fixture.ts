@@ -3,9 +3,9 @@
  * filled by skopeo, and tar layers written entry by entry, so that they can hold what no honest tool would write.
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
-import { createHash, randomBytes } from 'node:crypto'
+import { createHash, createPrivateKey, randomBytes, sign, X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -25,22 +25,32 @@ export interface Registry {
   again(): Promise<void>
 }
 
-/** Starts a registry below `dir`; with `auth` it wants this user and password. */
-export async function startRegistry(dir: string, auth?: { readonly username: string; readonly password: string }): Promise<Registry> {
+/** How a registry knows who may read. */
+export type RegistryAuth =
+  | { readonly kind: 'password'; readonly username: string; readonly password: string }
+  /** Bearer tokens, signed with the key of this certificate. */
+  | { readonly kind: 'token'; readonly certificate: string; readonly storage: string }
+
+/** Starts a registry below `dir`, with storage of its own or that of another. */
+export async function startRegistry(dir: string, auth?: RegistryAuth): Promise<Registry> {
   const port = await freePort()
   const host = `127.0.0.1:${port}`
   const htpasswd = join(dir, 'htpasswd')
-  await mkdir(join(dir, 'storage'), { recursive: true })
-  if (auth !== undefined) await writeFile(htpasswd, `${auth.username}:${await bcrypt(auth.password)}\n`)
+  const storage = auth?.kind === 'token' ? auth.storage : join(dir, 'storage')
+  await mkdir(storage, { recursive: true })
+  if (auth?.kind === 'password') await writeFile(htpasswd, `${auth.username}:${await bcrypt(auth.password)}\n`)
   const config = join(dir, 'config.yml')
   await writeFile(
     config,
     [
       'version: 0.1',
       'log: { level: error }',
-      `storage: { filesystem: { rootdirectory: ${join(dir, 'storage')} }, delete: { enabled: true } }`,
+      `storage: { filesystem: { rootdirectory: ${storage} }, delete: { enabled: true } }`,
       `http: { addr: "${host}" }`,
-      ...(auth === undefined ? [] : [`auth: { htpasswd: { realm: test, path: ${htpasswd} } }`]),
+      ...(auth?.kind === 'password' ? [`auth: { htpasswd: { realm: test, path: ${htpasswd} } }`] : []),
+      ...(auth?.kind === 'token'
+        ? [`auth: { token: { realm: "http://${host}/no-such-service", service: test, issuer: tester, rootcertbundle: ${auth.certificate} } }`]
+        : []),
       '',
     ].join('\n'),
   )
@@ -66,6 +76,27 @@ export async function startRegistry(dir: string, auth?: { readonly username: str
     },
     async again() {
       child = await start()
+    },
+  }
+}
+
+/** A key, its certificate, and what signs registry tokens with it. */
+export async function tokenIssuer(dir: string): Promise<{ readonly certificate: string; readonly issue: (repository: string) => string }> {
+  const key = join(dir, 'token.key')
+  const certificate = join(dir, 'token.crt')
+  const kind = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-days', '2', '-subj', '/CN=tester']
+  await run('openssl', ['req', '-x509', '-nodes', ...kind, '-keyout', key, '-out', certificate])
+  const privateKey = createPrivateKey(await readFile(key))
+  const x5c = [new X509Certificate(await readFile(certificate)).raw.toString('base64')]
+  const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url')
+  return {
+    certificate,
+    issue(repository) {
+      const now = Math.floor(Date.now() / 1000)
+      const access = [{ type: 'repository', name: repository, actions: ['pull'] }]
+      const claims = { iss: 'tester', aud: 'test', sub: 'ada', nbf: now - 60, iat: now, exp: now + 600, jti: 'x', access }
+      const signed = `${part({ typ: 'JWT', alg: 'ES256', x5c })}.${part(claims)}`
+      return `${signed}.${sign('sha256', Buffer.from(signed), { key: privateKey, dsaEncoding: 'ieee-p1363' }).toString('base64url')}`
     },
   }
 }
@@ -160,10 +191,8 @@ export async function push(host: string, repository: string, image: TestImage, o
   try {
     const { digest } = await writeOciLayout(dir, image)
     const login = options.creds === undefined ? [] : ['--dest-creds', options.creds]
-    await run('skopeo', [
-      ...['--insecure-policy', 'copy', '--quiet', '--preserve-digests', '--dest-tls-verify=false', ...login],
-      ...[`oci:${dir}:test`, `docker://${host}/${repository}`],
-    ])
+    const flags = ['--quiet', '--preserve-digests', '--dest-tls-verify=false', ...login]
+    await run('skopeo', ['--insecure-policy', 'copy', ...flags, `oci:${dir}:test`, `docker://${host}/${repository}`])
     return digest
   } finally {
     await rm(dir, { recursive: true })

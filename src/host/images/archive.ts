@@ -120,10 +120,7 @@ export async function fetchArchive(
   try {
     await runTool({
       tool: 'skopeo',
-      args: [
-        ...(await policyFlags()),
-        ...['--tmpdir', options.workDir, 'copy', ...COPY_FLAGS, source, layout.reference],
-      ],
+      args: [...(await policyFlags()), '--tmpdir', options.workDir, 'copy', ...COPY_FLAGS, source, layout.reference],
       workDir: options.workDir,
       deadlineMs: COPY_DEADLINE_MS,
       signal: arrival.signal,

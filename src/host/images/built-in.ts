@@ -14,6 +14,8 @@ export const BUILT_IN_NAME = 'localhost/busybox:latest'
 const RECIPE = 1
 const BUSYBOX_PATHS = ['/bin/busybox', '/usr/bin/busybox', '/usr/lib/busybox/busybox-static']
 const TOOL_DEADLINE_MS = 60_000
+/** What makes a tar of the same tree the same bytes. */
+const SAME_TAR = ['--sort=name', '--owner=0', '--group=0', '--numeric-owner', '--mtime=@0'] as const
 /** Name, mode. Parents stand before children. */
 const DIRECTORIES: readonly (readonly [string, number])[] = [
   ...['bin', 'dev', 'etc', 'home', 'mnt', 'opt', 'proc', 'run', 'sbin', 'srv', 'sys'].map((name) => [name, 0o755] as const),
@@ -81,10 +83,7 @@ export async function buildBusybox(busybox: Busybox, workDir: string, signal: Ab
   await runTool({
     ...run,
     tool: 'tar',
-    args: [
-      ...['--create', '--file', layer, '--directory', tree, '--format=gnu', '--sort=name'],
-      ...['--owner=0', '--group=0', '--numeric-owner', '--mtime=@0', '.'],
-    ],
+    args: ['--create', '--file', layer, '--directory', tree, '--format=gnu', ...SAME_TAR, '.'],
   })
   return await writeLayout(join(workDir, 'layout'), layer, {
     created: '1970-01-01T00:00:00Z',

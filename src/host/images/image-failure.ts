@@ -29,6 +29,12 @@ const PULL_RULES: readonly Rule[] = [
     say: (_name, host) => `The registry ${host} limits how often it may be asked; wait, or pull with credentials.`,
   },
   {
+    // The service that gives out tokens, not the image, is what was not found.
+    pattern: /requesting bearer token: invalid status code from registry 4\d\d/i,
+    code: 'registry_denied',
+    say: denied,
+  },
+  {
     pattern: /manifest unknown|name unknown|\bmanifest .*not found|\b404\b|not found: /i,
     code: 'image_not_found',
     say: (name) => `There is no image ${name} in its registry; check the name and the tag.`,
@@ -36,7 +42,7 @@ const PULL_RULES: readonly Rule[] = [
   {
     pattern: /unauthorized|authentication required|access to the resource is denied|invalid username\/password|\bdenied\b|\b40[13]\b|forbidden/i,
     code: 'registry_denied',
-    say: (name, host) => `The registry ${host} refuses ${name}: the image may not exist, or it needs other credentials.`,
+    say: denied,
   },
   {
     pattern: /no image found in (manifest list|image index)/i,
@@ -61,6 +67,10 @@ const PULL_RULES: readonly Rule[] = [
     say: (name, host) => `The registry ${host} could not be reached, or broke off while it sent ${name}; try again.`,
   },
 ]
+
+function denied(name: string, host: string): string {
+  return `The registry ${host} refuses ${name}: the image may not exist, or it needs other credentials.`
+}
 
 /** The host (and port) that a normalised name belongs to. */
 export function registryHost(name: string): string {

@@ -127,7 +127,8 @@ export async function fetchImage(
       tool: 'skopeo',
       args: [
         ...(await policyFlags()),
-        ...['copy', ...COPY_FLAGS],
+        'copy',
+        ...COPY_FLAGS,
         ...registry.options.map((option) => `--src-${option}`),
         `${registry.repository}@${resolved.digest}`,
         layout.reference,
