@@ -1,0 +1,226 @@
+/**
+ * A cgroup for each VM: its share of CPU, a ceiling for its memory, and the counters of both.
+ *
+ *   v2   <root>/berth/<instance>/               all controllers in one tree
+ *   v1   <controller>/<our own group>/berth/<instance>/    a tree for each of cpu, cpuacct, memory, pids
+ *
+ * Where a machine gives none (no root, no controllers) VMs run without, and `warnings` says what that means.
+ */
+import { mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+
+const PARENT = 'berth'
+const CPU_PERIOD_US = 100_000
+/** QEMU needs a bounded number of threads: vCPUs, I/O workers, its main loop. */
+const MAX_TASKS = 512
+const V1_CONTROLLERS = ['cpu', 'cpuacct', 'memory', 'pids'] as const
+/** An ended process leaves its group a moment after it is reaped. */
+const REMOVE_TRIES = 40
+const REMOVE_RETRY_MS = 25
+
+export interface CgroupLimits {
+  /** Of one CPU: 1.25 is one and a quarter. */
+  readonly cpus: number
+  readonly memoryBytes: number
+}
+
+export interface CgroupUse {
+  readonly cpuSeconds: number | null
+  readonly memoryBytes: number | null
+  /** How often the kernel killed a process of the group because its memory was used up. */
+  readonly oomKills: number
+}
+
+export interface Cgroups {
+  readonly version: 1 | 2 | null
+  /** Sentences for the operator: what is not limited, and why. */
+  readonly warnings: readonly string[]
+  /** Makes the group, or sets its limits again. */
+  make(name: string, limits: CgroupLimits): Promise<void>
+  /** Moves a process in, with all its threads. */
+  enter(name: string, pid: number): Promise<void>
+  use(name: string): Promise<CgroupUse>
+  /** Removes the group; its processes must have ended. */
+  remove(name: string): Promise<void>
+  /** Every group below ours, by name: what `remove` may be told. */
+  list(): Promise<readonly string[]>
+}
+
+/** Looks at what the machine offers; makes the parent group. */
+export async function openCgroups(root = '/sys/fs/cgroup'): Promise<Cgroups> {
+  if (process.getuid?.() !== 0) return without('Berth does not run as root, so CPU and memory of a VM are limited by QEMU alone.')
+  try {
+    const unified = await readText(join(root, 'cgroup.controllers'))
+    if (unified !== null) return await openV2(root, unified.split(/\s+/))
+    return await openV1(root)
+  } catch (error) {
+    const text = error instanceof Error ? error.message : String(error)
+    return without(`The control groups of this machine can't be used (${text}), so CPU and memory of a VM are limited by QEMU alone.`)
+  }
+}
+
+async function openV2(root: string, controllers: readonly string[]): Promise<Cgroups> {
+  const wanted = ['cpu', 'memory', 'pids'].filter((name) => controllers.includes(name))
+  const parent = join(root, PARENT)
+  const enable = wanted.map((name) => `+${name}`).join(' ')
+  await writeFile(join(root, 'cgroup.subtree_control'), enable)
+  await mkdir(parent, { recursive: true })
+  await writeFile(join(parent, 'cgroup.subtree_control'), enable)
+  const missing = ['cpu', 'memory'].filter((name) => !wanted.includes(name))
+  return {
+    version: 2,
+    warnings: missing.map((name) => `The machine's control groups have no ${name} controller, so the ${name} of a VM is limited by QEMU alone.`),
+    async make(name, limits) {
+      const dir = join(parent, name)
+      await mkdir(dir, { recursive: true })
+      if (wanted.includes('cpu')) await writeFile(join(dir, 'cpu.max'), `${Math.round(limits.cpus * CPU_PERIOD_US)} ${CPU_PERIOD_US}`)
+      if (wanted.includes('memory')) {
+        await writeFile(join(dir, 'memory.max'), `${limits.memoryBytes}`)
+        await writeFile(join(dir, 'memory.oom.group'), '1')
+      }
+      if (wanted.includes('pids')) await writeFile(join(dir, 'pids.max'), `${MAX_TASKS}`)
+    },
+    enter: (name, pid) => writeFile(join(parent, name, 'cgroup.procs'), `${pid}`),
+    async use(name) {
+      const dir = join(parent, name)
+      const [cpu, memory, events] = await Promise.all(['cpu.stat', 'memory.current', 'memory.events'].map((file) => readText(join(dir, file))))
+      const micros = field(cpu, 'usage_usec')
+      return { cpuSeconds: micros === null ? null : micros / 1e6, memoryBytes: number(memory), oomKills: field(events, 'oom_kill') ?? 0 }
+    },
+    remove: (name) => removeGroup(join(parent, name)),
+    list: () => groupsIn(parent),
+  }
+}
+
+async function openV1(root: string): Promise<Cgroups> {
+  const own = await ownV1Groups()
+  const parents = new Map<string, string>()
+  for (const controller of V1_CONTROLLERS) {
+    const group = own.get(controller)
+    if (group === undefined) continue
+    const parent = join(root, controller, group, PARENT)
+    try {
+      await mkdir(parent, { recursive: true })
+      parents.set(controller, parent)
+    } catch {
+      // Mounted read-only, or not at all: the warning below says so.
+    }
+  }
+  if (parents.size === 0) return without('This machine has no control groups, so CPU and memory of a VM are limited by QEMU alone.')
+  const dirs = (name: string) => [...parents.values()].map((parent) => join(parent, name))
+  const fileOf = (controller: string, name: string, file: string) => {
+    const parent = parents.get(controller)
+    return parent === undefined ? null : join(parent, name, file)
+  }
+  const readOf = async (controller: string, name: string, file: string) => {
+    const path = fileOf(controller, name, file)
+    return path === null ? null : await readText(path)
+  }
+  return {
+    version: 1,
+    warnings: ['cpu', 'memory']
+      .filter((name) => !parents.has(name))
+      .map((name) => `The machine's control groups have no ${name} controller, so the ${name} of a VM is limited by QEMU alone.`),
+    async make(name, limits) {
+      await Promise.all(dirs(name).map((dir) => mkdir(dir, { recursive: true })))
+      const settings: readonly (readonly [string, string, string])[] = [
+        ['cpu', 'cpu.cfs_period_us', `${CPU_PERIOD_US}`],
+        ['cpu', 'cpu.cfs_quota_us', `${Math.round(limits.cpus * CPU_PERIOD_US)}`],
+        ['memory', 'memory.limit_in_bytes', `${limits.memoryBytes}`],
+        ['pids', 'pids.max', `${MAX_TASKS}`],
+      ]
+      for (const [controller, file, value] of settings) {
+        const path = fileOf(controller, name, file)
+        if (path !== null) await writeFile(path, value)
+      }
+    },
+    async enter(name, pid) {
+      await Promise.all(dirs(name).map((dir) => writeFile(join(dir, 'cgroup.procs'), `${pid}`)))
+    },
+    async use(name) {
+      const [cpu, memory, oom] = await Promise.all([
+        readOf('cpuacct', name, 'cpuacct.usage'),
+        readOf('memory', name, 'memory.usage_in_bytes'),
+        readOf('memory', name, 'memory.oom_control'),
+      ])
+      const nanos = number(cpu)
+      return { cpuSeconds: nanos === null ? null : nanos / 1e9, memoryBytes: number(memory), oomKills: field(oom, 'oom_kill') ?? 0 }
+    },
+    async remove(name) {
+      await Promise.all(dirs(name).map(removeGroup))
+    },
+    async list() {
+      const lists = await Promise.all([...parents.values()].map(groupsIn))
+      return [...new Set(lists.flat())]
+    },
+  }
+}
+
+function without(warning: string): Cgroups {
+  return {
+    version: null,
+    warnings: [warning],
+    make: async () => undefined,
+    enter: async () => undefined,
+    use: async () => ({ cpuSeconds: null, memoryBytes: null, oomKills: 0 }),
+    remove: async () => undefined,
+    list: async () => [],
+  }
+}
+
+/** controller → our own group, from lines like `4:memory:/user.slice`. */
+async function ownV1Groups(): Promise<Map<string, string>> {
+  const groups = new Map<string, string>()
+  for (const line of (await readFile('/proc/self/cgroup', 'utf8')).split('\n')) {
+    const [, controllers, ...path] = line.split(':')
+    for (const controller of (controllers ?? '').split(',')) groups.set(controller, path.join(':'))
+  }
+  return groups
+}
+
+async function removeGroup(dir: string): Promise<void> {
+  for (let tried = 1; ; tried += 1) {
+    try {
+      await rmdir(dir)
+      return
+    } catch (error) {
+      const code = error instanceof Error && 'code' in error ? error.code : null
+      if (code === 'ENOENT') return
+      if (code !== 'EBUSY' || tried >= REMOVE_TRIES) throw error
+    }
+    await sleep(REMOVE_RETRY_MS)
+  }
+}
+
+async function groupsIn(dir: string): Promise<string[]> {
+  try {
+    const entries = await readdir(dir, { withFileTypes: true })
+    return entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name)
+  } catch {
+    // The parent was removed meanwhile: then nothing is in it.
+    return []
+  }
+}
+
+async function readText(path: string): Promise<string | null> {
+  try {
+    return await readFile(path, 'utf8')
+  } catch {
+    // Absent where the controller or the group is: the caller treats both as unknown.
+    return null
+  }
+}
+
+function number(text: string | null | undefined): number | null {
+  const value = Number(text ?? Number.NaN)
+  return text === null || !Number.isFinite(value) ? null : value
+}
+
+function field(text: string | null | undefined, name: string): number | null {
+  for (const line of (text ?? '').split('\n')) {
+    const [key, value] = line.split(' ')
+    if (key === name) return number(value)
+  }
+  return null
+}

@@ -1,0 +1,397 @@
+/**
+ * The Host port on QEMU: one machine that runs instances as microVMs. The front door of this room.
+ *
+ *   openQemuHost ─▶ finds what an earlier server left (VMs outlive the server) ─▶ Host ─▶ close (VMs run on)
+ *
+ * This file assembles and delegates; what happens to a VM is in qemu/ (lifecycle, standby-ops, volume-ops).
+ */
+import { randomUUID } from 'node:crypto'
+import { chmod, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import type {
+  CopyItem,
+  ExecRequest,
+  ExecSession,
+  Host,
+  HostEvent,
+  HostFacts,
+  HostImage,
+  HostVm,
+  LogQuery,
+  LogRecord,
+  PathInfo,
+  PullProgress,
+  PullRequest,
+  VmRef,
+  VmSpec,
+  VmStarted,
+  VmStats,
+  VmVolume,
+} from '../engine/host-port.ts'
+import { asBerthError, BerthError } from '../instance/errors.ts'
+import type { AppExit, HostId, ImageDigest, InstanceId, VolumeId } from '../instance/model.ts'
+import { openCgroups } from './cgroup/cgroup.ts'
+import { openImageStore, type ImageStoreOptions } from './images/image-store.ts'
+import { openNetwork, type NetworkOptions } from './network/network.ts'
+import { defaultRunDir, hostPaths, type HostPaths } from './paths.ts'
+import { chooseAccelerator, qemuVersion } from './qemu/accel.ts'
+import { closedDirectory, takeArtifacts } from './qemu/artifacts.ts'
+import { isMissing } from './qemu/atomic-file.ts'
+import type { HostLog, VmContext } from './qemu/context.ts'
+import { readDevices } from './qemu/devices.ts'
+import { PASSAGE_MODE } from './qemu/disks.ts'
+import { readCpuModel, readFacts, type FixedFacts } from './qemu/facts.ts'
+import { openDevice, openJail, type Jail } from './qemu/jail.ts'
+import { destroy, prepare, start, stop } from './qemu/lifecycle.ts'
+import { DEFAULT_LOG_LIMIT_BYTES } from './qemu/log-file.ts'
+import { readLogs, rotateLogs } from './qemu/logs.ts'
+import type { Accelerator } from './qemu/machine.ts'
+import { killVm } from './qemu/process.ts'
+import { recover } from './qemu/recover.ts'
+import { Seat } from './qemu/seat.ts'
+import { readStats } from './qemu/stats.ts'
+import { resume, suspend } from './qemu/standby-ops.ts'
+import { findStrays } from './qemu/strays.ts'
+import { readRecord } from './qemu/vm-record.ts'
+import { attachVolume, detachVolume } from './qemu/volume-ops.ts'
+import { openVolumes } from './volumes/volumes.ts'
+
+export interface QemuHostOptions {
+  readonly dataDir: string
+  /** For sockets; default `/run/berth`, or the user's own runtime directory. Kept short: socket paths have a limit. */
+  readonly runDir?: string
+  /** Where guest/build.sh put kernel and initramfs. */
+  readonly artifactsDir: string
+  /** null (the default) proves KVM and falls back to emulation. */
+  readonly accelerator?: Accelerator | null
+  readonly network?: NetworkOptions
+  readonly images?: Omit<ImageStoreOptions, 'dataDir' | 'log'>
+  /** `own` (the default for root) gives each VM a user of its own; `same` runs QEMU as the server's user. */
+  readonly vmUser?: 'own' | 'same'
+  /** A log above this is rotated. */
+  readonly logLimitBytes?: number
+  readonly log?: HostLog
+}
+
+const ROTATE_EVERY_MS = 2_000
+
+/** Opens the host; by the time it resolves, what an earlier server left has been found and taken over. */
+export async function openQemuHost(options: QemuHostOptions): Promise<Host> {
+  const log = options.log ?? { info: () => undefined, warn: () => undefined }
+  const paths = hostPaths(options.dataDir, options.runDir ?? defaultRunDir())
+  await makeHostDirectories(paths)
+  const version = await qemuVersion()
+  const artifacts = await takeArtifacts(options.artifactsDir, paths.guest)
+  const { jail, warnings } = await chooseJail(options, paths, log)
+  const [accelerator, cgroups, images, volumes, network, cpuModel] = await Promise.all([
+    chooseAccelerator(options.accelerator ?? null, {
+      verdictPath: paths.acceleratorVerdict,
+      runDir: paths.run,
+      kernelPath: artifacts.kernel,
+      initramfsPath: artifacts.initramfs,
+      guestVersion: artifacts.version,
+      qemuVersion: version,
+      jail,
+    }),
+    openCgroups(),
+    openImageStore({ ...options.images, dataDir: paths.data, log }),
+    openVolumes({ dataDir: paths.data }),
+    openNetwork({ owner: paths.data, ...options.network }),
+    readCpuModel(),
+  ])
+  await network.ensure()
+  const listeners = new Set<(event: HostEvent) => void>()
+  const context: VmContext = {
+    paths,
+    jail,
+    cgroups,
+    network,
+    images,
+    volumes,
+    artifacts,
+    accelerator,
+    qemuVersion: version,
+    cpuModel,
+    logLimitBytes: options.logLimitBytes ?? DEFAULT_LOG_LIMIT_BYTES,
+    log,
+    emit: (event) => {
+      for (const listener of listeners) listener(event)
+    },
+  }
+  const fixed: FixedFacts = {
+    hostId: await readHostId(paths),
+    devices: await readDevices(),
+    warnings: [...warnings, ...cgroups.warnings, ...network.facts().warnings],
+  }
+  const host = new QemuHost(context, fixed, listeners)
+  await host.recover()
+  log.info({ accelerator: accelerator.accelerator, reason: accelerator.reason, qemu: version }, 'host is open')
+  return host
+}
+
+class QemuHost implements Host {
+  readonly id: HostId
+  readonly #context: VmContext
+  readonly #fixed: FixedFacts
+  readonly #listeners: Set<(event: HostEvent) => void>
+  readonly #seats = new Map<InstanceId, Seat>()
+  readonly #rotation: NodeJS.Timeout
+  #closed = false
+
+  constructor(context: VmContext, fixed: FixedFacts, listeners: Set<(event: HostEvent) => void>) {
+    this.id = fixed.hostId
+    this.#context = context
+    this.#fixed = fixed
+    this.#listeners = listeners
+    this.#rotation = setInterval(() => this.#rotate(), ROTATE_EVERY_MS)
+    this.#rotation.unref()
+  }
+
+  /** Finds the VMs of an earlier server and brings records and reality together. */
+  async recover(): Promise<void> {
+    const { paths, log, network } = this.#context
+    for (const name of await readdir(paths.instances)) {
+      const id = paths.instanceOf(name)
+      if (id === null) continue
+      const record = await readRecord(paths.instance(id).record)
+      if (record !== null) this.#seats.set(id, new Seat(this.#context, id, record))
+      // A directory without a record was being made or removed when its server died.
+      else await destroy(new Seat(this.#context, id, null), { instanceId: id, generation: 0 })
+    }
+    const seats = [...this.#seats.values()]
+    const known = seats.map((seat) => seat.record?.process ?? null).filter((identity) => identity !== null)
+    for (const stray of await findStrays(paths, known)) {
+      log.warn({ pid: stray.pid }, 'a VM that no record knows is ended')
+      await killVm(stray)
+    }
+    await Promise.all(
+      seats.map((seat) =>
+        seat.serially(() => recover(seat)).catch((error: unknown) => {
+          log.warn({ err: error, instance: seat.id }, 'a VM of an earlier server could not be recovered')
+        }),
+      ),
+    )
+    const holding = seats.filter((seat) => seat.record !== null && seat.record.status !== 'exited').map((seat) => seat.id)
+    await network.sweep(holding)
+    await this.#sweepLeftovers()
+  }
+
+  facts(): Promise<HostFacts> {
+    return readFacts(this.#context, this.#fixed)
+  }
+
+  async inventory(): Promise<readonly HostVm[]> {
+    return [...this.#seats.values()].map((seat) => seat.view()).filter((view) => view !== null)
+  }
+
+  onEvent(listener: (event: HostEvent) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  async prepare(vm: VmSpec): Promise<void> {
+    await this.#inLine(vm, (seat) => prepare(seat, vm))
+  }
+
+  start(vm: VmSpec): Promise<VmStarted> {
+    return this.#inLine(vm, (seat) => start(seat, vm))
+  }
+
+  stop(vm: VmRef, options: { readonly graceMs: number }): Promise<AppExit | null> {
+    return this.#inLine(vm, (seat) => stop(seat, vm, options.graceMs))
+  }
+
+  suspend(vm: VmRef): Promise<{ readonly savedBytes: number }> {
+    return this.#inLine(vm, (seat) => suspend(seat, vm))
+  }
+
+  resume(vm: VmSpec): Promise<VmStarted> {
+    return this.#inLine(vm, (seat) => resume(seat, vm))
+  }
+
+  destroy(vm: VmRef): Promise<void> {
+    return this.#inLine(vm, (seat) => destroy(seat, vm))
+  }
+
+  attachVolume(vm: VmRef, mount: VmVolume): Promise<void> {
+    return this.#inLine(vm, (seat) => attachVolume(seat, vm, mount))
+  }
+
+  detachVolume(vm: VmRef, volumeId: VolumeId): Promise<void> {
+    return this.#inLine(vm, (seat) => detachVolume(seat, vm, volumeId))
+  }
+
+  exec(vm: VmRef, request: ExecRequest): Promise<ExecSession> {
+    return guarded(async () => await this.#existing(vm).link(vm).exec(request))
+  }
+
+  stat(vm: VmRef, path: string, options: { readonly followLinks: boolean }): Promise<PathInfo> {
+    return guarded(async () => await this.#existing(vm).link(vm).stat(path, options))
+  }
+
+  copyIn(vm: VmRef, root: string, items: AsyncIterable<CopyItem>): Promise<{ readonly bytesWritten: number }> {
+    return guarded(async () => await this.#existing(vm).link(vm).copyIn(root, items))
+  }
+
+  async *copyOut(vm: VmRef, path: string, options: { readonly followLinks: boolean }): AsyncIterable<CopyItem> {
+    yield* this.#existing(vm).link(vm).copyOut(path, options)
+  }
+
+  async *logs(vm: VmRef, query: LogQuery): AsyncIterable<LogRecord> {
+    const seat = this.#existing(vm)
+    yield* readLogs(seat, query)
+  }
+
+  stats(vm: VmRef): Promise<VmStats> {
+    return guarded(async () => {
+      const seat = this.#existing(vm)
+      return await readStats(seat, seat.running(vm).live)
+    })
+  }
+
+  pullImage(request: PullRequest): Promise<HostImage> {
+    return guarded(() => this.#context.images.pull(request))
+  }
+
+  importImage(archive: AsyncIterable<Uint8Array>, onProgress: (progress: PullProgress) => void): Promise<HostImage> {
+    return guarded(() => this.#context.images.import(archive, onProgress))
+  }
+
+  async images(): Promise<readonly HostImage[]> {
+    return this.#context.images.list()
+  }
+
+  removeImage(digest: ImageDigest): Promise<void> {
+    return guarded(async () => {
+      const user = [...this.#seats.values()].find((seat) => seat.record?.spec.image === digest)
+      if (user !== undefined) throw new BerthError('image_in_use', `Instance ${user.id} is made from this image; delete it first.`)
+      await this.#context.images.remove(digest)
+    })
+  }
+
+  createVolume(volume: { readonly id: VolumeId; readonly sizeBytes: number }): Promise<void> {
+    return guarded(() => this.#context.volumes.create(volume))
+  }
+
+  importVolume(
+    volume: { readonly id: VolumeId; readonly sizeBytes: number },
+    archive: AsyncIterable<Uint8Array>,
+  ): Promise<{ readonly sizeBytes: number }> {
+    return guarded(() => this.#context.volumes.importArchive(volume, archive))
+  }
+
+  deleteVolume(id: VolumeId): Promise<void> {
+    return guarded(async () => {
+      const user = [...this.#seats.values()].find((seat) => seat.record?.volumes.some(({ volume }) => volume.volumeId === id) === true && seat.live !== null)
+      if (user !== undefined) throw new BerthError('volume_in_use', `Volume ${id} is attached to instance ${user.id}; detach it first.`)
+      await this.#context.volumes.delete(id)
+    })
+  }
+
+  /** Lets operations in flight end, then lets go. VMs run on. */
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    clearInterval(this.#rotation)
+    const seats = [...this.#seats.values()]
+    await Promise.all(seats.map((seat) => seat.serially(async () => undefined)))
+    for (const seat of seats) {
+      const { live } = seat
+      seat.live = null
+      live?.link?.close()
+      live?.vmm.detach()
+    }
+    await this.#context.images.close()
+  }
+
+  /** Runs an operation in the instance's line; across the port only catalogue errors pass. */
+  #inLine<T>(vm: VmRef, work: (seat: Seat) => Promise<T>): Promise<T> {
+    return guarded(async () => {
+      if (this.#closed) throw new BerthError('shutting_down', 'The host is being closed; try again in a moment.')
+      const seat = this.#seats.get(vm.instanceId) ?? new Seat(this.#context, vm.instanceId, null)
+      this.#seats.set(vm.instanceId, seat)
+      try {
+        return await seat.serially(() => work(seat))
+      } finally {
+        if (seat.record === null && !seat.busy) this.#seats.delete(vm.instanceId)
+      }
+    })
+  }
+
+  #existing(vm: VmRef): Seat {
+    const seat = this.#seats.get(vm.instanceId)
+    if (seat === undefined) throw new BerthError('not_found', 'This host has no such instance.')
+    seat.admit(vm)
+    return seat
+  }
+
+  #rotate(): void {
+    for (const seat of this.#seats.values()) {
+      if (seat.live === null || seat.busy) continue
+      seat.serially(() => rotateLogs(seat)).catch((error: unknown) => {
+        this.#context.log.warn({ err: error, instance: seat.id }, 'the logs of an instance could not be rotated')
+      })
+    }
+  }
+
+  /** Control groups and socket directories of instances that are no more. */
+  async #sweepLeftovers(): Promise<void> {
+    const { paths, cgroups, log } = this.#context
+    for (const name of await readdir(paths.run)) {
+      const id = paths.instanceOf(name)
+      if (id !== null && this.#seats.has(id)) continue
+      await rm(`${paths.run}/${name}`, { recursive: true, force: true })
+      if (id !== null) await cgroups.remove(id).catch((error: unknown) => log.warn({ err: error, instance: id }, 'a control group could not be removed'))
+    }
+  }
+}
+
+/** Who VMs run as, and what an operator should know about that. */
+async function chooseJail(options: QemuHostOptions, paths: HostPaths, log: HostLog): Promise<{ readonly jail: Jail; readonly warnings: readonly string[] }> {
+  if (options.vmUser === 'same' || process.getuid?.() !== 0) {
+    return { jail: await openJail({ keep: true }), warnings: ["VMs run as the server's own user; as root Berth gives each a user of its own."] }
+  }
+  for (const dir of [paths.data, paths.run]) {
+    const closed = await closedDirectory(dir)
+    if (closed === null) continue
+    return {
+      jail: await openJail({ keep: true }),
+      warnings: [`VMs run as root, because other users can't pass ${closed}: open it (chmod o+x ${closed}), or choose another data directory.`],
+    }
+  }
+  for (const device of ['/dev/net/tun', '/dev/kvm'] as const) {
+    const changed = await openDevice(device)
+    if (changed !== null) log.info({ device }, changed)
+  }
+  return { jail: await openJail(), warnings: [] }
+}
+
+async function makeHostDirectories(paths: HostPaths): Promise<void> {
+  try {
+    for (const dir of [paths.data, paths.instances, paths.host, paths.run]) await mkdir(dir, { recursive: true })
+    // VMs pass through to the files they were told of; nobody but us lists what is there.
+    for (const dir of [paths.data, paths.instances, paths.run]) await chmod(dir, PASSAGE_MODE)
+    await chmod(paths.host, 0o700)
+  } catch (error) {
+    throw new BerthError('host_unavailable', `The directories ${paths.data} and ${paths.run} can't be used; check their owner, or choose others.`, { cause: error })
+  }
+}
+
+async function readHostId(paths: HostPaths): Promise<HostId> {
+  try {
+    const id = (await readFile(paths.hostId, 'utf8')).trim()
+    if (id !== '') return id as HostId
+  } catch (error) {
+    if (!isMissing(error)) throw error
+  }
+  const id = randomUUID()
+  await writeFile(paths.hostId, `${id}\n`, { mode: 0o600 })
+  return id as HostId
+}
+
+async function guarded<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    throw asBerthError(error)
+  }
+}

@@ -1,0 +1,73 @@
+/**
+ * The guest's kernel and initramfs: built by guest/build.sh, copied into the data directory by version.
+ *
+ * The copy makes a server independent of a rebuild under its feet, and readable to VMs, which run as users
+ * of their own and can't reach into a checkout in somebody's home.
+ */
+import { createHash } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import { access, chmod, copyFile, mkdir, readdir, realpath, rename, rm, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { pipeline } from 'node:stream/promises'
+import { BerthError } from '../../instance/errors.ts'
+import { asDiskError } from '../command.ts'
+import type { GuestArtifacts } from './context.ts'
+
+const KERNEL = 'vmlinuz'
+const INITRAMFS = 'initramfs.gz'
+
+/** Takes what was built into `ownDir`, and removes older versions there. Throws `host_unavailable` if nothing was built. */
+export async function takeArtifacts(builtDir: string, ownDir: string): Promise<GuestArtifacts> {
+  const kernel = await builtFile(builtDir, KERNEL)
+  const initramfs = await builtFile(builtDir, INITRAMFS)
+  // By content: a rebuild that changed nothing is the same version.
+  const version = createHash('sha256').update(`${await hashOf(kernel)} ${await hashOf(initramfs)}`).digest('hex').slice(0, 16)
+  const dir = join(ownDir, version)
+  const own: GuestArtifacts = { kernel: join(dir, KERNEL), initramfs: join(dir, INITRAMFS), version }
+  try {
+    await mkdir(dir, { recursive: true })
+    await chmod(ownDir, 0o711)
+    await chmod(dir, 0o711)
+    await copyOnce(kernel, own.kernel)
+    await copyOnce(initramfs, own.initramfs)
+    for (const other of await readdir(ownDir)) if (other !== version) await rm(join(ownDir, other), { recursive: true, force: true })
+  } catch (error) {
+    throw asDiskError(error, "the guest's kernel")
+  }
+  return own
+}
+
+/** The directory on the way to `path` that users other than us can't pass; null if they can. */
+export async function closedDirectory(path: string): Promise<string | null> {
+  const parts = path.split('/')
+  for (let depth = 2; depth <= parts.length; depth += 1) {
+    const part = parts.slice(0, depth).join('/')
+    if (((await stat(part)).mode & 0o001) === 0) return part
+  }
+  return null
+}
+
+async function builtFile(dir: string, name: string): Promise<string> {
+  const path = join(dir, name)
+  try {
+    await access(path)
+    return await realpath(path)
+  } catch (error) {
+    throw new BerthError('host_unavailable', `The guest's ${name} is not in ${dir}; run ./berth setup, which builds it.`, { cause: error })
+  }
+}
+
+async function copyOnce(from: string, to: string): Promise<void> {
+  const there = await access(to).then(() => true, () => false)
+  if (there) return
+  const beside = `${to}.${process.pid}`
+  await copyFile(from, beside)
+  await chmod(beside, 0o644)
+  await rename(beside, to)
+}
+
+async function hashOf(path: string): Promise<string> {
+  const hash = createHash('sha256')
+  await pipeline(createReadStream(path), hash)
+  return hash.digest('hex')
+}

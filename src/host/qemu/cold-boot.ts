@@ -1,0 +1,88 @@
+/**
+ * One way for a VM to come up: boot the kernel from nothing. The other ways (a saved state, a template's
+ * clone) have the same shape: they end with a Vmm and a connected link.
+ */
+import type { VmSpec } from '../../engine/host-port.ts'
+import type { Plug } from '../network/network.ts'
+import { GuestLink } from '../guest-link/link.ts'
+import type { VmContext } from './context.ts'
+import { makeMemory } from './disks.ts'
+import { bringToLife } from './guest.ts'
+import type { ProcessIdentity } from './identity.ts'
+import type { MachineNetwork, MachineSpec, PluggedDisk } from './machine.ts'
+import type { PluggedVolume } from './vm-record.ts'
+import { Vmm } from './vmm.ts'
+
+/** A boot takes a second under emulation on an idle machine, and many on a busy one. */
+const AGENT_TIMEOUT_MS = 120_000
+
+/** All that is prepared for a VM. */
+export interface Prepared {
+  readonly spec: VmSpec
+  readonly root: string
+  readonly volumes: readonly PluggedVolume[]
+  readonly disks: readonly PluggedDisk[]
+  readonly plug: Plug | null
+}
+
+export interface Running {
+  readonly vmm: Vmm
+  readonly link: GuestLink
+}
+
+export async function coldBoot(context: VmContext, prepared: Prepared, onSpawned: (identity: ProcessIdentity) => Promise<void>): Promise<Running> {
+  const { spec } = prepared
+  await makeMemory(context, spec.instanceId, spec.memoryBytes)
+  const vmm = await Vmm.start(context, { id: spec.instanceId, machine: machineSpec(context, prepared, { incoming: false }), onSpawned })
+  try {
+    const link = await connectLink(context, spec, vmm, AGENT_TIMEOUT_MS)
+    try {
+      await bringToLife(link, spec, prepared.volumes, context.network.facts())
+      return { vmm, link }
+    } catch (error) {
+      link.close()
+      throw error
+    }
+  } catch (error) {
+    await vmm.kill()
+    throw error
+  }
+}
+
+/** The machine of a VM, from what was prepared for it. */
+export function machineSpec(context: VmContext, prepared: Prepared, options: { readonly incoming: boolean }): MachineSpec {
+  const { spec } = prepared
+  const paths = context.paths.instance(spec.instanceId)
+  return {
+    name: spec.instanceId,
+    accelerator: context.accelerator.accelerator,
+    vcpus: spec.vcpus,
+    memoryBytes: spec.memoryBytes,
+    memoryPath: paths.memory,
+    kernelPath: context.artifacts.kernel,
+    initramfsPath: context.artifacts.initramfs,
+    root: prepared.root,
+    overlay: paths.overlay,
+    volumes: prepared.disks,
+    diskIoBytesPerSecond: spec.diskIoBytesPerSecond,
+    network: machineNetwork(spec, prepared.plug),
+    qmpSocket: paths.qmpSocket,
+    agentSocket: paths.agentSocket,
+    appLog: paths.appLog,
+    consoleLog: paths.consoleLog,
+    incoming: options.incoming,
+  }
+}
+
+/** The link to the guest's agent; gives up at once when the VM ends. */
+export async function connectLink(context: VmContext, spec: Pick<VmSpec, 'instanceId'>, vmm: Vmm, timeoutMs: number): Promise<GuestLink> {
+  const stop = new AbortController()
+  void vmm.ended.then(() => stop.abort())
+  return await GuestLink.connect(context.paths.instance(spec.instanceId).agentSocket, { timeoutMs, signal: stop.signal })
+}
+
+function machineNetwork(spec: VmSpec, plug: Plug | null): MachineNetwork | null {
+  if (spec.network === null || plug === null || plug.kind === 'none') return null
+  const { mac } = spec.network
+  return plug.kind === 'tap' ? { kind: 'tap', mac, tap: plug.tap } : { kind: 'user', mac, options: [plug.options] }
+}

@@ -1,0 +1,59 @@
+/** What the VMs of a host have in common: its directories, rooms and decisions. */
+import type { HostEvent } from '../../engine/host-port.ts'
+import type { Cgroups } from '../cgroup/cgroup.ts'
+import type { ImageStore } from '../images/image-store.ts'
+import type { Network } from '../network/network.ts'
+import type { HostPaths } from '../paths.ts'
+import type { Volumes } from '../volumes/volumes.ts'
+import type { AcceleratorVerdict } from './accel.ts'
+import type { Jail } from './jail.ts'
+import { MACHINE_PROFILE, type MachineIdentity } from './machine.ts'
+
+/** As much of a pino logger as this room uses. */
+export interface HostLog {
+  info(details: object, message: string): void
+  warn(details: object, message: string): void
+}
+
+/** The guest's kernel and initramfs. */
+export interface GuestArtifacts {
+  readonly kernel: string
+  readonly initramfs: string
+  /** Changes when either does. */
+  readonly version: string
+}
+
+export interface VmContext {
+  readonly paths: HostPaths
+  readonly jail: Jail
+  readonly cgroups: Cgroups
+  readonly network: Network
+  readonly images: ImageStore
+  readonly volumes: Volumes
+  readonly artifacts: GuestArtifacts
+  readonly accelerator: AcceleratorVerdict
+  readonly qemuVersion: string
+  readonly cpuModel: string
+  readonly logLimitBytes: number
+  readonly log: HostLog
+  emit(event: HostEvent): void
+}
+
+/** What a VM that is started now would be; a saved state must have been the same. */
+export function machineIdentity(context: VmContext): MachineIdentity {
+  return {
+    profile: MACHINE_PROFILE,
+    qemu: context.qemuVersion,
+    accelerator: context.accelerator.accelerator,
+    // Emulation offers the same CPU everywhere.
+    cpu: context.accelerator.accelerator === 'tcg' ? 'emulated' : context.cpuModel,
+  }
+}
+
+/** Emulation needs a buffer of its own for translated code, and twice as many threads. */
+export function overheadBytes(context: VmContext): number {
+  return (context.accelerator.accelerator === 'tcg' ? 320 : 160) * 1024 * 1024
+}
+
+/** What QEMU's own threads may take besides the vCPUs. */
+export const OVERHEAD_CPUS = 0.25

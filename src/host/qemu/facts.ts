@@ -1,0 +1,60 @@
+/** What the machine is and has, as the engine asks for it. */
+import { readFile, readdir, stat, statfs } from 'node:fs/promises'
+import { availableParallelism, totalmem } from 'node:os'
+import { join } from 'node:path'
+import type { HostDevice, HostFacts } from '../../engine/host-port.ts'
+import type { HostId } from '../../instance/model.ts'
+import type { VmContext } from './context.ts'
+
+/** What does not change while the server runs. */
+export interface FixedFacts {
+  readonly hostId: HostId
+  readonly devices: readonly HostDevice[]
+  readonly warnings: readonly string[]
+}
+
+export async function readFacts(context: VmContext, fixed: FixedFacts): Promise<HostFacts> {
+  const network = context.network.facts()
+  const [{ blocks, bavail, bsize }, images, volumesBytes, overlaysBytes] = await Promise.all([
+    statfs(context.paths.data),
+    context.images.diskUse(),
+    context.volumes.diskUse(),
+    overlaysUse(context.paths.instances),
+  ])
+  return {
+    hostId: fixed.hostId,
+    os: 'linux',
+    arch: process.arch === 'arm64' ? 'aarch64' : 'x86_64',
+    hypervisor: `QEMU ${context.qemuVersion}`,
+    accelerator: context.accelerator.accelerator,
+    acceleratorReason: context.accelerator.reason,
+    cpus: availableParallelism(),
+    memoryBytes: totalmem(),
+    diskBytes: blocks * bsize,
+    diskFreeBytes: bavail * bsize,
+    network: { mode: network.mode, subnet: network.subnet, gateway: network.gateway, dns: network.dns },
+    diskUse: { ...images, volumesBytes, overlaysBytes },
+    devices: fixed.devices,
+    warnings: fixed.warnings,
+  }
+}
+
+/** The model name of the machine's CPU. */
+export async function readCpuModel(): Promise<string> {
+  const text = await readFile('/proc/cpuinfo', 'utf8')
+  const value = (name: string) => new RegExp(`^${name}\\s*: (.*)$`, 'm').exec(text)?.[1]?.trim() ?? ''
+  return `${value('model name')} ${value('stepping')} ${value('microcode')}`.trim()
+}
+
+/** Bytes that the instances' files really take. */
+async function overlaysUse(instances: string): Promise<number> {
+  let bytes = 0
+  for (const instance of await readdir(instances).catch(() => [])) {
+    for (const file of await readdir(join(instances, instance)).catch(() => [])) {
+      // A file that went meanwhile takes nothing.
+      const info = await stat(join(instances, instance, file)).catch(() => null)
+      if (info?.isFile() === true) bytes += info.blocks * 512
+    }
+  }
+  return bytes
+}

@@ -1,0 +1,190 @@
+/**
+ * From nothing to a running VM and back: prepare, start, stop, destroy, and the end that nobody asked for.
+ * Each is called in the seat's line.
+ */
+import { rm } from 'node:fs/promises'
+import type { VmRef, VmSpec, VmStarted } from '../../engine/host-port.ts'
+import { asBerthError, BerthError } from '../../instance/errors.ts'
+import type { AppExit } from '../../instance/model.ts'
+import type { Plug } from '../network/network.ts'
+import { coldBoot, type Prepared } from './cold-boot.ts'
+import { machineIdentity, type VmContext } from './context.ts'
+import { makeDirectories, makeOverlay, openRoot, openVolume, removeRuntime } from './disks.ts'
+import { keepLink } from './link-keeper.ts'
+import { planPorts } from './ports.ts'
+import { untilGone } from './process.ts'
+import type { Live, Seat } from './seat.ts'
+import { newRecord } from './vm-record.ts'
+import type { Vmm } from './vmm.ts'
+
+/** After the application has ended the guest powers off by itself; one that hangs is ended. */
+const POWER_OFF_TIMEOUT_MS = 15_000
+
+/** Makes all that a VM needs and that is not there; the same again changes nothing. */
+export async function prepare(seat: Seat, spec: VmSpec): Promise<Prepared> {
+  const { context, id } = seat
+  seat.admit(spec)
+  const isNew = seat.record === null
+  // Before anything is made: an image that isn't there must leave no trace.
+  const root = await openRoot(context, spec.image)
+  try {
+    await makeDirectories(context, id)
+    const before = seat.record ?? newRecord(spec)
+    const volumes = planPorts(before.volumes, spec.volumes)
+    // Intent first: whoever finds the directory after a crash knows whose it is.
+    if (isNew) await seat.begin({ ...before, volumes })
+    const [, disks, plug] = await allOrFirstFailure([
+      makeOverlay(context, id, spec.overlayBytes),
+      Promise.all(volumes.map((volume) => openVolume(context, id, volume))),
+      plugNetwork(context, spec),
+    ])
+    const fresh = before.spec.generation < spec.generation
+    await seat.save({ spec, volumes, ...(fresh && before.status === 'exited' ? { status: 'prepared', exit: null } : {}) })
+    return { spec, root, volumes, disks: disks.flat(), plug }
+  } catch (error) {
+    if (isNew) await removeEverything(seat)
+    throw error
+  }
+}
+
+export async function start(seat: Seat, spec: VmSpec): Promise<VmStarted> {
+  seat.admit(spec)
+  const record = seat.record
+  if (record?.status === 'running') {
+    if (record.spec.generation === spec.generation) return { startedAt: record.startedAt ?? Date.now(), how: 'already-running' }
+    throw new BerthError('invalid_state', 'An earlier life of the instance still runs; stop it first.')
+  }
+  if (record?.status === 'suspended') throw new BerthError('invalid_state', 'The instance is in standby; restore it, or stop it first.')
+  if (record?.status === 'exited' && record.spec.generation === spec.generation) {
+    throw new BerthError('invalid_state', 'This life of the instance has ended already.')
+  }
+  const prepared = await prepare(seat, spec)
+  const begun = performance.now()
+  const startedAt = Date.now()
+  await seat.note(`start: generation ${spec.generation}, ${spec.vcpus} vCPU, ${spec.memoryBytes} bytes of memory, ${seat.context.accelerator.accelerator}`)
+  try {
+    const running = await coldBoot(seat.context, prepared, async (process) => {
+      await seat.save({ status: 'starting', process, machine: machineIdentity(seat.context), exit: null, startedAt })
+    })
+    await seat.save({ status: 'running' })
+    keepLink(seat, settleIn(seat, running.vmm), running.link)
+    await seat.note(`running after ${Math.round(performance.now() - begun)} ms`)
+    return { startedAt, how: 'cold' }
+  } catch (error) {
+    await seat.note(`start failed: ${asBerthError(error).message}`)
+    await clearAway(seat)
+    await seat.save({ status: 'prepared', process: null })
+    throw error
+  }
+}
+
+/** From now on the VMM is the seat's, and its end is noticed. The caller sees to its link. */
+export function settleIn(seat: Seat, vmm: Vmm): Live {
+  const live: Live = { vmm, link: null, exit: null }
+  seat.live = live
+  void live.vmm.ended.then(() => seat.serially(() => ended(seat, live))).catch((error: unknown) => {
+    seat.context.log.warn({ err: error, instance: seat.id }, 'the end of a VM could not be recorded')
+  })
+  return live
+}
+
+/** Ends the VM in good order; gives how its application ended. Drops a saved state. */
+export async function stop(seat: Seat, ref: VmRef, graceMs: number): Promise<AppExit | null> {
+  seat.admit(ref)
+  const { live, record } = seat
+  if (record === null) return null
+  if (live === null) {
+    if (record.status === 'suspended') {
+      await seat.note('stop: the saved state is dropped')
+      await seat.save({ status: 'exited', saved: null, exit: null, process: null })
+      await clearAway(seat)
+    }
+    return seat.record?.exit ?? null
+  }
+  await seat.note(`stop: ${graceMs} ms of grace`)
+  await askToStop(live, graceMs)
+  return await settleEnd(seat, live)
+}
+
+/** Removes all that the instance left on this host. */
+export async function destroy(seat: Seat, ref: VmRef): Promise<void> {
+  seat.admit(ref)
+  if (seat.live !== null) {
+    const { vmm, link } = seat.live
+    seat.live = null
+    link?.close()
+    await vmm.kill()
+  }
+  await removeEverything(seat)
+}
+
+/** The VM ended by itself. */
+async function ended(seat: Seat, live: Live): Promise<void> {
+  if (seat.live !== live) return
+  const exit = await settleEnd(seat, live)
+  seat.context.emit({ kind: 'exited', vm: seat.ref(), exit })
+}
+
+/** Writes down how a VM ended, and clears its things away. */
+async function settleEnd(seat: Seat, live: Live): Promise<AppExit> {
+  const exit = await live.vmm.cause(seat.context, seat.id, live.exit, seat.known.startedAt ?? 0)
+  seat.live = null
+  live.link?.close()
+  live.vmm.detach()
+  await seat.save({ status: 'exited', exit, process: null, saved: null })
+  await seat.note(`ended: ${exit.message}, code ${exit.code}`)
+  await clearAway(seat)
+  return exit
+}
+
+async function askToStop(live: Live, graceMs: number): Promise<void> {
+  const { vmm, link } = live
+  try {
+    if (link !== null) {
+      await link.stopApp({ graceMs })
+      // It ends the application, then the guest.
+      if (await untilGone(vmm.identity, graceMs + POWER_OFF_TIMEOUT_MS)) return
+    }
+  } catch (error) {
+    // An agent that can't be asked is ended with its VM.
+    asBerthError(error)
+  }
+  await vmm.quit()
+}
+
+/** What a VM needs only while it runs. */
+export async function clearAway(seat: Seat): Promise<void> {
+  const { context, id, paths } = seat
+  const results = await Promise.allSettled([context.cgroups.remove(id), context.network.unplug(id), removeRuntime(paths)])
+  for (const result of results) {
+    if (result.status === 'rejected') context.log.warn({ err: result.reason, instance: id }, 'something of an ended VM could not be removed')
+  }
+}
+
+async function removeEverything(seat: Seat): Promise<void> {
+  const { context, id, paths } = seat
+  await Promise.all([context.cgroups.remove(id), context.network.unplug(id), rm(paths.runDir, { recursive: true, force: true })])
+  await rm(paths.dir, { recursive: true, force: true })
+  seat.forget()
+}
+
+export async function plugNetwork(context: VmContext, spec: VmSpec): Promise<Plug | null> {
+  const { network } = spec
+  if (network === null) return null
+  return await context.network.plug({
+    instanceId: spec.instanceId,
+    ip: network.ip,
+    mac: network.mac,
+    ownerUid: context.jail.uidOf(spec.instanceId),
+    downloadBytesPerSecond: network.downloadBytesPerSecond,
+    uploadBytesPerSecond: network.uploadBytesPerSecond,
+    ports: network.ports,
+    peerGroup: network.peerGroup,
+  })
+}
+
+/** All results; if one fails, its error, but only when the others are done, so that undoing meets nobody at work. */
+async function allOrFirstFailure<A, B, C>(work: readonly [Promise<A>, Promise<B>, Promise<C>]): Promise<[A, B, C]> {
+  await Promise.allSettled(work)
+  return await Promise.all(work)
+}

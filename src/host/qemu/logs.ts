@@ -1,0 +1,81 @@
+/** The logs of an instance: what can be read of them, and their rotation while a VM writes them. */
+import type { LogQuery, LogRecord } from '../../engine/host-port.ts'
+import { BerthError } from '../../instance/errors.ts'
+import { makeLog } from './disks.ts'
+import { cutInPlace, follow, readTail, rotateAway, type LogFile } from './log-file.ts'
+import type { Seat } from './seat.ts'
+
+/** Lines already there, then, with `follow`, new ones until aborted or until the instance is removed. */
+export async function* readLogs(seat: Seat, query: LogQuery): AsyncGenerator<LogRecord> {
+  if (seat.record === null) throw new BerthError('not_found', 'This host has no such instance.')
+  const files = filesOf(seat, query.source)
+  const offsets: number[] = []
+  let left = query.tail
+  for (const file of files) {
+    const records = readTail(file, left)
+    for (;;) {
+      const step = await records.next()
+      if (step.done === true) {
+        offsets.push(step.value)
+        break
+      }
+      if (query.signal.aborted) return
+      // What QEMU itself said stands first, and is seldom more than a line or two.
+      if (left !== null && !step.value.partial) left = Math.max(0, left - 1)
+      yield step.value
+    }
+  }
+  if (!query.follow || query.signal.aborted) return
+  const over = new AbortController()
+  const signal = AbortSignal.any([query.signal, over.signal])
+  try {
+    yield* merge(files.map((file, index) => follow(file, offsets[index] ?? 0, signal)))
+  } finally {
+    over.abort()
+  }
+}
+
+/** Rotates what has grown too large; QEMU is told to begin a new file, so that no line is lost. */
+export async function rotateLogs(seat: Seat): Promise<void> {
+  const { live, paths, context } = seat
+  if (live === null) return
+  for (const [chardev, path] of [['app', paths.appLog], ['console', paths.consoleLog]] as const) {
+    if (!(await rotateAway(path, context.logLimitBytes))) continue
+    await makeLog(context, seat.id, path)
+    await live.vmm.qmp.execute('chardev-change', { id: chardev, backend: { type: 'file', data: { out: path, append: true } } })
+  }
+  await cutInPlace(paths.vmmLog, context.logLimitBytes)
+}
+
+function filesOf(seat: Seat, source: LogQuery['source']): readonly LogFile[] {
+  const { paths } = seat
+  switch (source) {
+    case 'app':
+      return [{ path: paths.appLog, format: 'cri' }]
+    case 'vmm':
+      return [
+        { path: paths.vmmLog, format: 'stderr' },
+        { path: paths.consoleLog, format: 'console' },
+      ]
+    case 'server':
+      return [{ path: paths.serverLog, format: 'timed' }]
+  }
+}
+
+/** Several growing logs as one, in the order in which lines arrive. */
+async function* merge(sources: readonly AsyncGenerator<LogRecord>[]): AsyncGenerator<LogRecord> {
+  const pending = new Map(sources.map((source) => [source, source.next().then((step) => ({ source, step }))]))
+  try {
+    while (pending.size > 0) {
+      const { source, step } = await Promise.race(pending.values())
+      if (step.done === true) {
+        pending.delete(source)
+        continue
+      }
+      pending.set(source, source.next().then((next) => ({ source, step: next })))
+      yield step.value
+    }
+  } finally {
+    for (const source of pending.keys()) void source.return(undefined)
+  }
+}

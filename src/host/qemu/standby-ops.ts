@@ -1,0 +1,184 @@
+/** Standby and restore of an instance, in its seat's line: what standby.ts does to a VM, and what is recorded. */
+import { open, rm, stat } from 'node:fs/promises'
+import type { VmRef, VmSpec, VmStarted } from '../../engine/host-port.ts'
+import { asBerthError, BerthError } from '../../instance/errors.ts'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { GuestLink } from '../guest-link/link.ts'
+import { connectLink, machineSpec } from './cold-boot.ts'
+import { machineIdentity } from './context.ts'
+import { bootId } from './identity.ts'
+import { prepare, settleIn } from './lifecycle.ts'
+import { keepLink } from './link-keeper.ts'
+import { identityMismatch } from './machine.ts'
+import type { Live, Seat } from './seat.ts'
+import { loadDevices, saveDevices, syncSaved } from './standby.ts'
+import type { SavedState } from './vm-record.ts'
+import { Vmm } from './vmm.ts'
+
+const FREEZE_TIMEOUT_MS = 5_000
+/** A guest that was just continued answers in milliseconds; under emulation on a busy machine, in seconds. */
+const WAKE_TIMEOUT_MS = 60_000
+
+/** Saves the VM and ends its VMM. If it throws, the VM runs on. */
+export async function suspend(seat: Seat, ref: VmRef): Promise<{ readonly savedBytes: number }> {
+  seat.admit(ref)
+  if (seat.record?.status === 'suspended') return { savedBytes: seat.record.saved?.bytes ?? 0 }
+  const { live } = seat.running(ref)
+  const begun = performance.now()
+  await seat.save({ status: 'suspending' })
+  let bytes: number
+  try {
+    bytes = await pauseAndSave(seat, live)
+    await seat.save({ status: 'suspended', saved: { bytes, bootId: bootId(), synced: false } })
+  } catch (error) {
+    await runOn(seat, live)
+    await seat.note(`standby failed, the instance runs on: ${asBerthError(error).message}`)
+    throw error
+  }
+  seat.live = null
+  await live.vmm.quit()
+  await seat.save({ process: null })
+  await seat.context.cgroups.remove(seat.id)
+  await seat.note(`in standby after ${Math.round(performance.now() - begun)} ms`)
+  syncLater(seat)
+  return { savedBytes: bytes }
+}
+
+/** Continues what was saved. If it throws, it is still there. */
+export async function resume(seat: Seat, spec: VmSpec): Promise<VmStarted> {
+  seat.admit(spec)
+  const record = seat.known
+  if (record.status === 'running') return { startedAt: record.startedAt ?? Date.now(), how: 'already-running' }
+  const { saved, machine } = record
+  if (record.status !== 'suspended' || saved === null || machine === null) {
+    throw new BerthError('invalid_state', 'The instance has no saved state to restore.')
+  }
+  const mismatch = identityMismatch(machine, machineIdentity(seat.context))
+  if (mismatch.length > 0) {
+    throw new BerthError('not_supported', `The saved state can't be loaded here: ${mismatch.join('; ')}. Stop the instance and start it anew.`)
+  }
+  const begun = performance.now()
+  const startedAt = Date.now()
+  const vmm = await loadSaved(seat, spec, saved)
+  // From its first instruction on memory belongs to the new life, and the saved state is void.
+  await seat.save({ status: 'running', saved: null, startedAt: record.startedAt ?? startedAt })
+  try {
+    await vmm.qmp.execute('cont')
+  } catch (error) {
+    await vmm.kill()
+    await seat.save({ status: 'suspended', saved, process: null })
+    throw error
+  }
+  const live = settleIn(seat, vmm)
+  await rm(seat.paths.state, { force: true })
+  await wake(seat, live)
+  await seat.note(`restored after ${Math.round(performance.now() - begun)} ms`)
+  return { startedAt, how: 'restored' }
+}
+
+/** A VMM with the saved state in it, paused. The record says `resuming`. */
+async function loadSaved(seat: Seat, spec: VmSpec, saved: SavedState): Promise<Vmm> {
+  const { paths, context } = seat
+  await checkFiles(seat, spec)
+  // The disks of the saved state, not those the spec would have now: the devices must be the same.
+  const frozen: VmSpec = { ...spec, volumes: seat.known.volumes.map(({ volume }) => volume) }
+  const prepared = await prepare(seat, frozen)
+  const state = await open(paths.state, 'r')
+  try {
+    const vmm = await Vmm.start(context, {
+      id: seat.id,
+      machine: machineSpec(context, prepared, { incoming: true }),
+      descriptors: [state.fd],
+      onSpawned: async (process) => {
+        await seat.save({ status: 'resuming', process })
+      },
+    })
+    try {
+      await loadDevices(vmm.qmp)
+      return vmm
+    } catch (error) {
+      await vmm.kill()
+      throw error
+    }
+  } catch (error) {
+    await context.cgroups.remove(seat.id)
+    await seat.save({ status: 'suspended', saved, process: null })
+    await seat.note(`restore failed, the saved state is kept: ${asBerthError(error).message}`)
+    throw error
+  } finally {
+    await state.close()
+  }
+}
+
+async function checkFiles(seat: Seat, spec: VmSpec): Promise<void> {
+  const memory = await stat(seat.paths.memory).catch(() => null)
+  if (memory === null || memory.size !== spec.memoryBytes) {
+    throw new BerthError('invalid_state', 'The saved memory of the instance is missing or has another size; stop the instance and start it anew.')
+  }
+}
+
+async function pauseAndSave(seat: Seat, live: Live): Promise<number> {
+  const { vmm, link } = live
+  // User code must not run between waking and the new clock and entropy: it sleeps until they are set.
+  if (link !== null) await freeze(seat, link)
+  live.link = null
+  link?.close()
+  await vmm.qmp.execute('stop')
+  return await saveDevices(vmm.qmp, seat.id, seat.paths, seat.context.jail)
+}
+
+async function freeze(seat: Seat, link: GuestLink): Promise<void> {
+  try {
+    await Promise.race([link.freeze(), sleep(FREEZE_TIMEOUT_MS, undefined, { ref: false }).then(() => Promise.reject(new Error('no answer in time')))])
+  } catch (error) {
+    // A guest whose agent hangs can be saved all the same.
+    seat.context.log.warn({ err: error, instance: seat.id }, 'a guest could not be frozen before its standby')
+  }
+}
+
+/** After a failed save: as before. */
+async function runOn(seat: Seat, live: Live): Promise<void> {
+  await rm(seat.paths.state, { force: true })
+  if (live.vmm.hasEnded) return
+  await live.vmm.qmp.execute('cont')
+  await seat.save({ status: 'running', saved: null })
+  await wake(seat, live)
+}
+
+/** Gives a guest that was frozen the time and new entropy, then lets its programs run. */
+async function wake(seat: Seat, live: Live): Promise<void> {
+  try {
+    const link = await connectLink(seat.context, { instanceId: seat.id }, live.vmm, WAKE_TIMEOUT_MS)
+    await link.setClock()
+    await link.thaw()
+    keepLink(seat, live, link)
+  } catch (error) {
+    // The guest runs; the keeper goes on trying, and thaws it when it answers.
+    keepLink(seat, live, null)
+    seat.context.log.warn({ err: error, instance: seat.id }, 'a restored guest does not answer yet')
+  }
+}
+
+/** Makes a standby survive a power cut, without letting anybody wait for that. */
+function syncLater(seat: Seat): void {
+  const { saved } = seat.known
+  const work = async () => {
+    await syncSaved(seat.paths)
+    await seat.serially(async () => {
+      if (seat.record?.status === 'suspended' && seat.record.saved === saved && saved !== null) {
+        await seat.save({ saved: { ...saved, synced: true } }, { durable: true })
+      }
+    })
+  }
+  work().catch((error: unknown) => {
+    // Restored or removed meanwhile; otherwise the state is good as long as this machine stays up.
+    if (seat.record?.status === 'suspended') seat.context.log.warn({ err: error, instance: seat.id }, 'a standby could not be made durable')
+  })
+}
+
+/** Whether a saved state found at the start of the host can be trusted; a sentence if not. */
+export function whyNotTrusted(saved: SavedState): string | null {
+  if (saved.synced || saved.bootId === bootId()) return null
+  return 'the standby was lost: the host restarted before it had reached the disk'
+}
+

@@ -1,0 +1,65 @@
+/**
+ * What the host remembers of a VM (`vm.json`): enough for a new server to find it, and to know what is true
+ * after any crash. Written before the effect it announces, replaced atomically.
+ *
+ *   prepared ─▶ starting ─▶ running ─▶ suspending ─▶ suspended ─▶ resuming ─▶ running
+ *                  └───────────┴──▶ exited
+ *
+ * A crash in `suspending` leaves a VMM that only has to be continued; a crash in `resuming` leaves a saved
+ * state that is still good, because the guest ran no instruction before the record said `running`.
+ */
+import type { AppExit, TimestampMs } from '../../instance/model.ts'
+import type { VmSpec, VmVolume } from '../../engine/host-port.ts'
+import { readJson, writeJson } from './atomic-file.ts'
+import type { ProcessIdentity } from './identity.ts'
+import type { MachineIdentity } from './machine.ts'
+
+export type VmStatus = 'prepared' | 'starting' | 'running' | 'suspending' | 'suspended' | 'resuming' | 'exited'
+
+export interface VmRecord {
+  readonly format: 1
+  readonly spec: VmSpec
+  readonly status: VmStatus
+  readonly process: ProcessIdentity | null
+  /** What the VMM is or was; a saved state needs the same again. */
+  readonly machine: MachineIdentity | null
+  readonly volumes: readonly PluggedVolume[]
+  readonly saved: SavedState | null
+  readonly exit: AppExit | null
+  readonly startedAt: TimestampMs | null
+}
+
+/** A volume and the root ports its disks sit behind: the same ones at every start and restore of this life. */
+export interface PluggedVolume {
+  readonly volume: VmVolume
+  readonly port: number
+  /** Of the writable layer; only with `overlay`. */
+  readonly overlayPort: number | null
+  /** It is being attached or detached: whether its disks are plugged must be looked up. */
+  readonly pending: boolean
+}
+
+export interface SavedState {
+  readonly bytes: number
+  /** Until memory and state have reached the disk they are good only in this life of the host. */
+  readonly bootId: string
+  readonly synced: boolean
+}
+
+export function newRecord(spec: VmSpec): VmRecord {
+  return { format: 1, spec, status: 'prepared', process: null, machine: null, volumes: [], saved: null, exit: null, startedAt: null }
+}
+
+/** null if there is none, or one that this Berth can't read. */
+export async function readRecord(path: string): Promise<VmRecord | null> {
+  const value = await readJson(path)
+  return isRecord(value) ? value : null
+}
+
+export async function writeRecord(path: string, record: VmRecord, options: { readonly durable?: boolean } = {}): Promise<void> {
+  await writeJson(path, record, options)
+}
+
+function isRecord(value: unknown): value is VmRecord {
+  return typeof value === 'object' && value !== null && 'format' in value && value.format === 1 && 'spec' in value && 'status' in value
+}
