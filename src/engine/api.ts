@@ -58,6 +58,10 @@ export interface InstanceFilter {
   readonly name?: string
   readonly tags?: Readonly<Record<string, string>>
   readonly annotations?: Readonly<Record<string, string>>
+  /** Only those without an annotation of this name. */
+  readonly lacksAnnotation?: string
+  /** Only those that lived at some time in this span (Unix milliseconds; null is open). */
+  readonly lived?: { readonly from: number | null; readonly until: number | null }
   readonly ids?: readonly InstanceId[]
   readonly order?: 'newest-first' | 'oldest-first'
   readonly limit?: number
@@ -124,6 +128,8 @@ export interface EventFilter {
   readonly instanceIds?: readonly InstanceId[]
   readonly afterSeq?: number
   readonly kinds?: readonly InstanceEvent['kind'][]
+  /** Of the steps only those into these phases; other kinds pass. */
+  readonly toPhases?: readonly Phase[]
   readonly order?: 'oldest-first' | 'newest-first'
   readonly limit?: number
   readonly offset?: number

@@ -18,6 +18,7 @@ import type {
   VolumeId,
 } from '../instance/model.ts'
 import type { Phase } from '../instance/phase.ts'
+import type { ServiceEvent, ServiceRecordKind, ServiceRecords } from '../instance/service.ts'
 
 export interface Store {
   transaction<T>(work: (tx: StoreTx) => Promise<T>): Promise<T>
@@ -35,6 +36,10 @@ export interface InstanceQuery {
   readonly name?: string
   readonly tags?: Readonly<Record<string, string>>
   readonly annotations?: Readonly<Record<string, string>>
+  /** Only those without an annotation of this name. */
+  readonly lacksAnnotation?: string
+  /** Only those that lived at some time in this span (Unix milliseconds; null is open). */
+  readonly lived?: { readonly from: number | null; readonly until: number | null }
   readonly ids?: readonly InstanceId[]
   readonly hostId?: HostId
   /** By creation time; default `newest-first`. */
@@ -48,6 +53,8 @@ export interface EventQuery {
   readonly instanceIds?: readonly InstanceId[]
   readonly afterSeq?: number
   readonly kinds?: readonly InstanceEvent['kind'][]
+  /** Of the steps only those into these phases; other kinds pass. */
+  readonly toPhases?: readonly Phase[]
   readonly order?: 'oldest-first' | 'newest-first'
   readonly limit?: number
   readonly offset?: number
@@ -68,6 +75,10 @@ export interface StoreReader {
   keyByHash(hash: string): Promise<ApiKey | null>
   keys(projectId: ProjectId | null): Promise<readonly ApiKey[]>
   reservations(hostId: HostId): Promise<readonly Reservation[]>
+  serviceRecord<K extends ServiceRecordKind>(kind: K, id: string): Promise<ServiceRecords[K] | null>
+  serviceRecords<K extends ServiceRecordKind>(kind: K, query: ServiceQuery): Promise<readonly ServiceRecords[K][]>
+  countServiceRecords(kind: ServiceRecordKind, query: ServiceQuery): Promise<number>
+  serviceEvents(query: ServiceEventQuery): Promise<readonly ServiceEvent[]>
   /** What one instance holds, or null. */
   reservation(instanceId: InstanceId): Promise<Reservation | null>
 }
@@ -90,6 +101,9 @@ export interface StoreTx extends StoreReader {
   deleteKey(id: KeyId): Promise<void>
   putReservation(reservation: Reservation): Promise<void>
   deleteReservation(instanceId: InstanceId): Promise<void>
+  /** Writes an app, service or deployment, new or changed. */
+  putServiceRecord<K extends ServiceRecordKind>(kind: K, record: ServiceRecords[K]): Promise<void>
+  appendServiceEvent(event: Omit<ServiceEvent, 'seq'>): Promise<void>
   /** The remembered answer to an idempotency key, or null. */
   idempotent(projectId: ProjectId, key: string): Promise<IdempotencyRecord | null>
   putIdempotent(record: IdempotencyRecord): Promise<void>
@@ -115,4 +129,29 @@ export interface IdempotencyRecord {
   readonly requestHash: string
   readonly instanceId: InstanceId
   readonly createdAt: number
+}
+
+export interface ServiceQuery {
+  /** null is every project (the engine's own work). */
+  readonly projectId: ProjectId | null
+  readonly appId?: string
+  readonly serviceId?: string
+  readonly name?: string
+  /** Leaves out apps and services that are deleted, and deployments that are over. */
+  readonly liveOnly?: boolean
+  /** By creation time; default `newest-first`. */
+  readonly order?: 'newest-first' | 'oldest-first'
+  readonly limit?: number
+  readonly offset?: number
+}
+
+export interface ServiceEventQuery {
+  readonly projectId: ProjectId
+  readonly kind: ServiceEvent['kind']
+  readonly subjectId?: string
+  readonly types?: readonly string[]
+  /** Default `oldest-first`. */
+  readonly order?: 'newest-first' | 'oldest-first'
+  readonly limit?: number
+  readonly offset?: number
 }

@@ -58,6 +58,8 @@ function filtered<O>(
     narrowed = query.instanceIds === undefined ? narrowed.where('project_id', '=', project) : narrowed.where(isAlso('project_id', project))
   }
   if (query.afterSeq !== undefined) narrowed = narrowed.where('seq', '>', query.afterSeq)
+  const { toPhases } = query
+  if (toPhases !== undefined) narrowed = narrowed.where(({ eb, or }) => or([eb('kind', '<>', 'phase'), isOneOf('to_phase', toPhases)]))
   if (query.kinds !== undefined) narrowed = narrowed.where(isOneOf('kind', query.kinds))
   return narrowed
 }

@@ -1,14 +1,18 @@
 /** Instances: their rows, their filters, and the rule that a living name is unique in its project. */
 import { sql } from 'kysely'
-import type { Kysely, SelectQueryBuilder } from 'kysely'
+import type { Kysely, RawBuilder, SelectQueryBuilder, SqlBool } from 'kysely'
 import type { InstanceQuery, StoreReader, StoreTx } from '../engine/store-port.ts'
 import { BerthError } from '../instance/errors.ts'
 import type { HostId, ImageDigest, Instance, InstanceId, ProjectId } from '../instance/model.ts'
+import type { Phase } from '../instance/phase.ts'
 import type { Database, InstanceRow } from './schema.ts'
-import { holdsMembers, isAlso, isOneOf, violatedUnique } from './sqlite.ts'
+import { INDEXED_ANNOTATIONS } from './schema.ts'
+import { holdsMembers, isAlso, isOneOf, lacksMember, memberIs, violatedUnique } from './sqlite.ts'
 
 /** SQLite wants a limit where there is an offset. */
 const NO_LIMIT = Number.MAX_SAFE_INTEGER
+/** Phases in which the life of an instance is over, unless it is started again. */
+const ENDED: readonly Phase[] = ['stopped', 'preempted', 'failed', 'deleted']
 
 export function readInstances(db: Kysely<Database>): Pick<StoreReader, 'instance' | 'instances' | 'countInstances'> {
   return {
@@ -25,6 +29,7 @@ export function readInstances(db: Kysely<Database>): Pick<StoreReader, 'instance
       return (await select.execute()).map(fromRow)
     },
     async countInstances(query) {
+      if (isCountedByPhase(query)) return countedByPhase(db, query)
       const select = filtered(db.selectFrom('instances'), query).select(({ fn }) => fn.countAll<number>().as('count'))
       return (await select.executeTakeFirstOrThrow()).count
     },
@@ -59,17 +64,45 @@ function filtered<O>(
   let narrowed = select
   // A literal, not a parameter: only so does SQLite know that the index of the living will do.
   if (!query.includeDeleted) narrowed = narrowed.where('phase', '<>', sql.lit('deleted'))
+  const indexed = INDEXED_ANNOTATIONS.find((key) => query.annotations?.[key] !== undefined)
   if (query.projectId !== null) {
     const project = query.projectId
-    narrowed = query.ids === undefined ? narrowed.where('project_id', '=', project) : narrowed.where(isAlso('project_id', project))
+    narrowed = query.ids === undefined && indexed === undefined ? narrowed.where('project_id', '=', project) : narrowed.where(isAlso('project_id', project))
   }
   if (query.name !== undefined) narrowed = narrowed.where('name', '=', query.name)
   if (query.hostId !== undefined) narrowed = narrowed.where('host_id', '=', query.hostId)
   if (query.ids !== undefined) narrowed = narrowed.where(isOneOf('id', query.ids))
   if (query.phases !== undefined) narrowed = narrowed.where(isOneOf('phase', query.phases))
   for (const condition of holdsMembers('tags', query.tags ?? {})) narrowed = narrowed.where(condition)
-  for (const condition of holdsMembers('annotations', query.annotations ?? {})) narrowed = narrowed.where(condition)
+  for (const [key, value] of Object.entries(query.annotations ?? {})) {
+    if (INDEXED_ANNOTATIONS.some((known) => known === key)) narrowed = narrowed.where(memberIs('annotations', key, value))
+    else for (const condition of holdsMembers('annotations', { [key]: value })) narrowed = narrowed.where(condition)
+  }
+  if (query.lacksAnnotation !== undefined) narrowed = narrowed.where(lacksMember('annotations', query.lacksAnnotation))
+  const { from = null, until = null } = query.lived ?? {}
+  if (until !== null) narrowed = narrowed.where(({ eb, fn }) => eb(fn.coalesce('started_at', 'created_at'), '<=', until))
+  if (from !== null) narrowed = narrowed.where(livedAt(from))
   return narrowed
+}
+
+/** It had not ended by then: phases that are an end began later, and the others are no end. */
+function livedAt(at: number): RawBuilder<SqlBool> {
+  const ends = sql.join(ENDED.map((phase) => sql.lit(phase)))
+  return sql<SqlBool>`(phase not in (${ends}) or case phase when 'deleted' then coalesce(stopped_at, deleted_at) else phase_since end >= ${at})`
+}
+
+/** Whether the counts that triggers keep answer the question, without looking at a single instance. */
+function isCountedByPhase(query: InstanceQuery): boolean {
+  const { projectId: _project, phases: _phases, includeDeleted: _deleted, order: _order, limit: _limit, offset: _offset, ...narrower } = query
+  return Object.values(narrower).every((wish) => wish === undefined || (typeof wish === 'object' && !Array.isArray(wish) && Object.keys(wish).length === 0))
+}
+
+async function countedByPhase(db: Kysely<Database>, query: InstanceQuery): Promise<number> {
+  let select = db.selectFrom('instance_counts').select(({ fn }) => fn.sum<number | null>('count').as('count'))
+  if (query.projectId !== null) select = select.where('project_id', '=', query.projectId)
+  if (query.phases !== undefined) select = select.where(isOneOf('phase', query.phases))
+  if (!query.includeDeleted) select = select.where('phase', '<>', 'deleted')
+  return (await select.executeTakeFirstOrThrow()).count ?? 0
 }
 
 function conflict(error: unknown, instance: Instance): unknown {

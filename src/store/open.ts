@@ -16,6 +16,7 @@ import { readEvents, writeEvents } from './events.ts'
 import { readInstances, writeInstances } from './instances.ts'
 import { migrate } from './migrate.ts'
 import { readReservations, writeReservations } from './reservations.ts'
+import { readServices, writeServices } from './services.ts'
 import type { Database } from './schema.ts'
 import { asStoreError, connectSqlite } from './sqlite.ts'
 import type { SqliteConnection } from './sqlite.ts'
@@ -59,7 +60,7 @@ function storeOver(writing: SqliteConnection, reading: SqliteConnection, path: s
 }
 
 function readerOver(db: Kysely<Database>): StoreReader {
-  return { ...readInstances(db), ...readEvents(db), ...readContent(db), ...readAccess(db), ...readReservations(db) }
+  return { ...readInstances(db), ...readEvents(db), ...readContent(db), ...readAccess(db), ...readReservations(db), ...readServices(db) }
 }
 
 /** The same reader, whose errors are of the catalogue where they are about the file. */
@@ -86,6 +87,7 @@ function transactionOver(db: Kysely<Database>): StoreTx {
     ...writeContent(db),
     ...writeAccess(db),
     ...writeReservations(db),
+    ...writeServices(db),
   }
 }
 

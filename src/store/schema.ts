@@ -5,6 +5,7 @@
 import type { Generated, Selectable } from 'kysely'
 import type { ImageStatus, InstanceEvent, Volume, VolumeMode } from '../instance/model.ts'
 import type { DesiredState, Phase } from '../instance/phase.ts'
+import type { ServiceEvent, ServiceRecordKind } from '../instance/service.ts'
 
 export interface Database {
   readonly instances: InstanceTable
@@ -17,7 +18,13 @@ export interface Database {
   readonly reservations: ReservationTable
   readonly reserved_ports: ReservedPortTable
   readonly idempotency: IdempotencyTable
+  readonly service_records: ServiceRecordTable
+  readonly service_events: ServiceEventTable
+  readonly instance_counts: InstanceCountTable
 }
+
+/** Annotations that have an index: what services set, and lists filter by. */
+export const INDEXED_ANNOTATIONS = ['app_id', 'service_id', 'deployment_id', 'regional_deployment_id'] as const
 
 /** JSON text of the type in the name of the column's owner. */
 type Json = string
@@ -142,4 +149,37 @@ export interface IdempotencyTable {
   request_hash: string
   instance_id: string
   created_at: number
+}
+
+/** Apps, services and deployments: their record is JSON, what is queried are columns. */
+export interface ServiceRecordTable {
+  id: string
+  kind: ServiceRecordKind
+  project_id: string
+  /** Of an app: its own id. */
+  app_id: string
+  /** Of a service: its own id. Of an app: null. */
+  service_id: string | null
+  name: string
+  /** 0 once it is deleted, or (a deployment) over. */
+  is_live: Flag
+  created_at: number
+  record: Json
+}
+
+export interface ServiceEventTable {
+  seq: Generated<number>
+  project_id: string
+  kind: ServiceEvent['kind']
+  subject_id: string
+  at: number
+  type: string
+  message: string
+}
+
+/** Kept by triggers. */
+export interface InstanceCountTable {
+  project_id: string
+  phase: Phase
+  count: number
 }

@@ -100,6 +100,16 @@ export function holdsMembers(column: string, members: Readonly<Record<string, st
   )
 }
 
+/** A condition: the JSON object in the column has this member. Written as the index over it is, so that the index serves it. */
+export function memberIs(column: string, key: string, value: string): RawBuilder<SqlBool> {
+  return sql<SqlBool>`json_extract(${sql.ref(column)}, ${sql.lit(`$.${key}`)}) = ${value}`
+}
+
+/** A condition: the JSON object in the column has no such member. */
+export function lacksMember(column: string, key: string): RawBuilder<SqlBool> {
+  return sql<SqlBool>`json_extract(${sql.ref(column)}, ${sql.lit(`$.${key}`)}) is null`
+}
+
 /** `table.column, table.column` of the unique constraint that an error is about, or null. */
 export function violatedUnique(error: unknown): string | null {
   const code = extendedCode(error)

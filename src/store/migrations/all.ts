@@ -1,7 +1,9 @@
 /** Every migration in the order of its name. A migration that has been released is never changed. */
 import type { Migration } from 'kysely/migration'
 import { firstLight } from './0001-first-light.ts'
+import { services } from './0002-services.ts'
 
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0001-first-light': firstLight,
+  '0002-services': services,
 }

@@ -1,0 +1,129 @@
+/**
+ * Services: replicas of one description, kept at their number.
+ *
+ *   App 1─n Service 1─n Deployment (never changes its template) 1─n ReplicaSet (one per region) 1─n slot 1─n Instance
+ *
+ * A slot (replica index) has at most one living instance; one that dies is replaced by a new instance in the same
+ * slot. An instance knows its place by its annotations (`ANNOTATION`). Ids are lower-case UUID v4.
+ */
+import type { InstanceSpec, ProjectId, TimestampMs } from './model.ts'
+
+/** What an instance of a service carries in its annotations. */
+export const ANNOTATION = {
+  app: 'app_id',
+  service: 'service_id',
+  deployment: 'deployment_id',
+  set: 'regional_deployment_id',
+  index: 'replica_index',
+  region: 'region',
+  type: 'instance_type',
+} as const
+
+export interface App {
+  readonly id: string
+  readonly projectId: ProjectId
+  /** Unique among the living apps of a project. */
+  readonly name: string
+  readonly removeWhenEmpty: boolean
+  readonly createdAt: TimestampMs
+  readonly updatedAt: TimestampMs
+  readonly deletedAt: TimestampMs | null
+}
+
+export type ServiceWish = 'running' | 'paused' | 'deleted'
+
+export interface Service {
+  readonly id: string
+  readonly projectId: ProjectId
+  readonly appId: string
+  /** Unique among the living services of an app. */
+  readonly name: string
+  /** What the dialect that made it calls its kind; opaque. */
+  readonly kind: string
+  readonly desired: ServiceWish
+  /** Grows with each change. */
+  readonly version: number
+  /** The one that serves; null before the first has come up. */
+  readonly activeDeploymentId: string | null
+  readonly latestDeploymentId: string
+  /** Replicas by region (`*` is every other region) that override the deployment's own number. */
+  readonly scale: Readonly<Record<string, number>> | null
+  /** Deleted this long after it was made; null is never. */
+  readonly deleteAfterMs: number | null
+  /** Deleted after it slept for this long; null is never. */
+  readonly deleteAfterSleepMs: number | null
+  /** The surface that made it; its instances have the same origin. */
+  readonly origin: string
+  readonly createdAt: TimestampMs
+  readonly updatedAt: TimestampMs
+  readonly pausedAt: TimestampMs | null
+  readonly resumedAt: TimestampMs | null
+  readonly deletedAt: TimestampMs | null
+}
+
+export type DeploymentState =
+  | 'pending'
+  | 'starting'
+  | 'healthy'
+  | 'degraded'
+  | 'unhealthy'
+  | 'sleeping'
+  | 'stopping'
+  | 'stopped'
+  | 'failed'
+  | 'canceled'
+
+/** What each replica is made from. */
+export type ReplicaTemplate = Pick<InstanceSpec, 'image' | 'vcpus' | 'memoryBytes' | 'overlayBytes' | 'env' | 'entrypoint' | 'cmd'>
+
+export interface ReplicaSet {
+  readonly id: string
+  readonly region: string
+  /** The type of instance, as the dialect calls it. */
+  readonly type: string
+  readonly replicas: number
+  /** Sleeps after it was idle for this long; null is never. */
+  readonly idleMs: number | null
+  readonly template: ReplicaTemplate
+}
+
+export interface Deployment {
+  readonly id: string
+  readonly projectId: ProjectId
+  readonly appId: string
+  readonly serviceId: string
+  readonly version: number
+  readonly state: DeploymentState
+  /** One sentence on why it is in this state, where that is not plain. */
+  readonly message: string | null
+  readonly sets: readonly ReplicaSet[]
+  /** Guest ports that are published, with the host's port that leads to any replica. */
+  readonly ports: readonly { readonly guestPort: number; readonly publicPort: number | null }[]
+  /** As the client wrote it; the dialect presents it again. */
+  readonly definition: unknown
+  readonly createdAt: TimestampMs
+  readonly updatedAt: TimestampMs
+  readonly startedAt: TimestampMs | null
+  /** First time that all replicas ran. */
+  readonly succeededAt: TimestampMs | null
+  readonly endedAt: TimestampMs | null
+}
+
+export interface ServiceRecords {
+  readonly app: App
+  readonly service: Service
+  readonly deployment: Deployment
+}
+export type ServiceRecordKind = keyof ServiceRecords
+
+/** A line in the story of an app, a service, a deployment or one region's part of it. */
+export interface ServiceEvent {
+  readonly seq: number
+  readonly projectId: ProjectId
+  readonly kind: ServiceRecordKind | 'set'
+  readonly subjectId: string
+  readonly at: TimestampMs
+  /** Upper-case word: `CREATED`, `HEALTHY`, … */
+  readonly type: string
+  readonly message: string
+}
