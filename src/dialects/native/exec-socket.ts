@@ -93,7 +93,10 @@ export async function serveExec(
       finish(socket, asBerthError(error))
       running.close()
     })
-    for await (const { stream, data } of session.output) await sendBytes(socket, CHANNEL[stream], data)
+    for await (const { stream, data } of session.output) {
+      if (socket.readyState !== socket.OPEN) return
+      await sendBytes(socket, CHANNEL[stream], data)
+    }
     const { code, signal, timedOut } = await session.exit
     if (socket.readyState === socket.OPEN) {
       socket.send(JSON.stringify({ type: 'exit', code, signal, timedOut }))
@@ -231,7 +234,6 @@ function parseJson(text: string): unknown {
 
 /** Sends one frame; resolves when there is room for the next. */
 async function sendBytes(socket: WebSocket, channel: number, data: Uint8Array): Promise<void> {
-  if (socket.readyState !== socket.OPEN) return
   const frame = Buffer.allocUnsafe(1 + data.length)
   frame[0] = channel
   frame.set(data, 1)
