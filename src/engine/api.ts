@@ -91,7 +91,15 @@ export interface WaitResult {
 }
 
 export interface Instances {
-  create(caller: Caller, request: CreateInstance, options?: { readonly idempotencyKey?: string }): Promise<Instance>
+  /**
+   * The same idempotency key gives the same instance. `idempotencyBasis` is what is compared in place of the request,
+   * where a dialect makes the request anew each time (a lifetime becomes a time).
+   */
+  create(
+    caller: Caller,
+    request: CreateInstance,
+    options?: { readonly idempotencyKey?: string; readonly idempotencyBasis?: unknown },
+  ): Promise<Instance>
   get(caller: Caller, id: InstanceId): Promise<Instance>
   list(caller: Caller, filter?: InstanceFilter): Promise<readonly Instance[]>
   count(caller: Caller, filter?: InstanceFilter): Promise<number>

@@ -61,7 +61,8 @@ export function makeInstances(parts: InstancesParts): Lifecycle {
   return {
     async create(caller, request, options = {}) {
       requireScope(caller, 'write')
-      const instance = await create(parts, caller, request, options.idempotencyKey ?? null)
+      const { idempotencyKey: key, idempotencyBasis: basis = request } = options
+      const instance = await create(parts, caller, request, key === undefined ? null : idempotencyOf(caller, key, basis))
       loop.wake(instance.id)
       return instance
     },
@@ -165,9 +166,8 @@ export function refused(operation: string, instance: Instance): BerthError {
 
 // --- create ---------------------------------------------------------------------------------------------------
 
-async function create(parts: InstancesParts, caller: Caller, request: CreateInstance, idempotencyKey: string | null): Promise<Instance> {
+async function create(parts: InstancesParts, caller: Caller, request: CreateInstance, idempotency: Idempotency | null): Promise<Instance> {
   const { core } = parts
-  const idempotency = idempotencyKey === null ? null : idempotencyOf(caller, idempotencyKey, request)
   if (idempotency !== null) {
     const earlier = await core.store.transaction(async tx => recall(tx, idempotency))
     if (earlier !== null) return earlier
@@ -285,7 +285,7 @@ async function freeName(core: Core, caller: Caller): Promise<string> {
 
 type Idempotency = Pick<IdempotencyRecord, 'projectId' | 'key' | 'requestHash'>
 
-function idempotencyOf(caller: Caller, key: string, request: CreateInstance): Idempotency {
+function idempotencyOf(caller: Caller, key: string, request: unknown): Idempotency {
   if (key === '' || key.length > IDEMPOTENCY_KEY_LIMIT_CHARACTERS) {
     throw new BerthError('invalid_request', `An idempotency key has 1 to ${IDEMPOTENCY_KEY_LIMIT_CHARACTERS} characters, not ${key.length}.`)
   }

@@ -2,8 +2,7 @@
 import { Type } from 'typebox'
 import type { Caller } from '../../../engine/api.ts'
 import { BerthError } from '../../../instance/errors.ts'
-import type { Instance, InstanceId } from '../../../instance/model.ts'
-import { PHASES } from '../../../instance/phase.ts'
+import type { Instance } from '../../../instance/model.ts'
 import type { Phase } from '../../../instance/phase.ts'
 import { acceptCreate, acceptMount, acceptTagFilter, acceptUpdate } from '../accept.ts'
 import { callerOf } from '../app.ts'
@@ -41,9 +40,14 @@ const params = InstanceParams
 export const instanceRoutes: AddRoutes = (app, { engine, stopping, now }) => {
   const volumeIdFinder = (caller: Caller) => async (word: string) => (await findVolume(engine, caller, word)).id
 
-  /** The instance once it is in one of the phases; as it is then, if the time is up or the client has gone. */
-  const settle = async (caller: Caller, id: InstanceId, until: readonly Phase[], timeoutMs: number | undefined, signal: AbortSignal) => {
-    const { instance } = await engine.instances.wait(caller, id, { until, timeoutMs: timeoutMs ?? DEFAULT_WAIT_MS, signal })
+  /**
+   * The instance once what was asked for is done; as it is then, if the time is up or the client has gone.
+   * Throws what the work failed with. `since` is the record that the request returned.
+   */
+  const settle = async (caller: Caller, since: Instance, until: readonly Phase[], timeoutMs: number | undefined, signal: AbortSignal) => {
+    const { id } = since
+    const { instance, failure } = await engine.instances.wait(caller, id, { until, timeoutMs: timeoutMs ?? DEFAULT_WAIT_MS, signal, since })
+    if (failure !== null) throw new BerthError(failure.code, failure.message, { details: { instanceId: id, phase: instance.phase } })
     return instance
   }
 
@@ -53,7 +57,7 @@ export const instanceRoutes: AddRoutes = (app, { engine, stopping, now }) => {
       operationId: 'createInstance',
       summary: 'Make an instance and start it',
       description:
-        'Answers as soon as the wish is recorded. With the header `Idempotency-Key` the same request again gives the same instance, ' +
+        'Answers as soon as the wish is recorded; with `wait` when it runs, and if that fails with the reason (and `details.instanceId`). With the header `Idempotency-Key` the same request again gives the same instance, ' +
         'and another request with that key is `idempotency_conflict`.',
       body: CreateInstanceBody,
       querystring: CreateQuery,
@@ -64,10 +68,10 @@ export const instanceRoutes: AddRoutes = (app, { engine, stopping, now }) => {
       const caller = callerOf(request)
       const wish = await acceptCreate(request.body, volumeIdFinder(caller), now())
       const key = request.headers['idempotency-key']
-      const made = await engine.instances.create(caller, wish, key === undefined ? {} : { idempotencyKey: key })
+      const made = await engine.instances.create(caller, wish, key === undefined ? {} : { idempotencyKey: key, idempotencyBasis: request.body })
       const { wait, timeoutMs } = request.query
       const instance =
-        wait === undefined ? made : await settle(caller, made.id, ['running', 'unhealthy'], timeoutMs, clientSignal(reply, stopping))
+        wait === undefined ? made : await settle(caller, made, ['running', 'unhealthy'], timeoutMs, clientSignal(reply, stopping))
       return reply.code(201).send(presentInstance(instance))
     },
   })
@@ -144,7 +148,7 @@ export const instanceRoutes: AddRoutes = (app, { engine, stopping, now }) => {
       const { id } = await findInstance(engine, caller, request.params.instance)
       const instance = await engine.instances.delete(caller, id, graceful === undefined ? {} : { graceful })
       if (wait !== true) return presentInstance(instance)
-      return presentInstance(await settle(caller, id, ['deleted'], timeoutMs, clientSignal(reply, stopping)))
+      return presentInstance(await settle(caller, instance, ['deleted'], timeoutMs, clientSignal(reply, stopping)))
     },
   })
 
@@ -164,7 +168,7 @@ export const instanceRoutes: AddRoutes = (app, { engine, stopping, now }) => {
       const { id } = await findInstance(engine, caller, request.params.instance)
       const instance = await engine.instances.start(caller, id, request.body ?? {})
       if (request.query.wait !== true) return presentInstance(instance)
-      return presentInstance(await settle(caller, id, ['running', 'unhealthy'], request.query.timeoutMs, clientSignal(reply, stopping)))
+      return presentInstance(await settle(caller, instance, ['running', 'unhealthy'], request.query.timeoutMs, clientSignal(reply, stopping)))
     },
   })
 
@@ -184,7 +188,7 @@ export const instanceRoutes: AddRoutes = (app, { engine, stopping, now }) => {
       const { id } = await findInstance(engine, caller, request.params.instance)
       const instance = await engine.instances.stop(caller, id, request.body ?? {})
       if (request.query.wait !== true) return presentInstance(instance)
-      return presentInstance(await settle(caller, id, ['stopped', 'deleted'], request.query.timeoutMs, clientSignal(reply, stopping)))
+      return presentInstance(await settle(caller, instance, ['stopped', 'deleted'], request.query.timeoutMs, clientSignal(reply, stopping)))
     },
   })
 
@@ -199,30 +203,12 @@ export const instanceRoutes: AddRoutes = (app, { engine, stopping, now }) => {
     },
     handler: async (request, reply) => {
       const caller = callerOf(request)
-      const before = await findInstance(engine, caller, request.params.instance)
-      const instance = await engine.instances.restart(caller, before.id)
+      const { id } = await findInstance(engine, caller, request.params.instance)
+      const instance = await engine.instances.restart(caller, id)
       if (request.query.wait !== true) return presentInstance(instance)
-      return presentInstance(await nextLife(caller, before, request.query.timeoutMs, clientSignal(reply, stopping)))
+      return presentInstance(await settle(caller, instance, ['running', 'unhealthy'], request.query.timeoutMs, clientSignal(reply, stopping)))
     },
   })
-
-  /** Waits until the instance runs in a life after `before`. */
-  const nextLife = async (caller: Caller, before: Instance, timeoutMs = DEFAULT_WAIT_MS, signal: AbortSignal): Promise<Instance> => {
-    const deadline = Date.now() + timeoutMs
-    const notRunning = PHASES.filter((phase) => phase !== 'running')
-    for (;;) {
-      const leftMs = Math.max(0, deadline - Date.now())
-      const now = await engine.instances.get(caller, before.id)
-      const isNew = now.generation > before.generation
-      if (signal.aborted || leftMs === 0 || (isNew && now.phase !== 'running')) {
-        return settle(caller, before.id, ['running', 'unhealthy'], leftMs, signal)
-      }
-      if (isNew) return now
-      // The old life runs still, or is on its way out: wait for its next step.
-      const until = now.phase === 'running' ? notRunning : PHASES.filter((phase) => phase !== now.phase)
-      await engine.instances.wait(caller, before.id, { until, timeoutMs: leftMs, signal })
-    }
-  }
 
   app.post('/instances/:instance/standby', {
     schema: {
@@ -239,7 +225,7 @@ export const instanceRoutes: AddRoutes = (app, { engine, stopping, now }) => {
       const { id } = await findInstance(engine, caller, request.params.instance)
       const instance = await engine.instances.standby(caller, id)
       if (request.query.wait !== true) return presentInstance(instance)
-      return presentInstance(await settle(caller, id, ['standby'], request.query.timeoutMs, clientSignal(reply, stopping)))
+      return presentInstance(await settle(caller, instance, ['standby'], request.query.timeoutMs, clientSignal(reply, stopping)))
     },
   })
 
@@ -257,7 +243,7 @@ export const instanceRoutes: AddRoutes = (app, { engine, stopping, now }) => {
       const { id } = await findInstance(engine, caller, request.params.instance)
       const instance = await engine.instances.restore(caller, id)
       if (request.query.wait !== true) return presentInstance(instance)
-      return presentInstance(await settle(caller, id, ['running', 'unhealthy'], request.query.timeoutMs, clientSignal(reply, stopping)))
+      return presentInstance(await settle(caller, instance, ['running', 'unhealthy'], request.query.timeoutMs, clientSignal(reply, stopping)))
     },
   })
 
