@@ -25,16 +25,20 @@ export function rotatedPath(path: string): string {
   return `${path}.1`
 }
 
-/** The last `tail` lines (null is all) of a log and of its rotated predecessor. */
-export async function* readTail(file: LogFile, tail: number | null): AsyncGenerator<LogRecord, number> {
+/**
+ * The last `tail` lines (null is all) of a log and of its rotated predecessor; returns where to follow from. With
+ * `whole` false a line that is still being written is left for the follower, so that it isn't told in halves.
+ */
+export async function* readTail(file: LogFile, tail: number | null, whole = true): AsyncGenerator<LogRecord, number> {
   const current = await openIfThere(file.path)
   if (current === null) return 0
   try {
     const size = (await current.stat()).size
     const start = await tailStart(current, size, tail, file.format)
     if (start.missing > 0) yield* readPredecessor(file, tail === null ? null : start.missing)
-    yield* readRange(current, new LineReader(file.format), start.offset, size)
-    return size
+    const reader = new LineReader(file.format)
+    yield* readRange(current, reader, start.offset, size, whole)
+    return size - reader.heldBytes
   } finally {
     await current.close()
   }

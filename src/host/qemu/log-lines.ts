@@ -39,6 +39,11 @@ export class LineReader {
     this.#held = Buffer.from(bytes)
   }
 
+  /** Bytes of the line that has no newline yet. */
+  get heldBytes(): number {
+    return this.#held.length
+  }
+
   /** What has no newline yet. */
   *flush(): Generator<LogRecord> {
     const rest = this.#held

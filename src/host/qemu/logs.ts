@@ -12,7 +12,7 @@ export async function* readLogs(seat: Seat, query: LogQuery): AsyncGenerator<Log
   const offsets: number[] = []
   let left = query.tail
   for (const file of files) {
-    const records = readTail(file, left)
+    const records = readTail(file, left, !query.follow)
     for (;;) {
       const step = await records.next()
       if (step.done === true) {
