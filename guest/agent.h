@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #define TEXT_MAX 1024
+#define MAX_FILES 524288  // hard limit of open files for what runs in the guest
 #define CONFINED_DIR "/dev/.berth"  // private mount points while something is put together
 
 struct app_exit {

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/reboot.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -77,6 +78,12 @@ static bool watch_children(void) {
     return fd >= 0 && watch_start(&watch, fd, children_changed, NULL);
 }
 
+// The agent holds a few files for each command; what it starts gets the customary limits (spawn.c).
+static void raise_limits(void) {
+    struct rlimit files = {.rlim_cur = 16384, .rlim_max = MAX_FILES};
+    if (setrlimit(RLIMIT_NOFILE, &files) < 0) say("the limit of open files: %s", strerror(errno));
+}
+
 static _Noreturn void give_up(const char *why) {
     say("%s: powering off", why);
     sync();
@@ -101,6 +108,7 @@ int main(void) {
     // never the one that the kernel kills for memory.
     write_file("/proc/sys/kernel/panic", "-1");
     write_file("/proc/self/oom_score_adj", "-1000");
+    raise_limits();
     load_modules();
     bring_up_loopback();
     loop_init();

@@ -90,10 +90,11 @@ static void release(struct session *s) {
 }
 
 static void kill_group(struct session *s, int number) {
-    if (s->exited || s->pid <= 0) return;
-    if (!s->worker) kill(-s->pid, number);
+    // A worker ends by itself, and cleans up, once its pipes are closed.
+    if (s->exited || s->pid <= 0 || s->worker) return;
+    kill(-s->pid, number);
     // Also where it has not made its group yet.
-    if (s->worker || number == SIGKILL) kill(s->pid, number);
+    if (number == SIGKILL) kill(s->pid, number);
 }
 
 static void send_opened(struct session *s) {

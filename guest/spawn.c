@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -229,6 +230,8 @@ static _Noreturn void run_program(const struct spawn *request, int status_fd) {
     default_signals();
     umask(022);
     write_file("/proc/self/oom_score_adj", "0");
+    struct rlimit files = {.rlim_cur = 1024, .rlim_max = MAX_FILES};
+    setrlimit(RLIMIT_NOFILE, &files);
     if (request->own_init) become_init(request, status_fd);
     else if (agent.init_pid > 0) enter_namespaces(status_fd);
     if (setsid() < 0) fail(status_fd, STEP_SETUP, errno);

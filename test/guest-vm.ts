@@ -6,6 +6,7 @@ import { createConnection, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { GuestLink } from '../src/host/guest-link/link.ts'
 import type { GuestConfig } from '../src/host/guest-link/guest-config.ts'
@@ -102,7 +103,7 @@ export class Machine {
     const dir = join(workshop.dir, randomBytes(4).toString('hex'))
     await mkdir(dir)
     const args = [
-      '-M', 'q35,vmport=off', '-accel', 'tcg', '-cpu', 'max', '-smp', '1', '-m', `${options.memoryMb ?? 256}`,
+      '-M', 'q35,vmport=off', '-accel', 'tcg', '-cpu', 'max,-erms,-fsrm', '-smp', '1', '-m', `${options.memoryMb ?? 256}`,
       '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot', '-sandbox', 'on',
       '-kernel', join(GUEST_DIR, 'vmlinuz'), '-initrd', join(GUEST_DIR, 'initramfs.gz'),
       '-append', 'console=ttyS0 quiet panic=-1 reboot=t tsc=reliable',
@@ -137,6 +138,15 @@ export class Machine {
   async log(): Promise<readonly AppLogLine[]> {
     const text = await readFile(join(this.dir, 'app.log'), 'utf8')
     return text.split('\n').slice(0, -1).map(parseLogLine)
+  }
+
+  /** Waits for a line of the application's. */
+  async logged(text: string): Promise<void> {
+    const deadline = Date.now() + END_MS
+    while (!(await this.log()).some((line) => line.kind === 'output' && line.record.text === text)) {
+      if (Date.now() > deadline) throw new Error(`the application never wrote "${text}"`)
+      await delay(20)
+    }
   }
 
   async console(): Promise<string> {
