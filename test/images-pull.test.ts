@@ -604,6 +604,59 @@ describe('the built-in image', () => {
   })
 })
 
+describe('without root', () => {
+  test('images are made all the same: files are root\'s, closed ones are opened, devices are empty files', async (t) => {
+    const asNobody = ['--reuid', '65534', '--regid', '65534', '--clear-groups', '--']
+    const front = new URL('../src/host/images/image-store.ts', import.meta.url).pathname
+    const readable = await run('setpriv', [...asNobody, process.execPath, '--eval', `require('fs').accessSync(${JSON.stringify(front)})`]).then(
+      () => true,
+      () => false,
+    )
+    if (!readable) return t.skip('another user may not read this checkout')
+    const mine = await temporaryDirectory()
+    try {
+      const layout = join(mine, 'layout')
+      await writeOciLayout(layout, {
+        layers: [
+          tar([
+            { name: 'closed/', type: 'dir', mode: 0 },
+            { name: 'closed/file', data: 'x', uid: 5, gid: 7, mode: 0 },
+            { name: 'null', type: 'char', device: [1, 3] },
+            { name: 'su', data: 'su', mode: 0o4755 },
+          ]),
+        ],
+      })
+      const archive = join(mine, 'archive.tar')
+      await run('tar', ['-C', layout, '-cf', archive, '.'])
+      await run('chown', ['-R', '65534:65534', mine])
+      const script = `
+        const { openImageStore } = await import(${JSON.stringify(front)})
+        const { createReadStream } = await import('node:fs')
+        const make = async () => {
+          const store = await openImageStore({ dataDir: ${JSON.stringify(join(mine, 'data'))}, minFreeBytes: 0 })
+          const image = await store.import(createReadStream(${JSON.stringify(archive)}), () => undefined)
+          return { store, image }
+        }
+        const { store, image } = await make()
+        await store.remove(image.digest)
+        const again = await make()
+        await again.store.builtIn()
+        console.log(again.store.rootPath(again.image.digest))`
+      const { stdout } = await run('setpriv', [...asNobody, process.execPath, '--input-type=module', '--eval', script])
+      await mountedFile(stdout.trim(), async (root) => {
+        assert.equal(await readFile(join(root, 'closed/file'), 'utf8'), 'x')
+        const owners = await Promise.all(['closed', 'closed/file', 'null', 'su'].map(async (name) => (await stat(join(root, name))).uid))
+        assert.deepEqual(owners, [0, 0, 0, 0])
+        assert.equal((await stat(join(root, 'su'))).mode & 0o7777, 0o4755)
+        assert.equal((await stat(join(root, 'null'))).size, 0)
+      })
+      assert.deepEqual(await readdir(join(mine, 'data/images/.work')), [])
+    } finally {
+      await rm(mine, { recursive: true })
+    }
+  })
+})
+
 async function open(options: Partial<ImageStoreOptions>): Promise<ImageStore> {
   const one = await openImageStore({ dataDir, ...options })
   opened.push(one)
@@ -640,9 +693,13 @@ async function fails(code: ErrorCode, work: Promise<unknown>): Promise<BerthErro
 
 /** Reads the erofs back the way a kernel does. */
 async function mounted(image: HostImage, look: (root: string) => Promise<void>): Promise<void> {
+  await mountedFile(store.rootPath(image.digest), look)
+}
+
+async function mountedFile(file: string, look: (root: string) => Promise<void>): Promise<void> {
   const point = join(base, 'mounted')
   await mkdir(point, { recursive: true })
-  await run('mount', ['-t', 'erofs', '-o', 'loop,ro', store.rootPath(image.digest), point])
+  await run('mount', ['-t', 'erofs', '-o', 'loop,ro', file, point])
   try {
     await look(point)
   } finally {

@@ -3,8 +3,8 @@
  *
  * umoci applies the layers in an empty directory: it resolves every path inside of it, so `../`, absolute paths and
  * links that point out stay in, and it compares each layer with the digest in the config. mkfs.erofs keeps owners,
- * modes, times, hard links, devices and extended attributes. As root nothing is lost; without root every file
- * becomes root's and device nodes are left out.
+ * modes, times, hard links, devices and extended attributes. As root nothing is lost. Without root every
+ * file becomes root's, a device node becomes an empty file, and what is closed to its owner is opened for it.
  *
  * Uncompressed with 4 KiB blocks: the guest maps pages as they are, and small files sit beside their inodes.
  */
@@ -53,6 +53,7 @@ export async function makeRoot(layout: Layout, options: ConvertOptions): Promise
     throw imageFailure('unpack', options.name, error)
   }
   try {
+    if (!asRoot) await openClosed(rootfs, run)
     await forgetToday(rootfs, stamp, run)
     await runTool({
       ...run,
@@ -71,6 +72,13 @@ async function stampNow(path: string): Promise<void> {
   const earlier = new Date(Date.now() - 1000)
   await writeFile(path, '')
   await utimes(path, earlier, earlier)
+}
+
+/** Without root, a file of mode 0 could not be read into the image; in the guest root may read it anyway. */
+async function openClosed(rootfs: string, run: { readonly workDir: string; readonly signal: AbortSignal }): Promise<void> {
+  const directories = ['-type', 'd', '!', '-perm', '-u=rx', '-exec', 'chmod', 'u+rx', '{}', ';']
+  const files = ['-type', 'f', '!', '-perm', '-u=r', '-exec', 'chmod', 'u+r', '{}', ';']
+  await runTool({ ...run, tool: 'find', args: [rootfs, '(', ...directories, ')', '-o', '(', ...files, ')'], deadlineMs: UNPACK_DEADLINE_MS })
 }
 
 /** Directories that no layer describes carry the time of unpacking; they get time 0, so that the result is always the same. */
