@@ -18,22 +18,31 @@ export interface Committed {
 }
 
 export type BusListener = (committed: Committed) => void
+/** Of one instance; null says that something may have been committed whose answer was lost: look again. */
+export type InstanceListener = (committed: Committed | null) => void
 
 export class EventBus {
   readonly #everywhere = new Set<BusListener>()
-  readonly #perInstance = new Map<string, Set<BusListener>>()
+  readonly #perInstance = new Map<string, Set<InstanceListener>>()
 
   publish(committed: Committed): void {
     for (const listener of this.#everywhere) listener(committed)
     for (const listener of this.#perInstance.get(committed.instance.id) ?? []) listener(committed)
   }
 
-  /** Listens to all instances, or to one; the returned function ends it. */
-  listen(listener: BusListener, instanceId?: string): () => void {
-    if (instanceId === undefined) {
-      this.#everywhere.add(listener)
-      return () => void this.#everywhere.delete(listener)
-    }
+  /** Makes those who wait for an instance look at its record again. */
+  nudge(instanceId: string): void {
+    for (const listener of this.#perInstance.get(instanceId) ?? []) listener(null)
+  }
+
+  /** Listens to all instances; the returned function ends it. */
+  listen(listener: BusListener): () => void {
+    this.#everywhere.add(listener)
+    return () => void this.#everywhere.delete(listener)
+  }
+
+  /** Listens to one instance; the returned function ends it. */
+  listenTo(instanceId: string, listener: InstanceListener): () => void {
     const listeners = this.#perInstance.get(instanceId) ?? new Set()
     listeners.add(listener)
     this.#perInstance.set(instanceId, listeners)

@@ -43,7 +43,7 @@ async function* follow(
   from: number,
   closing: AbortSignal,
 ): AsyncIterable<InstanceEvent> {
-  const { signal, instanceIds, kinds } = filter
+  const { signal, instanceIds, kinds, toPhases } = filter
   let wake: () => void = () => {}
   let hasNews = true
   const rouse = () => {
@@ -70,6 +70,7 @@ async function* follow(
           limit: WATCH_PAGE,
           ...(instanceIds === undefined ? {} : { instanceIds }),
           ...(kinds === undefined ? {} : { kinds }),
+          ...(toPhases === undefined ? {} : { toPhases }),
         })
         for (const event of page) {
           if (isOver()) return

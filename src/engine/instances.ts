@@ -53,18 +53,24 @@ export function makeInstances(parts: InstancesParts): Lifecycle {
     requireScope(caller, 'write')
     const before = await ownInstance(reader, caller, id)
     const candidate = await candidateOf(core, before)
-    const recorded = await core.journal.commit(async change => work(change, await ownInstance(change.tx, caller, id), candidate))
-    loop.wake(id)
-    return recorded
+    try {
+      return await core.journal.commit(async change => work(change, await ownInstance(change.tx, caller, id), candidate))
+    } finally {
+      // Even after an error: a commit whose answer was lost is a wish too.
+      loop.wake(id)
+    }
   }
 
   return {
     async create(caller, request, options = {}) {
       requireScope(caller, 'write')
       const { idempotencyKey: key, idempotencyBasis: basis = request } = options
-      const instance = await create(parts, caller, request, key === undefined ? null : idempotencyOf(caller, key, basis))
-      loop.wake(instance.id)
-      return instance
+      const id = newId('instance', core.randomBytes(ID_BYTES))
+      try {
+        return await create(parts, caller, request, id, key === undefined ? null : idempotencyOf(caller, key, basis))
+      } finally {
+        loop.wake(id)
+      }
     },
 
     async get(caller, id) {
@@ -166,7 +172,13 @@ export function refused(operation: string, instance: Instance): BerthError {
 
 // --- create ---------------------------------------------------------------------------------------------------
 
-async function create(parts: InstancesParts, caller: Caller, request: CreateInstance, idempotency: Idempotency | null): Promise<Instance> {
+async function create(
+  parts: InstancesParts,
+  caller: Caller,
+  request: CreateInstance,
+  id: InstanceId,
+  idempotency: Idempotency | null,
+): Promise<Instance> {
   const { core } = parts
   if (idempotency !== null) {
     const earlier = await core.store.transaction(async tx => recall(tx, idempotency))
@@ -177,7 +189,6 @@ async function create(parts: InstancesParts, caller: Caller, request: CreateInst
   checkSpec(spec, core.config.limits, core.now())
   checkAnnotations(request.annotations ?? {}, core.config.limits.maxAnnotationsBytes)
   if (image.digest !== null) await checkRunnable(core, image.digest, spec)
-  const id = newId('instance', core.randomBytes(ID_BYTES))
   const volumeIds = spec.volumes.map(mount => mount.volumeId)
   const links = await core.fleet.holding(image.digest, volumeIds)
   const candidates = await candidatesOf(links)

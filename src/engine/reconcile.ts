@@ -157,11 +157,14 @@ export class Reconciler {
         lane.observed = UNKNOWN
         if (action.kind === 'wait') this.#setTimer(lane, action.until - this.#core.now())
         else if (instance.phase === 'deleted') this.#forget(lane)
+        // After a failure a commit may have gone untold.
+        if (lane.failures > 0) this.#core.bus.nudge(lane.id)
         lane.failures = 0
         return
       }
       const seen = lane.observed
       const performed = await perform(this.#core, instance, action)
+      if (lane.failures > 0) this.#core.bus.nudge(lane.id)
       if (performed === 'idle') {
         lane.observed = UNKNOWN
         lane.failures = 0

@@ -56,17 +56,20 @@ export class Waiting {
       this.#current(id, instance).then(current => outcome.resolve({ instance: current, timedOut: true, failure: null }), outcome.reject)
     }
     const stopped = () => fail(new BerthError('shutting_down', 'The server is stopping: ask again in a moment.'))
-    const unlisten = this.#core.bus.listen(({ instance: now, event, failure }) => {
-      if (isOver || event.kind !== 'phase') return
-      const verdict = verdictOf(now, failure, options, true)
+    const lookBack = () => void this.#lookBack(instance, since, options).then(found => (found === null ? undefined : end(found)), fail)
+    const unlisten = this.#core.bus.listenTo(id, committed => {
+      if (isOver) return
+      if (committed === null) return lookBack()
+      if (committed.event.kind !== 'phase') return
+      const verdict = verdictOf(committed.instance, committed.failure, options, true)
       if (verdict !== null) end(verdict)
-    }, id)
+    })
     const timer = setTimeout(expire, Math.max(0, Math.min(options.timeoutMs, WAIT_LIMIT_MS)))
     options.signal?.addEventListener('abort', expire, { once: true })
     this.#waiters.add(stopped)
     try {
       if (options.signal?.aborted === true) expire()
-      else this.#lookBack(instance, since, options).then(found => (found === null ? undefined : end(found)), fail)
+      else lookBack()
       return await outcome.promise
     } finally {
       unlisten()
