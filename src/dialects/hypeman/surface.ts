@@ -75,8 +75,6 @@ export function installSurface(app: FastifyInstance, options: DialectOptions): v
     if (known.code === 'internal') request.log.error({ err: error }, 'a Hypeman request met an error of Berth’s own')
     return sendWireError(reply, presentError(known))
   })
-
-  app.setNotFoundHandler((request, reply) => sendWireError(reply, presentError(unknownPath(request))))
 }
 
 export function unknownPath(request: Pick<FastifyRequest, 'method' | 'url'>): BerthError {
