@@ -8,6 +8,7 @@
  */
 import { BerthError, isRetrySane } from '../../instance/errors.ts'
 import type { ErrorCode } from '../../instance/errors.ts'
+import { parseId, spellId } from '../../instance/ids.ts'
 import type { WireError } from '../dialect.ts'
 import type { ErrorBody } from './schema.ts'
 
@@ -85,12 +86,20 @@ export function presentError(error: BerthError): WireError {
   const wire = WIRE[error.code]
   const status = error.details[WIRE_STATUS]
   const code = error.details[WIRE_CODE]
-  const body: ErrorBody = { code: typeof code === 'string' ? code : wire.code, message: error.message }
+  const body: ErrorBody = { code: typeof code === 'string' ? code : wire.code, message: inOwnSpelling(error.message) }
   return {
     status: typeof status === 'number' ? status : wire.status,
     headers: isRetrySane(error) ? {} : { 'x-should-retry': 'false' },
     body,
   }
+}
+
+/** The engine's sentences name ids as it keeps them; here they are told as this wire spells them. */
+function inOwnSpelling(message: string): string {
+  return message.replace(/\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/g, uuid => {
+    const id = parseId('instance', 'native', uuid)
+    return id === null ? uuid : spellId('instance', 'hypeman', id)
+  })
 }
 
 /** The same error with another message; for the sentences that Hypeman's users know. */

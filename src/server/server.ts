@@ -1,0 +1,146 @@
+/**
+ * A whole Berth in one process: takes the data directory, opens store, host and engine, puts the dialects on one
+ * listener, and ends in the opposite order.
+ *
+ * On the way down nothing is interrupted that a client could not repeat: new connections are refused, streams and
+ * waits end, operations in flight reach a safe point, and the VMs run on for the next server to find.
+ */
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import type { FastifyInstance } from 'fastify'
+import type { Logger } from 'pino'
+import type { Caller } from '../engine/api.ts'
+import type { HostFacts } from '../engine/host-port.ts'
+import type { Dialect, DialectOptions } from '../dialects/dialect.ts'
+import { hypemanDialect } from '../dialects/hypeman/routes.ts'
+import { BerthError } from '../instance/errors.ts'
+import { SCOPES } from '../instance/model.ts'
+import { bringAdminKey } from './admin-key.ts'
+import type { AdminKey } from './admin-key.ts'
+import { assemble } from './assembly.ts'
+import type { Assembly } from './assembly.ts'
+import { makeAuthenticate } from './authenticate.ts'
+import type { ServerConfig } from './config.ts'
+import { lockDataDir } from './data-lock.ts'
+import type { DataLock } from './data-lock.ts'
+import { makeListener } from './listener.ts'
+import { makeLog } from './logging.ts'
+import { installMetrics } from './metrics.ts'
+import { BERTH_VERSION } from './version.ts'
+
+/** How long requests in flight may take to end once the server stops. */
+const DRAIN_MS = 10_000
+
+const DIALECTS: readonly Dialect[] = [hypemanDialect]
+
+export interface RunningServer {
+  readonly url: string
+  readonly dataDir: string
+  readonly adminKey: AdminKey
+  readonly facts: HostFacts
+  /** Stops it; the same promise however often it is called. */
+  close(): Promise<void>
+}
+
+/** Starts a server. Throws a catalogue error with the sentence for the person if it can't. */
+export async function runServer(config: ServerConfig, log: Logger = makeLog(config.logLevel)): Promise<RunningServer> {
+  const lock = takeDataDir(config.dataDir)
+  const undo: (() => unknown)[] = [() => lock.release()]
+  try {
+    const assembly = await assemble(config, log)
+    undo.push(() => assembly.close())
+    const system: Caller = { projectId: assembly.defaultProject, keyId: null, scopes: SCOPES, via: 'server' }
+    const adminKey = await bringAdminKey(config.dataDir, config.adminKey, assembly.engine.keys, system)
+    const stopping = new AbortController()
+    const app = await listenerOver(config, log, assembly, stopping.signal)
+    undo.push(() => app.close())
+    const url = await listen(app, config)
+    lock.announce(url)
+    const facts = await assembly.host.facts()
+    log.info({ url, dataDir: config.dataDir, accelerator: facts.accelerator, version: BERTH_VERSION }, 'Berth serves')
+    let closing: Promise<void> | null = null
+    return {
+      url,
+      dataDir: config.dataDir,
+      adminKey,
+      facts,
+      close() {
+        closing ??= closeAll({ app, assembly, lock, stopping, log })
+        return closing
+      },
+    }
+  } catch (error) {
+    for (const step of undo.reverse()) await step()
+    throw error
+  }
+}
+
+function takeDataDir(dataDir: string): DataLock {
+  try {
+    mkdirSync(dataDir, { recursive: true, mode: 0o700 })
+  } catch (error) {
+    const problem = error instanceof Error ? error.message : String(error)
+    throw new BerthError('invalid_request', `The data directory ${dataDir} can't be made: ${problem}; choose another with --data-dir.`, { cause: error })
+  }
+  return lockDataDir(dataDir)
+}
+
+async function listenerOver(config: ServerConfig, log: Logger, assembly: Assembly, stopping: AbortSignal): Promise<FastifyInstance> {
+  const authenticate = makeAuthenticate({
+    keys: assembly.engine.keys,
+    project: assembly.defaultProject,
+    adminKey: config.adminKey,
+    jwtSecret: config.jwtSecret,
+  })
+  const dialects = DIALECTS.map(dialect => {
+    const stateDir = join(config.dataDir, 'dialects', dialect.name)
+    mkdirSync(stateDir, { recursive: true, mode: 0o700 })
+    const options: DialectOptions = { engine: assembly.engine, authenticate, version: BERTH_VERSION, stopping, stateDir, now: Date.now }
+    return { dialect, options }
+  })
+  const app = await makeListener({ log, dialects })
+  installMetrics(app, {
+    version: BERTH_VERSION,
+    countInstances: phase => assembly.store.read.countInstances({ projectId: null, phases: [phase] }),
+  })
+  return app
+}
+
+async function listen(app: FastifyInstance, config: ServerConfig): Promise<string> {
+  const { host, port } = config.listen
+  try {
+    await app.listen({ host, port })
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : null
+    const why = code === 'EADDRINUSE' ? 'something else listens there' : error instanceof Error ? error.message : String(error)
+    throw new BerthError('port_in_use', `Berth can't listen on ${host}:${port}: ${why}; choose another address with --listen.`, { cause: error })
+  }
+  const address = app.server.address()
+  const actual = typeof address === 'object' && address !== null ? address.port : port
+  const reachable = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host
+  return `http://${reachable.includes(':') ? `[${reachable}]` : reachable}:${actual}`
+}
+
+interface Parts {
+  readonly app: FastifyInstance
+  readonly assembly: Assembly
+  readonly lock: DataLock
+  readonly stopping: AbortController
+  readonly log: Logger
+}
+
+async function closeAll({ app, assembly, lock, stopping, log }: Parts): Promise<void> {
+  log.info('Berth stops; instances run on')
+  stopping.abort()
+  const drained = setTimeout(() => {
+    log.warn(`requests still run after ${DRAIN_MS} ms; their connections are closed`)
+    app.server.closeAllConnections()
+  }, DRAIN_MS)
+  try {
+    await app.close()
+  } finally {
+    clearTimeout(drained)
+    await assembly.close()
+    lock.release()
+  }
+}

@@ -1,0 +1,6 @@
+/** Berth's own version, from its package. */
+import { readFileSync } from 'node:fs'
+
+const manifest = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { readonly version: string }
+
+export const BERTH_VERSION = manifest.version
