@@ -13,6 +13,7 @@ import type { Caller } from '../engine/api.ts'
 import type { HostFacts } from '../engine/host-port.ts'
 import type { Dialect, DialectOptions } from '../dialects/dialect.ts'
 import { hypemanDialect } from '../dialects/hypeman/routes.ts'
+import { native } from '../dialects/native/routes.ts'
 import { BerthError } from '../instance/errors.ts'
 import { SCOPES } from '../instance/model.ts'
 import { bringAdminKey } from './admin-key.ts'
@@ -31,7 +32,7 @@ import { BERTH_VERSION } from './version.ts'
 /** How long requests in flight may take to end once the server stops. */
 const DRAIN_MS = 10_000
 
-const DIALECTS: readonly Dialect[] = [hypemanDialect]
+const DIALECTS: readonly Dialect[] = [hypemanDialect, native]
 
 export interface RunningServer {
   readonly url: string

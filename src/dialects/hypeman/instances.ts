@@ -7,7 +7,7 @@
  */
 import { createHash } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { Caller, CreateInstance } from '../../engine/api.ts'
+import type { Caller, CreateInstance, WaitResult } from '../../engine/api.ts'
 import { parseDuration } from '../../instance/duration.ts'
 import { asBerthError, BerthError, ERROR_CODES } from '../../instance/errors.ts'
 import type { ErrorCode } from '../../instance/errors.ts'
@@ -39,6 +39,8 @@ const TIMELINE_LIMIT = 1000
 const IDEMPOTENCY_KEY_LIMIT = 255
 /** An SDK sends create again after a lost connection; this long, the same body by the same name is that retry. */
 const RETRY_WINDOW_MS = 600_000
+/** What ends the wait of a create. */
+const CREATE_ENDS: readonly Phase[] = ['running', 'unhealthy', 'stopped', 'standby', 'failed', 'preempted', 'deleted']
 const REQUEST_HASH = 'hypeman.request'
 
 const readCreate = readerOf(wire.CreateInstanceRequest)
@@ -72,11 +74,12 @@ export async function createInstance(surface: Surface, request: FastifyRequest, 
   const recorded = await surface.engine.instances
     .create(caller, wish, idempotencyKey === null ? {} : { idempotencyKey })
     .catch((error: unknown) => earlierAttempt(surface, request, caller, body.name, requestHash, error))
-  const created = await settle(surface, reply, caller, recorded, ['running', 'unhealthy', 'stopped', 'standby', 'failed', 'preempted', 'deleted'])
+  const { instance: created, failure } = await settle(surface, reply, caller, recorded, CREATE_ENDS)
   if (created.phase === 'deleted') throw new BerthError('cancelled', 'the instance was deleted while it was being created')
+  // An application that ran and ended is no failure of create; one that never ran leaves nothing behind.
   if (created.phase === 'failed' && created.exit === null && created.startedAt === null) {
     await rollBack(surface, request, caller, created)
-    throw failureOf(created)
+    throw failureOf(created, failure)
   }
   reply.code(201)
   return present(surface, caller, created)
@@ -101,8 +104,8 @@ export async function deleteInstance(surface: Surface, request: FastifyRequest, 
   const graceful = queryBoolean(request, 'graceful_shutdown', false)
   const instance = await instanceOf(surface, request)
   const deleting = await surface.engine.instances.delete(caller, instance.id, { graceful })
-  const deleted = await settle(surface, reply, caller, deleting, ['deleted', 'failed'])
-  if (deleted.phase === 'failed') throw failureOf(deleted)
+  const { instance: deleted, failure } = await settle(surface, reply, caller, deleting, ['deleted', 'failed'])
+  if (failure !== null || deleted.phase === 'failed') throw failureOf(deleted, failure)
   reply.code(204)
   return null
 }
@@ -258,24 +261,28 @@ async function move(
     const now = presentState((await surface.engine.instances.get(caller, instance.id)).phase)
     throw rule.refusedFrom.includes(now) ? reworded(known, refusal(now)) : known
   })
-  const moved = await settle(surface, reply, caller, recorded, rule.until)
+  const { instance: moved, failure, timedOut } = await settle(surface, reply, caller, recorded, rule.until)
   if (moved.phase === 'deleted') throw new BerthError('cancelled', `the instance was deleted during ${name}`)
-  const timedOut = !rule.until.includes(moved.phase)
-  if (!rule.reached.includes(moved.phase) && !timedOut) throw failureOf(moved)
+  const ran = moved.exit !== null && moved.phase !== 'lost'
+  if (failure !== null && !ran) throw failureOf(moved, failure)
+  if (!timedOut && !rule.reached.includes(moved.phase) && !ran) throw failureOf(moved, null)
   return present(surface, caller, moved)
 }
 
-/** Waits until the phase is one of `until`, the limit is over, or nobody waits any more. */
+/** Waits for what `recorded` asked for: until a phase of `until`, its failure, the limit, or nobody waits any more. */
 async function settle(
   surface: Surface,
   reply: FastifyReply,
   caller: Caller,
-  instance: Instance,
+  recorded: Instance,
   until: readonly Phase[],
-): Promise<Instance> {
+): Promise<WaitResult> {
   const signal = untilGone(reply, surface)
-  const result = await surface.engine.instances.wait(caller, instance.id, { until, timeoutMs: OPERATION_WAIT_MS, signal })
-  return result.instance
+  const result = await surface.engine.instances.wait(caller, recorded.id, { until, timeoutMs: OPERATION_WAIT_MS, signal, since: recorded })
+  if (result.timedOut && surface.options.stopping.aborted) {
+    throw new BerthError('shutting_down', 'the server stops; the operation goes on when it is back')
+  }
+  return result
 }
 
 /** Upstream's create leaves nothing behind when it fails; the name is free for the next attempt. */
@@ -286,8 +293,9 @@ async function rollBack(surface: Surface, request: FastifyRequest, caller: Calle
   })
 }
 
-/** The error behind a `failed` phase. */
-function failureOf(instance: Instance): BerthError {
+/** The error behind a move that did not do what was asked. */
+function failureOf(instance: Instance, failure: WaitResult['failure']): BerthError {
+  if (failure !== null) return new BerthError(failure.code, failure.message)
   const code = instance.errorCode !== null && Object.hasOwn(ERROR_CODES, instance.errorCode) ? (instance.errorCode as ErrorCode) : 'internal'
   return new BerthError(code, instance.reason ?? `the instance is ${presentState(instance.phase)} and nobody said why`)
 }
