@@ -489,7 +489,7 @@ const BAD_PATHS: readonly [string, string, number][] = [
   ['GET', '/no/such/path', 404],
   ['PUT', '/instances', 404],
   ['GET', '/instances/%ZZ', 400],
-  ['GET', `/instances/${'a'.repeat(5000)}`, 404],
+  ['GET', `/instances/${'a'.repeat(5000)}`, 400],
   ['GET', '/instances/%00', 404],
   ['GET', '/instances/..%2f..%2fetc', 404],
   ['GET', '/images/', 400],

@@ -9,7 +9,7 @@ import { randomUUID } from 'node:crypto'
 import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import fastifyWebsocket from '@fastify/websocket'
-import Fastify from 'fastify'
+import Fastify, { LogController } from 'fastify'
 import type { FastifyBaseLogger, FastifyError, FastifyInstance, FastifyRequest } from 'fastify'
 import type { Dialect, DialectOptions, WireError } from '../dialects/dialect.ts'
 import { sendWireError } from '../dialects/dialect.ts'
@@ -23,6 +23,7 @@ export const HEADERS_LIMIT_BYTES = 16 * 1024
 export const PATH_PART_LIMIT_CHARACTERS = 1024
 /** One WebSocket message. */
 export const MESSAGE_LIMIT_BYTES = 4 * 1024 * 1024
+const MESSAGE_LIMIT_CHARACTERS = 300
 /** Longer than proxies keep idle connections, so that they close first. */
 const KEEP_ALIVE_MS = 72_000
 
@@ -38,7 +39,7 @@ export async function makeListener(parts: ListenerParts): Promise<FastifyInstanc
 
   const app: FastifyInstance = Fastify({
     loggerInstance: parts.log,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => randomUUID(),
     bodyLimit: BODY_LIMIT_BYTES,
     keepAliveTimeout: KEEP_ALIVE_MS,
@@ -91,7 +92,9 @@ function pathOf(url: string): string {
 function frameworkError(error: FastifyError, request: FastifyRequest): BerthError {
   const status = error.statusCode ?? 500
   if (status < 400 || status > 499) return new BerthError('internal', 'Berth met an error of its own.', { cause: error })
-  return new BerthError('invalid_request', error.message || `${request.method} ${pathOf(request.url)} is not a valid request`, { cause: error })
+  // Some of the framework's messages repeat the whole URL.
+  const message = error.message.slice(0, MESSAGE_LIMIT_CHARACTERS) || `${request.method} ${pathOf(request.url)} is not a valid request`
+  return new BerthError('invalid_request', message, { cause: error })
 }
 
 function plainError(error: BerthError): WireError {

@@ -30,12 +30,12 @@ export type VolumeMountRequest = Static<typeof VolumeMountRequest>
 export const PortMapping = Type.Object({
   host_port: Type.Integer({ minimum: 1, maximum: 65535 }),
   guest_port: Type.Integer({ minimum: 1, maximum: 65535 }),
-  protocol: Type.Optional(Type.Union([Type.Literal('tcp'), Type.Literal('udp')])),
+  protocol: Type.Optional(Type.Enum(['tcp', 'udp'])),
 })
 export type PortMapping = Static<typeof PortMapping>
 
 export const RestartPolicy = Type.Object({
-  policy: Type.Optional(Type.Union([Type.Literal('never'), Type.Literal('always'), Type.Literal('on_failure')])),
+  policy: Type.Optional(Type.Enum(['never', 'always', 'on_failure'])),
   backoff: Type.Optional(Type.String()),
   max_attempts: Type.Optional(Type.Integer({ minimum: 0 })),
   stable_after: Type.Optional(Type.String()),
@@ -69,13 +69,7 @@ export const CreateInstanceRequest = Type.Object({
   gpu: Type.Optional(Type.Object({ profile: Type.Optional(Type.String()) })),
   volumes: Type.Optional(Type.Array(VolumeMountRequest)),
   hypervisor: Type.Optional(
-    Type.Union([
-      Type.Literal('cloud-hypervisor'),
-      Type.Literal('firecracker'),
-      Type.Literal('qemu'),
-      Type.Literal('qemu-microvm'),
-      Type.Literal('vz'),
-    ]),
+    Type.Enum(['cloud-hypervisor', 'firecracker', 'qemu', 'qemu-microvm', 'vz']),
   ),
   ports: Type.Optional(Type.Array(PortMapping)),
   tags: Type.Optional(StringMap),
