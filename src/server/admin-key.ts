@@ -1,8 +1,9 @@
 /**
- * The first key: made on first start, kept in `<data>/admin.key` for its owner alone, and told once.
+ * The first key: made by the engine on first start, kept in `<data>/admin.key` for its owner alone, told once.
  *
- * The file is made again if the engine no longer knows the key in it (a database that was removed); a key from
- * `BERTH_ADMIN_KEY` goes in its place, so that commands on the same machine find it there.
+ * A key from `BERTH_ADMIN_KEY` takes its place there, so that commands on the same machine find it. Where the file
+ * is gone, or holds a key that the database doesn't know (one of the two was restored alone), another is made:
+ * whoever can start the server owns the directory.
  */
 import { readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -18,15 +19,26 @@ export interface AdminKey {
   readonly isNew: boolean
 }
 
-export async function bringAdminKey(dataDir: string, given: string | null, keys: Keys, system: Caller): Promise<AdminKey> {
+export interface AdminKeyParts {
+  readonly dataDir: string
+  /** From the configuration; the engine knows it already. */
+  readonly given: string | null
+  /** Made by the engine in this start. */
+  readonly made: string | null
+  readonly keys: Keys
+  readonly system: Caller
+}
+
+export async function bringAdminKey({ dataDir, given, made, keys, system }: AdminKeyParts): Promise<AdminKey> {
   const file = join(dataDir, ADMIN_KEY_FILE)
   const kept = await readKey(file)
   if (given !== null) {
     if (kept !== given) await writeKey(file, given)
     return { secret: given, file, isNew: false }
   }
-  if (kept !== null && (await keys.authenticate(kept, system.via)) !== null) return { secret: kept, file, isNew: false }
-  const { secret } = await keys.create(system, { name: 'admin', scopes: SCOPES })
+  const isKnown = made === null && kept !== null && (await keys.authenticate(kept, system.via)) !== null
+  if (isKnown) return { secret: kept, file, isNew: false }
+  const secret = made ?? (await keys.create(system, { name: 'admin', scopes: SCOPES })).secret
   await writeKey(file, secret)
   return { secret, file, isNew: true }
 }

@@ -1,26 +1,22 @@
 /**
- * Who a secret stands for: the administrator's key from outside, an API key of the engine, or, on the Hypeman
- * surface, an HMAC token.
+ * Who a secret stands for: an API key of the engine, or, on the Hypeman surface, an HMAC token.
  *
  * Tokens follow Hypeman's rules: HS256, HS384 or HS512 with the raw secret; `exp`, `nbf` and `iat` are checked
  * where they are there and none is required; tokens made for a registry (`repos`, `scope` or `build_id`) and for
  * builders (`sub` of `builder-…`) are of the wrong type here. `permissions` narrows what the token may do; a
  * token without it may do everything but administer. All tokens act in one project.
  */
-import { createHash, timingSafeEqual } from 'node:crypto'
 import { errors as joseErrors, jwtVerify } from 'jose'
 import type { JWTPayload } from 'jose'
 import type { Keys } from '../engine/api.ts'
 import type { Authenticate, Identity } from '../dialects/dialect.ts'
 import { BerthError } from '../instance/errors.ts'
 import type { ProjectId, Scope } from '../instance/model.ts'
-import { SCOPES } from '../instance/model.ts'
 
 export interface AuthenticationOptions {
   readonly keys: Keys
-  /** Where the administrator's key and tokens act. */
+  /** Where tokens act. */
   readonly project: ProjectId
-  readonly adminKey: string | null
   readonly jwtSecret: string | null
 }
 
@@ -33,13 +29,9 @@ const SECRET_LIMIT_CHARACTERS = 8192
 const PERMISSIONS_LIMIT = 256
 
 export function makeAuthenticate(options: AuthenticationOptions): Authenticate {
-  const adminHash = options.adminKey === null ? null : hash(options.adminKey)
   const jwtKey = options.jwtSecret === null ? null : new TextEncoder().encode(options.jwtSecret)
   return async (secret, via) => {
     if (secret.length > SECRET_LIMIT_CHARACTERS) return null
-    if (adminHash !== null && timingSafeEqual(adminHash, hash(secret))) {
-      return { projectId: options.project, keyId: null, scopes: SCOPES, via, permissions: null }
-    }
     if (!isToken(secret)) {
       const caller = await options.keys.authenticate(secret, via)
       return caller === null ? null : { ...caller, permissions: null }
@@ -91,8 +83,4 @@ function scopesOf(permissions: readonly string[] | null): readonly Scope[] {
     if (permission === 'instance:write') scopes.add('exec')
   }
   return [...scopes]
-}
-
-function hash(secret: string): Buffer {
-  return createHash('sha256').update(secret).digest()
 }

@@ -51,7 +51,13 @@ export async function runServer(config: ServerConfig, log: Logger = makeLog(conf
     const assembly = await assemble(config, log)
     undo.push(() => assembly.close())
     const system: Caller = { projectId: assembly.defaultProject, keyId: null, scopes: SCOPES, via: 'server' }
-    const adminKey = await bringAdminKey(config.dataDir, config.adminKey, assembly.engine.keys, system)
+    const adminKey = await bringAdminKey({
+      dataDir: config.dataDir,
+      given: config.adminKey,
+      made: assembly.newAdminSecret,
+      keys: assembly.engine.keys,
+      system,
+    })
     const stopping = new AbortController()
     const app = await listenerOver(config, log, assembly, stopping.signal)
     undo.push(() => app.close())
@@ -90,7 +96,6 @@ async function listenerOver(config: ServerConfig, log: Logger, assembly: Assembl
   const authenticate = makeAuthenticate({
     keys: assembly.engine.keys,
     project: assembly.defaultProject,
-    adminKey: config.adminKey,
     jwtSecret: config.jwtSecret,
   })
   const dialects = DIALECTS.map(dialect => {

@@ -20,7 +20,8 @@ import type { FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
 import type { Caller } from '../../engine/api.ts'
 import type { ExecExit, ExecRequest, ExecSession } from '../../engine/host-port.ts'
-import { asBerthError, BerthError } from '../../instance/errors.ts'
+import { asBerthError } from '../../instance/errors.ts'
+import type { BerthError } from '../../instance/errors.ts'
 import type { InstanceId } from '../../instance/model.ts'
 import { parseJson, readerOf } from './body.ts'
 import type { Message } from './message-socket.ts'
@@ -73,16 +74,17 @@ async function execute(surface: Surface, messages: MessageSocket, caller: Caller
   } catch (error) {
     return fail(messages, asBerthError(error))
   }
+  // Where the output breaks off first, nobody awaits the exit; its rejection is the same news.
+  session.exit.catch(() => undefined)
   const abandon = () => session.close()
   messages.gone.addEventListener('abort', abandon, { once: true })
   try {
     if (messages.gone.aborted) return
-    const input = pumpInput(messages, session, start.tty ?? false)
+    // Ends with the session or the socket; it has no failure that its exit code doesn't tell.
+    void pumpInput(messages, session, start.tty ?? false)
     for await (const { data } of session.output) await messages.sendBinary(data)
     const exit = await session.exit
     await messages.sendText({ exitCode: exitCode(exit) })
-    messages.close()
-    await input
   } catch (error) {
     if (!messages.gone.aborted) await fail(messages, asBerthError(error))
   } finally {
@@ -134,9 +136,8 @@ async function pumpInput(messages: MessageSocket, session: ExecSession, tty: boo
       if (size === null) await session.write(message.data)
       else session.resize(size.rows, size.cols)
     }
-  } catch (error) {
-    // A command that no longer reads is no failure of the session: its exit code tells what happened.
-    if (!(error instanceof BerthError)) throw error
+  } catch {
+    // A command that no longer reads, or a link that broke: the session's own end tells what happened.
   }
 }
 

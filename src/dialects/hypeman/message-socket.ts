@@ -24,6 +24,7 @@ export class MessageSocket {
   readonly #queue: Message[] = []
   #waiting: ((message: Message | null) => void) | null = null
   #ended = false
+  #closing = false
   readonly #gone = new AbortController()
 
   constructor(socket: WebSocket, stopping: AbortSignal) {
@@ -40,14 +41,14 @@ export class MessageSocket {
     return this.#gone.signal
   }
 
-  /** The next message; null at the end. */
+  /** The next message; null at the end, or once this side has closed. */
   async next(): Promise<Message | null> {
     const queued = this.#queue.shift()
     if (queued !== undefined) {
       if (this.#queue.length < QUEUE_PAUSE_MESSAGES && this.#socket.isPaused) this.#socket.resume()
       return queued
     }
-    if (this.#ended) return null
+    if (this.#ended || this.#closing) return null
     return new Promise(resolve => {
       this.#waiting = resolve
     })
@@ -71,7 +72,14 @@ export class MessageSocket {
     return this.#send(data, true)
   }
 
+  /** Ends it from this side. What the client still sends is dropped, so that its answer to the close is read. */
   close(): void {
+    if (this.#closing) return
+    this.#closing = true
+    this.#queue.length = 0
+    this.#waiting?.(null)
+    this.#waiting = null
+    if (this.#socket.isPaused) this.#socket.resume()
     this.#socket.close(CLOSE_NORMAL)
   }
 
@@ -85,6 +93,7 @@ export class MessageSocket {
   }
 
   #arrive(message: Message): void {
+    if (this.#closing) return
     const waiting = this.#waiting
     if (waiting !== null) {
       this.#waiting = null
