@@ -5,9 +5,16 @@
  * Every answer goes past the published contract (test/support/contract.ts) where that document is at hand.
  */
 import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { after, before, test } from 'node:test'
+import { cpFromInstance, cpToInstance } from '@onkernel/hypeman/lib/cp'
 import { SignJWT } from 'jose'
 import { loadContract } from './support/contract.ts'
+import { exec, openExec, openSocket, UpgradeRefused } from './support/exec-socket.ts'
 import type { Answer, RequestOptions, TestServer } from './support/server.ts'
 import { eventually, startServer } from './support/server.ts'
 
@@ -677,13 +684,17 @@ test('stats and stat tell about a running instance', async () => {
 
 test('logs are server-sent events of JSON strings', async () => {
   const { id } = await create()
-  const answer = await server.request('GET', `/instances/${id}/logs?source=hypeman&tail=5`)
+  for (let more = 0; more < 3; more++) {
+    await call('POST', `/instances/${id}/stop`)
+    await call('POST', `/instances/${id}/start`)
+  }
+  const answer = await server.request('GET', `/instances/${id}/logs?tail=2`)
   assert.equal(answer.status, 200, answer.text)
   assert.equal(answer.headers.get('content-type'), 'text/event-stream')
   assert.equal(answer.headers.get('cache-control'), 'no-cache')
   assert.equal(answer.headers.get('content-encoding'), null)
   const events = answer.text.split('\n\n').filter(event => event !== '')
-  assert.ok(events.length > 0 && events.length <= 5)
+  assert.equal(events.length, 2)
   for (const event of events) assert.equal(typeof JSON.parse(event.replace(/^data: /, '')), 'string')
   refuses(await call('GET', `/instances/${id}/logs?tail=abc`), 400, 'Bad Request')
   refuses(await call('GET', `/instances/${id}/logs?source=kernel`), 400, 'Bad Request')
@@ -693,16 +704,137 @@ test('logs are server-sent events of JSON strings', async () => {
 test('a log that is followed begins at once and goes on until the reader leaves', async () => {
   const { id } = await create()
   const gone = new AbortController()
-  const response = await fetch(new URL(`/instances/${id}/logs?source=hypeman&follow=true&tail=0`, server.url), {
+  const response = await fetch(new URL(`/instances/${id}/logs?follow=true&tail=0`, server.url), {
     headers: { authorization: `Bearer ${server.key}` },
     signal: gone.signal,
   })
   assert.equal(response.status, 200)
   const reader = response.body?.getReader()
-  await call('POST', `/instances/${id}/standby`)
+  await call('POST', `/instances/${id}/stop`)
+  await call('POST', `/instances/${id}/start`)
   const chunk = await reader?.read()
   assert.match(Buffer.from(chunk?.value ?? []).toString(), /^data: "/)
   gone.abort()
+})
+
+// --- exec and cp ----------------------------------------------------------------------------------------------
+
+test('exec sends output in binary frames and the exit code in a text frame, last', async () => {
+  const { id, name } = await create()
+  const done = await exec(server.url, server.key, id, { command: ['echo', 'hi'], wait_for_agent: 1 })
+  assert.deepEqual([done.output, done.exitCode, done.texts], ['hi\n', 0, []])
+  assert.equal((await exec(server.url, server.key, name, { command: ['false'] })).exitCode, 1)
+  const absent = await exec(server.url, server.key, id, { command: ['no-such-program'] })
+  assert.match(absent.output, /^Error: .*executable file not found.*\r\n$/)
+  assert.equal(absent.exitCode, 127)
+  assert.equal((await exec(server.url, server.key, id, { command: ['sleep', '100'], timeout: 1 })).exitCode, 124)
+})
+
+test('exec takes stdin as binary and as text, and a client that leaves ends its command', async () => {
+  const { id } = await create()
+  const session = await openExec(server.url, server.key, id, { command: ['cat'] })
+  session.socket.send(Buffer.from('binary '))
+  session.socket.send('text ')
+  session.socket.send('{"resize":{"rows":1,"cols":1}}')
+  await session.until('binary text {"resize"')
+  session.socket.close()
+  assert.equal((await session.outcome).exitCode, null)
+})
+
+test('exec refuses what it can before the upgrade', async () => {
+  const { id } = await create()
+  await call('POST', `/instances/${id}/stop`)
+  const refusal = (path: string, key: string | null) =>
+    openSocket(server.url, key, path).then(
+      () => assert.fail('it was upgraded'),
+      (error: unknown) => {
+        assert.ok(error instanceof UpgradeRefused)
+        return [error.status, JSON.parse(error.body) as unknown]
+      },
+    )
+  const stopped = { code: 'invalid_state', message: 'instance must be running (current state: Stopped)' }
+  for (const route of ['exec', 'cp']) {
+    assert.deepEqual(await refusal(`/instances/${id}/${route}`, null), [401, { code: 'Unauthorized', message: 'authorization header required' }])
+    assert.deepEqual(await refusal(`/instances/nothing/${route}`, server.key), [404, { code: 'not_found', message: 'resource not found' }])
+    assert.deepEqual(await refusal(`/instances/${id}/${route}`, server.key), [409, stopped])
+    assert.equal((await server.request('GET', `/instances/${id}/${route}`)).status, 409)
+  }
+})
+
+test('a first message that is no request is told as an error', async () => {
+  const { id } = await create()
+  assert.deepEqual((await exec(server.url, server.key, id, Buffer.from('{}'))).texts, ['{"error":"first message must be JSON text"}'])
+  assert.match((await exec(server.url, server.key, id, '{broken')).texts[0] ?? '', /^\{"error":"invalid JSON: /)
+  assert.match((await exec(server.url, server.key, id, { command: 'ls' })).texts[0] ?? '', /^\{"error":"invalid JSON: .*command/)
+})
+
+test('the vendor’s copy helpers carry files unchanged, even those that look like messages', async () => {
+  const { id } = await create()
+  const scratch = mkdtempSync(join(tmpdir(), 'hs-'))
+  const config = { baseURL: server.url, apiKey: server.key }
+  try {
+    for (const [name, bytes] of Object.entries({ json: Buffer.from('{"type":"end","final":true}'), binary: randomBytes(100_000), empty: Buffer.alloc(0) })) {
+      writeFileSync(join(scratch, name), bytes)
+      await cpToInstance(config, { instanceId: id, srcPath: join(scratch, name), dstPath: `/copied/${name}` })
+      await cpFromInstance(config, { instanceId: id, srcPath: `/copied/${name}`, dstPath: join(scratch, 'back') })
+      assert.deepEqual(readFileSync(join(scratch, 'back', name)), bytes, name)
+    }
+    await assert.rejects(cpFromInstance(config, { instanceId: id, srcPath: '/nothing', dstPath: scratch }), /stat: lstat \/nothing: no such file or directory/)
+    await assert.rejects(cpToInstance(config, { instanceId: id, srcPath: scratch, dstPath: '/copied/json' }), /cannot create directory: \/copied\/json is a file/)
+  } finally {
+    rmSync(scratch, { recursive: true })
+  }
+})
+
+test('a copy whose direction is none is told as an error', async () => {
+  const { id } = await create()
+  const socket = await openSocket(server.url, server.key, `/instances/${id}/cp`)
+  socket.send(JSON.stringify({ direction: 'sideways', guest_path: '/x' }))
+  const [message] = (await once(socket, 'message')) as [Buffer]
+  assert.deepEqual(JSON.parse(message.toString()), { type: 'error', message: "invalid direction: sideways (must be 'to' or 'from')" })
+})
+
+// --- projects -------------------------------------------------------------------------------------------------
+
+test('what belongs to another project is not found, whatever is asked of it', async () => {
+  const project = (await server.request('POST', '/berth/v1/projects', { body: { name: unique('project') } })).body as { id: string }
+  const made = await server.request('POST', '/berth/v1/keys', { body: { name: 'other', projectId: project.id, scopes: ['read', 'write', 'exec'] } })
+  const { secret: key } = made.body as { secret: string }
+  const { id, name } = await create()
+  const volume = await createVolume()
+  assert.deepEqual((await call('GET', '/instances', { key })).body, [])
+  assert.deepEqual((await call('GET', '/volumes', { key })).body, [])
+  const asked: readonly [string, string, unknown?][] = [
+    ['GET', `/instances/${id}`],
+    ['GET', `/instances/${name}`],
+    ['GET', `/instances/${id.slice(0, 12)}`],
+    ['PATCH', `/instances/${id}`, { ttl: '1h' }],
+    ['DELETE', `/instances/${id}`],
+    ['POST', `/instances/${id}/stop`],
+    ['POST', `/instances/${id}/standby`, {}],
+    ['GET', `/instances/${id}/logs`],
+    ['GET', `/instances/${id}/stats`],
+    ['GET', `/instances/${id}/stat?path=/`],
+    ['GET', `/instances/${id}/wait?state=Running`],
+    ['GET', `/instances/${id}/exec`],
+    ['GET', `/volumes/${volume.id}`],
+    ['DELETE', `/volumes/${volume.id}`],
+    ['POST', `/instances/${id}/volumes/${volume.id}`, { mount_path: '/data' }],
+  ]
+  for (const [method, path, body] of asked) {
+    refuses(await call(method, path, body === undefined ? { key } : { key, body }), 404, 'not_found')
+  }
+  assert.equal((await get(id)).state, 'Running')
+  const theirs = await call('POST', '/instances', { key, body: { name, image: IMAGE, size: '128MB' } })
+  assert.equal(theirs.status, 201, 'the same name is free in another project')
+  assert.equal((await call('DELETE', `/instances/${name}`, { key })).status, 204)
+})
+
+test('a key that may only read is told so', async () => {
+  const made = await server.request('POST', '/berth/v1/keys', { body: { name: 'reader', scopes: ['read'] } })
+  const { secret: key } = made.body as { secret: string }
+  assert.equal((await call('GET', '/instances', { key })).status, 200)
+  refuses(await call('POST', '/instances', { key, body: { name: unique(), image: IMAGE } }), 403, 'Forbidden')
 })
 
 test('health and metrics are told without a key', async () => {

@@ -92,8 +92,8 @@ export function readConfig(env: NodeJS.ProcessEnv, flags: Flags = {}): ServerCon
   return {
     listen: read('listen', parseListen),
     dataDir: read('dataDir', text => parseDataDir(text, env)),
-    adminKey: read('adminKey', text => secret(text)),
-    jwtSecret: read('jwtSecret', text => secret(text)),
+    adminKey: read('adminKey', parseKey),
+    jwtSecret: read('jwtSecret', parseSecret),
     host: read('host', choice(['qemu', 'simulated'])),
     accelerator: read('accelerator', choice(['auto', 'kvm', 'tcg'])),
     kernel: read('kernel', text => (text === '' ? null : resolve(text))),
@@ -147,11 +147,16 @@ function parseDataDir(text: string, env: NodeJS.ProcessEnv): string {
   return isAbsolute(xdg) ? join(xdg, 'berth') : join(homedir(), '.local', 'share', 'berth')
 }
 
-function secret(text: string): string | null {
+function parseSecret(text: string): string | null {
   if (text === '') return null
   if (text.length < SECRET_MIN_CHARACTERS) throw new Error(`it has ${text.length} characters, use at least ${SECRET_MIN_CHARACTERS}`)
-  if (/[\s\p{Cc}]/u.test(text)) throw new Error('it holds spaces or control characters, which no client can send')
   return text
+}
+
+/** A secret that travels in a header. */
+function parseKey(text: string): string | null {
+  if (!/^[\x21-\x7e]*$/.test(text)) throw new Error('it holds characters that no client can send, use letters and digits')
+  return parseSecret(text)
 }
 
 function choice<const T extends readonly string[]>(values: T): (text: string) => T[number] {

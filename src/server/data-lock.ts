@@ -2,7 +2,7 @@
  * One server per data directory. The lock is one that the kernel holds and drops with the process (SQLite's
  * exclusive file lock), so it can't be stale; beside it a small file says who holds it.
  */
-import { readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { BerthError } from '../instance/errors.ts'
@@ -27,7 +27,10 @@ export interface DataLock {
 
 /** Takes the directory, or throws `already_exists` with who has it. */
 export function lockDataDir(dataDir: string): DataLock {
-  const database = new DatabaseSync(join(dataDir, LOCK_FILE))
+  const file = join(dataDir, LOCK_FILE)
+  // Made here, since SQLite would let others read it.
+  closeSync(openSync(file, 'a', 0o600))
+  const database = new DatabaseSync(file)
   try {
     database.exec('PRAGMA busy_timeout = 0; PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE')
   } catch (error) {
@@ -35,7 +38,7 @@ export function lockDataDir(dataDir: string): DataLock {
     const isHeld = error instanceof Error && /locked|busy/i.test(error.message)
     if (!isHeld) {
       const problem = error instanceof Error ? error.message : String(error)
-      throw new BerthError('internal', `The lock ${join(dataDir, LOCK_FILE)} can't be taken: ${problem}.`, { cause: error })
+      throw new BerthError('internal', `The lock ${file} can't be taken: ${problem}.`, { cause: error })
     }
     throw new BerthError(
       'already_exists',

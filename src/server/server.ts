@@ -5,8 +5,8 @@
  * On the way down nothing is interrupted that a client could not repeat: new connections are refused, streams and
  * waits end, operations in flight reach a safe point, and the VMs run on for the next server to find.
  */
-import { mkdirSync } from 'node:fs'
-import { join } from 'node:path'
+import { existsSync, mkdirSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
 import type { Caller } from '../engine/api.ts'
@@ -84,12 +84,19 @@ export async function runServer(config: ServerConfig, log: Logger = makeLog(conf
 
 function takeDataDir(dataDir: string): DataLock {
   try {
-    mkdirSync(dataDir, { recursive: true, mode: 0o700 })
+    makeDirs(dataDir)
   } catch (error) {
     const problem = error instanceof Error ? error.message : String(error)
     throw new BerthError('invalid_request', `The data directory ${dataDir} can't be made: ${problem}; choose another with --data-dir.`, { cause: error })
   }
   return lockDataDir(dataDir)
+}
+
+/** Like `mkdir -p`. Node's own never ends where the file system refuses with ENOENT, as /proc does. */
+function makeDirs(dir: string): void {
+  if (existsSync(dir)) return
+  makeDirs(dirname(dir))
+  mkdirSync(dir, { mode: 0o700 })
 }
 
 async function listenerOver(config: ServerConfig, log: Logger, assembly: Assembly, stopping: AbortSignal): Promise<FastifyInstance> {
@@ -100,7 +107,7 @@ async function listenerOver(config: ServerConfig, log: Logger, assembly: Assembl
   })
   const dialects = DIALECTS.map(dialect => {
     const stateDir = join(config.dataDir, 'dialects', dialect.name)
-    mkdirSync(stateDir, { recursive: true, mode: 0o700 })
+    makeDirs(stateDir)
     const options: DialectOptions = { engine: assembly.engine, authenticate, version: BERTH_VERSION, stopping, stateDir, now: Date.now }
     return { dialect, options }
   })

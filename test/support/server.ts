@@ -57,8 +57,8 @@ export interface TestServer extends AsyncDisposable {
   request(method: string, path: string, options?: RequestOptions): Promise<Answer>
   /** All that the process wrote so far. */
   output(): string
-  /** Deletes every instance, stops the process and asserts that it ended well and left nothing. */
-  stop(): Promise<void>
+  /** Deletes every instance (unless told to keep them), stops the process and asserts that it ended well. */
+  stop(options?: { readonly keepInstances?: boolean }): Promise<void>
   /** Ends it as a crash would; instances of a qemu host run on. */
   kill(): Promise<void>
 }
@@ -86,7 +86,13 @@ export async function startServer(options: TestServerOptions = {}): Promise<Test
     stream.setEncoding('utf8').on('data', (chunk: string) => chunks.push(chunk))
   }
   const output = () => chunks.join('')
-  const url = await untilHealthy(child, dataDir, output)
+  const removeData = () => {
+    if (options.dataDir === undefined) rmSync(dataDir, { recursive: true, force: true })
+  }
+  const url = await untilHealthy(child, dataDir, output).catch((error: unknown) => {
+    removeData()
+    throw error
+  })
   const key = readFileSync(join(dataDir, 'admin.key'), 'utf8').trim()
   const pid = child.pid ?? 0
   let over = false
@@ -110,16 +116,16 @@ export async function startServer(options: TestServerOptions = {}): Promise<Test
     pid,
     output,
     request: (method, path, request = {}) => send(url, method, path, { key, ...request }),
-    async stop() {
+    async stop({ keepInstances = false } = {}) {
       if (over) return
       try {
-        await deleteInstances(server)
+        if (!keepInstances) await deleteInstances(server)
         const exitCode = await finish('SIGTERM')
         assert.equal(exitCode, 0, `the server ended with ${exitCode ?? child.signalCode}\n${tail(output())}`)
-        assert.deepEqual(processesOf(dataDir), [], 'a process that works in the data directory is left')
+        if (!keepInstances) assert.deepEqual(processesOf(dataDir), [], 'a process that works in the data directory is left')
       } finally {
         if (!over) await finish('SIGKILL')
-        if (options.dataDir === undefined) rmSync(dataDir, { recursive: true, force: true })
+        removeData()
       }
     },
     async kill() {

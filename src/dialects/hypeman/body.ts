@@ -10,22 +10,32 @@ import { TextDecoder } from 'node:util'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { Compile } from 'typebox/compile'
 import type { Static, TSchema } from 'typebox'
-import { schemaError } from './errors.ts'
+import { schemaError, wireError } from './errors.ts'
 
 /** Largest JSON body. */
 export const JSON_BODY_LIMIT_BYTES = 1024 * 1024
+/** A body that is too large is read on up to here and dropped: a client that still writes can't read the refusal. */
+const DRAIN_LIMIT_BYTES = 64 * 1024 * 1024
 /** Deepest nesting of a JSON body. */
 const JSON_DEPTH_LIMIT = 32
 
 /** Installs the dialect's own reading of bodies: JSON stays a Buffer, all else a stream. */
 export function installBodyParsers(app: FastifyInstance): void {
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser(
-    /^application\/(?:[\w.+-]+\+)?json(?:\s*;.*)?$/i,
-    { parseAs: 'buffer', bodyLimit: JSON_BODY_LIMIT_BYTES },
-    (_request, body, done) => done(null, body),
-  )
+  app.addContentTypeParser(/^application\/(?:[\w.+-]+\+)?json(?:\s*;.*)?$/i, (_request: FastifyRequest, payload: AsyncIterable<Buffer>) => readAll(payload))
   app.addContentTypeParser('*', (_request, payload, done) => done(null, payload))
+}
+
+async function readAll(payload: AsyncIterable<Buffer>): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  let bytes = 0
+  for await (const chunk of payload) {
+    bytes += chunk.length
+    if (bytes <= JSON_BODY_LIMIT_BYTES) chunks.push(chunk)
+    else if (bytes > DRAIN_LIMIT_BYTES) break
+  }
+  if (bytes <= JSON_BODY_LIMIT_BYTES) return Buffer.concat(chunks)
+  throw wireError('invalid_request', 'Request Entity Too Large', `request body is larger than ${JSON_BODY_LIMIT_BYTES} bytes`, { status: 413 })
 }
 
 export type Reader<T> = (value: unknown, where: string) => T
