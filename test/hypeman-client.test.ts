@@ -7,7 +7,7 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
@@ -33,7 +33,7 @@ let scratch: string
 
 before(async () => {
   scratch = mkdtempSync(join(tmpdir(), 'hc-'))
-  server = await startServer({ host: HOST, env: { BERTH_SUBNET: '10.213.0.0/16' } })
+  server = await startServer({ host: HOST })
   client = new Hypeman({
     baseURL: server.url,
     apiKey: server.key,

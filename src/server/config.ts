@@ -5,6 +5,8 @@
  */
 import { homedir } from 'node:os'
 import { isAbsolute, join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { DEFAULT_SUBNET } from '../host/network/network.ts'
 import { BerthError } from '../instance/errors.ts'
 import { parseFriendlySize } from '../instance/sizes.ts'
 
@@ -17,10 +19,14 @@ export interface ServerConfig {
   readonly jwtSecret: string | null
   readonly host: 'qemu' | 'simulated'
   readonly accelerator: 'auto' | 'kvm' | 'tcg'
-  /** A kernel image instead of the one that set-up unpacked. */
-  readonly kernel: string | null
+  /** Where set-up put the guest's kernel and initramfs. */
+  readonly guestDir: string
+  /** For sockets; null is the host's own choice. */
+  readonly runDir: string | null
   readonly network: 'auto' | 'bridge' | 'user' | 'none'
   readonly subnet: string
+  /** The bridge's name, where two servers share a machine; null is the host's own. */
+  readonly bridge: string | null
   readonly dns: readonly string[]
   /** Registries that are spoken to over plain HTTP, or with a certificate nobody signed. */
   readonly insecureRegistries: readonly string[]
@@ -53,9 +59,11 @@ export const SETTINGS = {
   jwtSecret: setting('jwt-secret', 'BERTH_JWT_SECRET', null, '', 'secret of HMAC tokens that Hypeman clients may use besides keys'),
   host: setting('host', 'BERTH_HOST', 'KIND', 'qemu', 'qemu runs real VMs, simulated only pretends'),
   accelerator: setting('accel', 'BERTH_ACCEL', 'KIND', 'auto', 'auto proves KVM by a boot and else emulates; kvm or tcg insist'),
-  kernel: setting('kernel', 'BERTH_KERNEL', 'FILE', '', 'guest kernel to boot instead of the one that set-up brought'),
+  guestDir: setting('guest-dir', 'BERTH_GUEST_DIR', 'DIR', '', 'the guest’s kernel and initramfs (default: where set-up put them)'),
+  runDir: setting('run-dir', 'BERTH_RUN_DIR', 'DIR', '', 'where sockets are kept (default /run/berth for root, else the user’s own)'),
   network: setting('network', 'BERTH_NETWORK', 'MODE', 'auto', 'auto, bridge (needs root), user or none'),
-  subnet: setting('subnet', 'BERTH_SUBNET', 'CIDR', '10.100.0.0/16', 'addresses of instances'),
+  subnet: setting('subnet', 'BERTH_SUBNET', 'CIDR', DEFAULT_SUBNET, 'addresses of instances'),
+  bridge: setting('bridge', 'BERTH_BRIDGE', 'NAME', '', 'the network bridge of this server; a second server on a machine needs its own, and its own subnet'),
   dns: setting('dns', 'BERTH_DNS', 'LIST', '', 'name servers of instances (default: those of this machine)'),
   insecureRegistries: setting('insecure-registries', 'BERTH_INSECURE_REGISTRIES', 'LIST', '', 'registries to speak plain HTTP to, as host or host:port'),
   overcommitCpu: setting('overcommit-cpu', 'BERTH_OVERCOMMIT_CPU', 'RATIO', '4', 'virtual CPUs that may be promised for each real one'),
@@ -75,6 +83,8 @@ export type Flags = Readonly<Partial<Record<SettingName, string>>>
 /** Fewer characters than this are no secret. */
 const SECRET_MIN_CHARACTERS = 16
 const OVERCOMMIT_LIMIT = 1000
+/** In the checkout, as scripts/setup.sh leaves it. */
+const BUILT_GUEST_DIR = fileURLToPath(new URL('../../.berth/guest', import.meta.url))
 const VCPUS_LIMIT = 1024
 
 /** The configuration, complete. Throws `invalid_request` with the one sentence for the person. */
@@ -96,9 +106,11 @@ export function readConfig(env: NodeJS.ProcessEnv, flags: Flags = {}): ServerCon
     jwtSecret: read('jwtSecret', parseSecret),
     host: read('host', choice(['qemu', 'simulated'])),
     accelerator: read('accelerator', choice(['auto', 'kvm', 'tcg'])),
-    kernel: read('kernel', text => (text === '' ? null : resolve(text))),
+    guestDir: read('guestDir', text => (text === '' ? BUILT_GUEST_DIR : resolve(text))),
+    runDir: read('runDir', text => (text === '' ? null : resolve(text))),
     network: read('network', choice(['auto', 'bridge', 'user', 'none'])),
     subnet: read('subnet', parseSubnet),
+    bridge: read('bridge', text => (text === '' ? null : text)),
     dns: read('dns', text => list(text).map(parseIpv4)),
     insecureRegistries: read('insecureRegistries', text => list(text).map(parseRegistry)),
     overcommit: {
@@ -183,7 +195,7 @@ function parseSubnet(text: string): string {
   const [address, bits, ...more] = text.split('/')
   const prefix = Number(bits)
   if (address === undefined || more.length > 0 || !/^\d{1,2}$/.test(bits ?? '') || prefix < 8 || prefix > 29) {
-    throw new Error('write a network of 8 to 29 bits, like 10.100.0.0/16')
+    throw new Error('write a network of 8 to 29 bits, like 10.73.0.0/16')
   }
   return `${parseIpv4(address)}/${prefix}`
 }

@@ -2,17 +2,30 @@
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import type { Host } from '../engine/host-port.ts'
+import { openQemuHost } from '../host/qemu-host.ts'
 import { createSimulatedHost } from '../host/simulated/simulated-host.ts'
-import { BerthError } from '../instance/errors.ts'
 import type { ServerConfig } from './config.ts'
 
 const SIMULATED_STATE_FILE = 'simulated-host.json'
 
-export async function openHost(config: ServerConfig, _log: Logger): Promise<Host> {
+export async function openHost(config: ServerConfig, log: Logger): Promise<Host> {
   switch (config.host) {
     case 'simulated':
       return createSimulatedHost({ stateFile: join(config.dataDir, SIMULATED_STATE_FILE), subnet: config.subnet })
     case 'qemu':
-      throw new BerthError('not_supported', 'qemu is not here yet')
+      return openQemuHost({
+        dataDir: config.dataDir,
+        ...(config.runDir === null ? {} : { runDir: config.runDir }),
+        artifactsDir: config.guestDir,
+        accelerator: config.accelerator === 'auto' ? null : config.accelerator,
+        network: {
+          mode: config.network,
+          subnet: config.subnet,
+          ...(config.bridge === null ? {} : { bridgeName: config.bridge }),
+          ...(config.dns.length === 0 ? {} : { dns: config.dns }),
+        },
+        images: { insecureRegistries: config.insecureRegistries },
+        log,
+      })
   }
 }

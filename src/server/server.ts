@@ -32,6 +32,9 @@ import { BERTH_VERSION } from './version.ts'
 /** How long requests in flight may take to end once the server stops. */
 const DRAIN_MS = 10_000
 
+/** VMs run as users of their own, who must reach their own directories through ours; files are for the owner alone. */
+const PASSABLE = 0o711
+
 const DIALECTS: readonly Dialect[] = [hypemanDialect, native]
 
 export interface RunningServer {
@@ -96,7 +99,7 @@ function takeDataDir(dataDir: string): DataLock {
 function makeDirs(dir: string): void {
   if (existsSync(dir)) return
   makeDirs(dirname(dir))
-  mkdirSync(dir, { mode: 0o700 })
+  mkdirSync(dir, { mode: PASSABLE })
 }
 
 async function listenerOver(config: ServerConfig, log: Logger, assembly: Assembly, stopping: AbortSignal): Promise<FastifyInstance> {

@@ -7,12 +7,14 @@
 import assert from 'node:assert/strict'
 import type { ChildProcess } from 'node:child_process'
 import { spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { openNetwork } from '../../src/host/network/network.ts'
 
 const MAIN = fileURLToPath(new URL('../../src/server/main.ts', import.meta.url))
 /** A busy machine starts slowly; a broken server says so at once by ending. */
@@ -66,8 +68,10 @@ export interface TestServer extends AsyncDisposable {
 /** Starts a server and waits until it answers. */
 export async function startServer(options: TestServerOptions = {}): Promise<TestServer> {
   const host = options.host ?? 'simulated'
-  // Short, since sockets live below it.
   const dataDir = options.dataDir ?? mkdtempSync(join(tmpdir(), 'bt-'))
+  // VMs run as users of their own, who pass through here.
+  if (options.dataDir === undefined) chmodSync(dataDir, 0o711)
+  const network = host === 'qemu' ? ownNetwork(dataDir) : null
   const chunks: string[] = []
   const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', MAIN], {
     env: {
@@ -77,6 +81,7 @@ export async function startServer(options: TestServerOptions = {}): Promise<Test
       BERTH_LISTEN: '127.0.0.1:0',
       BERTH_DATA_DIR: dataDir,
       BERTH_LOG_LEVEL: 'info',
+      ...(network === null ? {} : { BERTH_BRIDGE: network.bridgeName, BERTH_SUBNET: network.subnet }),
       ...options.env,
     },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -86,11 +91,12 @@ export async function startServer(options: TestServerOptions = {}): Promise<Test
     stream.setEncoding('utf8').on('data', (chunk: string) => chunks.push(chunk))
   }
   const output = () => chunks.join('')
-  const removeData = () => {
+  const cleanUp = async () => {
+    if (network !== null) await (await openNetwork({ mode: 'auto', ...network, owner: dataDir })).teardown()
     if (options.dataDir === undefined) rmSync(dataDir, { recursive: true, force: true })
   }
-  const url = await untilHealthy(child, dataDir, output).catch((error: unknown) => {
-    removeData()
+  const url = await untilHealthy(child, dataDir, output).catch(async (error: unknown) => {
+    await cleanUp()
     throw error
   })
   const key = readFileSync(join(dataDir, 'admin.key'), 'utf8').trim()
@@ -125,7 +131,7 @@ export async function startServer(options: TestServerOptions = {}): Promise<Test
         if (!keepInstances) assert.deepEqual(processesOf(dataDir), [], 'a process that works in the data directory is left')
       } finally {
         if (!over) await finish('SIGKILL')
-        removeData()
+        if (!keepInstances || host === 'simulated') await cleanUp()
       }
     },
     async kill() {
@@ -164,6 +170,12 @@ export async function eventually<T>(what: string, ready: () => Promise<T | null>
     if (Date.now() > deadline) assert.fail(`not within ${timeoutMs} ms: ${what}`)
     await sleep(POLL_MS * 5)
   }
+}
+
+/** A bridge and addresses that no other server of this machine has, and the same ones for the same directory. */
+function ownNetwork(dataDir: string): { readonly bridgeName: string; readonly subnet: string } {
+  const [first = 0, second = 0] = createHash('sha256').update(dataDir).digest()
+  return { bridgeName: `t${createHash('sha256').update(dataDir).digest('hex').slice(0, 8)}`, subnet: `10.${128 + (first % 64)}.${second}.0/24` }
 }
 
 async function untilHealthy(child: ChildProcess, dataDir: string, output: () => string): Promise<string> {

@@ -27,6 +27,11 @@ import { callerOf } from './surface.ts'
 const CHUNK_BYTES = 32 * 1024
 const DEFAULT_FILE_MODE = 0o644
 const DEFAULT_DIRECTORY_MODE = 0o755
+/**
+ * How long the client may take to close after the last entry. The vendor's client still writes its file then, and
+ * takes a close that comes first for a copy that broke off.
+ */
+const FINAL_WAIT_MS = 10_000
 const MODE_BITS = 0o7777
 const OPENING_BRACE = 0x7b
 const OPENING_BRACKET = 0x5b
@@ -149,7 +154,9 @@ async function copyFrom(surface: Surface, messages: MessageSocket, caller: Calle
           break
       }
     }
-    if (isOpen) await messages.sendText({ type: 'end', final: true })
+    if (!isOpen) return
+    await messages.sendText({ type: 'end', final: true })
+    await messages.clientClosed(FINAL_WAIT_MS)
   } catch (error) {
     if (!messages.gone.aborted) await sendError(messages, asBerthError(error).message, start.guest_path)
   }

@@ -72,6 +72,18 @@ export class MessageSocket {
     return this.#send(data, true)
   }
 
+  /** Resolves when the client has closed, or after the limit. */
+  async clientClosed(limitMs: number): Promise<void> {
+    if (this.#ended) return
+    await new Promise<void>(resolve => {
+      const timer = setTimeout(resolve, limitMs)
+      this.#gone.signal.addEventListener('abort', () => {
+        clearTimeout(timer)
+        resolve()
+      })
+    })
+  }
+
   /** Ends it from this side. What the client still sends is dropped, so that its answer to the close is read. */
   close(): void {
     if (this.#closing) return
