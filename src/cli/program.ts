@@ -6,11 +6,13 @@ import { CliError, commandStatus, STATUS } from './failure.ts'
 import { paint, visible } from './output.ts'
 
 export interface CommandModule {
-  readonly register: (program: Command, context: Context) => void
+  readonly register: (program: Command, context: Context) => void | Promise<void>
 }
 
 /** In the order of `berth help`. */
 const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = {
+  quickstart: () => import('./commands/quickstart.ts'),
+  serve: () => import('./commands/serve.ts'),
   run: () => import('./commands/run.ts'),
   ps: () => import('./commands/ps.ts'),
   exec: () => import('./commands/exec.ts'),
@@ -31,6 +33,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = {
   projects: () => import('./commands/projects.ts'),
   host: () => import('./commands/host.ts'),
   completion: () => import('./commands/completion.ts'),
+  doctor: () => import('./commands/doctor.ts'),
   version: () => import('./commands/version.ts'),
 }
 /** Not for people. */
@@ -75,7 +78,7 @@ export async function makeProgram(name: string | null, env: NodeJS.ProcessEnv = 
   const load = name === null ? undefined : (COMMANDS[name] ?? HIDDEN[name])
   const loaders = load === undefined ? [...new Set(Object.values(COMMANDS).map((each) => each))] : [load]
   const modules = new Set(await Promise.all(loaders.map((each) => each())))
-  for (const { register } of modules) register(program, context)
+  for (const { register } of modules) await register(program, context)
   sortCommands(program)
   throwNotExit(program)
   return program

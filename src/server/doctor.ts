@@ -100,7 +100,7 @@ async function checkTool(tool: Tool): Promise<Check> {
 }
 
 async function checkGuest(artifactsDir: string): Promise<Check> {
-  const parts = ['vmlinuz', 'initramfs']
+  const parts = ['vmlinuz', 'initramfs.gz']
   const absent: string[] = []
   for (const part of parts) if (!(await exists(join(artifactsDir, part)))) absent.push(part)
   if (absent.length > 0) return missing('guest', `no ${absent.join(' and no ')} in ${artifactsDir}`, 'Run ./berth setup, which brings the kernel and builds the agent.')

@@ -1,0 +1,22 @@
+/** `berth doctor` with the configuration that a server here would have. */
+import { proveAccelerator } from '../host/qemu/proof.ts'
+import type { Flags } from './config.ts'
+import { readConfig } from './config.ts'
+import { diagnose } from './doctor.ts'
+import type { Check } from './doctor.ts'
+
+/** Looks at this machine. Throws `invalid_request` if the configuration itself is wrong. */
+export async function doctor(env: NodeJS.ProcessEnv, flags: Flags): Promise<readonly Check[]> {
+  const config = readConfig(env, flags)
+  return diagnose({
+    dataDir: config.dataDir,
+    artifactsDir: config.guestDir,
+    listeners: [{ name: 'API', ...config.listen }],
+    proveAccelerator: () =>
+      proveAccelerator({
+        dataDir: config.dataDir,
+        artifactsDir: config.guestDir,
+        accelerator: config.accelerator === 'auto' ? null : config.accelerator,
+      }),
+  })
+}
