@@ -47,7 +47,9 @@ const STATUS: Readonly<Record<ErrorCode, number>> = {
 
 /** The body of an error, as every route and every stream tells it. */
 export function errorBody(error: BerthError) {
-  return { error: { code: error.code, message: error.message, details: error.details, retry: isRetrySane(error) } }
+  // What a library said may lack its full stop.
+  const message = /[.!?]$/.test(error.message) ? error.message : `${error.message}.`
+  return { error: { code: error.code, message, details: error.details, retry: isRetrySane(error) } }
 }
 
 export function presentError(error: BerthError): WireError {

@@ -1,6 +1,7 @@
 /** The native dialect: everything the engine offers, under `/berth/v1`. */
 import swagger from '@fastify/swagger'
-import type { FastifyPluginAsync } from 'fastify'
+import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
+import type { Readable } from 'node:stream'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { BerthError } from '../../instance/errors.ts'
 import { bearerSecret, sendWireError } from '../dialect.ts'
@@ -9,6 +10,7 @@ import { decorateCaller, setCaller } from './app.ts'
 import type { NativeApp } from './app.ts'
 import { buildLocalReference, documentHead, finishDocument } from './document.ts'
 import { fromFramework, presentError } from './errors.ts'
+import { readJson } from './json-body.ts'
 import { accessRoutes } from './routes/access.ts'
 import { eventRoutes } from './routes/events.ts'
 import { guestRoutes } from './routes/guest.ts'
@@ -16,7 +18,7 @@ import { hostRoutes } from './routes/host.ts'
 import { imageRoutes } from './routes/images.ts'
 import { instanceRoutes } from './routes/instances.ts'
 import { volumeRoutes } from './routes/volumes.ts'
-import { COMPONENTS, MAX_JSON_BYTES } from './schema.ts'
+import { COMPONENTS } from './schema.ts'
 import { validatorCompiler } from './validation.ts'
 
 export const PREFIX = '/berth/v1'
@@ -71,15 +73,7 @@ async function authenticate({ authenticate: ask }: DialectOptions, secret: strin
 /** JSON is read strictly as UTF-8; every other type is passed on as a stream, for routes that take bytes. */
 function readBodies(app: NativeApp): void {
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser<Buffer>('application/json', { parseAs: 'buffer', bodyLimit: MAX_JSON_BYTES }, (_request, body, done) => {
-    try {
-      const text = new TextDecoder('utf-8', { fatal: true }).decode(body)
-      done(null, text === '' ? null : JSON.parse(text))
-    } catch (error) {
-      const why = error instanceof SyntaxError ? error.message : 'it holds bytes that are no UTF-8'
-      done(new BerthError('invalid_request', `The body is not JSON: ${why}.`, { cause: error }))
-    }
-  })
+  app.addContentTypeParser('application/json', (_request: FastifyRequest, payload: Readable) => readJson(payload))
   app.addContentTypeParser('*', (_request, payload, done) => done(null, payload))
 }
 

@@ -73,6 +73,8 @@ export function sendStream(
       out.end()
     }
   }
+  // The client learns at once that it is connected, however quiet the source is; not before the headers are set.
+  reply.raw.once('pipe', () => reply.raw.flushHeaders())
   void reply
     .code(200)
     .headers({
@@ -81,8 +83,6 @@ export function sendStream(
       'x-accel-buffering': 'no',
     })
     .send(out)
-  // The client learns at once that it is connected, however quiet the source is.
-  reply.raw.flushHeaders()
   void pump()
   return reply
 }
