@@ -34,11 +34,14 @@ const FILES: Readonly<Record<string, string>> = {
   'etc/os-release': 'NAME="Berth busybox"\nID=berth-busybox\nPRETTY_NAME="Berth busybox"\n',
   'etc/profile': "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nexport PS1='\\u@\\h:\\w\\$ '\n",
 }
-/** Says that it is there, stays, and leaves with 0 and without orphans when told to stop. */
+/**
+ * Says that it is there, stays, and leaves with 0 when told to stop. The sleeper holds none of the output: told to stop
+ * in the very moment of its start it can miss that, and whoever waits for the output's end would wait for it.
+ */
 const IDLE = [
   "trap 'echo localhost/busybox stops; kill $!; exit 0' TERM INT",
   'echo localhost/busybox is ready',
-  'while :; do sleep 3600 & wait $!; done',
+  'while :; do sleep 3600 >/dev/null 2>&1 & wait $!; done',
 ].join('\n')
 
 export interface Busybox {
