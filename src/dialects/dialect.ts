@@ -7,6 +7,7 @@
  */
 import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import type { Caller, Engine } from '../engine/api.ts'
+import type { Catalogue } from '../instance/catalogue.ts'
 import type { BerthError } from '../instance/errors.ts'
 
 /** A caller as authentication made it; the engine sees the `Caller` part. */
@@ -24,6 +25,8 @@ export type Authenticate = (secret: string, via: string) => Promise<Identity | n
 export interface DialectOptions {
   readonly engine: Engine
   readonly authenticate: Authenticate
+  /** Types of instance and regions, with each dialect's names. */
+  readonly catalogue: Catalogue
   /** Berth's own version. */
   readonly version: string
   /** Aborted when the server begins to stop: streams end themselves, and waits let go. */

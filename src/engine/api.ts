@@ -58,6 +58,8 @@ export interface InstanceFilter {
   readonly name?: string
   readonly tags?: Readonly<Record<string, string>>
   readonly annotations?: Readonly<Record<string, string>>
+  /** Only those that have these annotations, or none of that name. */
+  readonly annotationsOrAbsent?: Readonly<Record<string, string>>
   /** Only those without an annotation of this name. */
   readonly lacksAnnotation?: string
   /** Only those that lived at some time in this span (Unix milliseconds; null is open). */

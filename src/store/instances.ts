@@ -78,6 +78,9 @@ function filtered<O>(
     if (INDEXED_ANNOTATIONS.some((known) => known === key)) narrowed = narrowed.where(memberIs('annotations', key, value))
     else for (const condition of holdsMembers('annotations', { [key]: value })) narrowed = narrowed.where(condition)
   }
+  for (const [key, value] of Object.entries(query.annotationsOrAbsent ?? {})) {
+    narrowed = narrowed.where(({ or }) => or([memberIs('annotations', key, value), lacksMember('annotations', key)]))
+  }
   if (query.lacksAnnotation !== undefined) narrowed = narrowed.where(lacksMember('annotations', query.lacksAnnotation))
   const { from = null, until = null } = query.lived ?? {}
   if (until !== null) narrowed = narrowed.where(({ eb, fn }) => eb(fn.coalesce('started_at', 'created_at'), '<=', until))
@@ -88,7 +91,7 @@ function filtered<O>(
 /** It had not ended by then: phases that are an end began later, and the others are no end. */
 function livedAt(at: number): RawBuilder<SqlBool> {
   const ends = sql.join(ENDED.map((phase) => sql.lit(phase)))
-  return sql<SqlBool>`(phase not in (${ends}) or case phase when 'deleted' then coalesce(stopped_at, deleted_at) else phase_since end >= ${at})`
+  return sql<SqlBool>`(phase not in (${ends}) or phase_since >= ${at})`
 }
 
 /** Whether the counts that triggers keep answer the question, without looking at a single instance. */
