@@ -13,6 +13,7 @@ import type { Caller } from '../engine/api.ts'
 import type { HostFacts } from '../engine/host-port.ts'
 import type { Dialect, DialectOptions } from '../dialects/dialect.ts'
 import { hypemanDialect } from '../dialects/hypeman/routes.ts'
+import { koyebDialect } from '../dialects/koyeb/routes.ts'
 import { native } from '../dialects/native/routes.ts'
 import { BerthError } from '../instance/errors.ts'
 import { SCOPES } from '../instance/model.ts'
@@ -21,6 +22,7 @@ import type { AdminKey } from './admin-key.ts'
 import { assemble } from './assembly.ts'
 import type { Assembly } from './assembly.ts'
 import { makeAuthenticate } from './authenticate.ts'
+import { loadCatalogue } from './catalogue-file.ts'
 import type { ServerConfig } from './config.ts'
 import { lockDataDir } from './data-lock.ts'
 import type { DataLock } from './data-lock.ts'
@@ -35,7 +37,7 @@ const DRAIN_MS = 10_000
 /** VMs run as users of their own, who must reach their own directories through ours; files are for the owner alone. */
 const PASSABLE = 0o711
 
-const DIALECTS: readonly Dialect[] = [hypemanDialect, native]
+const DIALECTS: readonly Dialect[] = [hypemanDialect, koyebDialect, native]
 
 export interface RunningServer {
   readonly url: string
@@ -108,10 +110,11 @@ async function listenerOver(config: ServerConfig, log: Logger, assembly: Assembl
     project: assembly.defaultProject,
     jwtSecret: config.jwtSecret,
   })
+  const catalogue = loadCatalogue(config.dataDir)
   const dialects = DIALECTS.map(dialect => {
     const stateDir = join(config.dataDir, 'dialects', dialect.name)
     makeDirs(stateDir)
-    const options: DialectOptions = { engine: assembly.engine, authenticate, version: BERTH_VERSION, stopping, stateDir, now: Date.now }
+    const options: DialectOptions = { engine: assembly.engine, authenticate, catalogue, version: BERTH_VERSION, stopping, stateDir, now: Date.now }
     return { dialect, options }
   })
   const app = await makeListener({ log, dialects })

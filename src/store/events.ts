@@ -59,7 +59,7 @@ function filtered<O>(
   }
   if (query.afterSeq !== undefined) narrowed = narrowed.where('seq', '>', query.afterSeq)
   const { toPhases } = query
-  if (toPhases !== undefined) narrowed = narrowed.where(({ eb, or }) => or([eb('kind', '<>', 'phase'), isOneOf('to_phase', toPhases)]))
+  if (toPhases !== undefined) narrowed = narrowed.where((where) => where.or([where.eb('kind', '<>', 'phase'), isOneOf('to_phase', toPhases)]))
   if (query.kinds !== undefined) narrowed = narrowed.where(isOneOf('kind', query.kinds))
   return narrowed
 }

@@ -79,7 +79,7 @@ function filtered<O>(
     else for (const condition of holdsMembers('annotations', { [key]: value })) narrowed = narrowed.where(condition)
   }
   for (const [key, value] of Object.entries(query.annotationsOrAbsent ?? {})) {
-    narrowed = narrowed.where(({ or }) => or([memberIs('annotations', key, value), lacksMember('annotations', key)]))
+    narrowed = narrowed.where((where) => where.or([memberIs('annotations', key, value), lacksMember('annotations', key)]))
   }
   if (query.lacksAnnotation !== undefined) narrowed = narrowed.where(lacksMember('annotations', query.lacksAnnotation))
   const { from = null, until = null } = query.lived ?? {}

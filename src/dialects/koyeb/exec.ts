@@ -84,16 +84,22 @@ async function converse(surface: Surface, frames: FrameSocket, caller: Caller, t
   const leave = () => hangUp(session)
   frames.gone.addEventListener('abort', leave, { once: true })
   if (frames.gone.aborted) return leave()
-  const input = pumpFrames(frames, session, first)
-  // An error in the input ends the session; until then it is nobody's.
-  input.catch(() => session.close())
+  let broken: { readonly error: unknown } | null = null
+  pumpFrames(frames, session, first).catch((error: unknown) => {
+    broken = { error }
+    session.close()
+  })
+  // What was wrong in the input is the reason for however the process ended.
+  const throwBroken = () => {
+    if (broken !== null) throw (broken as { readonly error: unknown }).error
+  }
   try {
     await pumpOutput(session, send)
     const exit = await session.exit
+    throwBroken()
     await send(exitReply(exitCode(exit)))
   } catch (error) {
-    // What was wrong in the input is the reason for what broke in the output.
-    await Promise.race([input, Promise.resolve()])
+    throwBroken()
     throw error
   } finally {
     frames.gone.removeEventListener('abort', leave)

@@ -72,6 +72,6 @@ export function instanceOfAllocation(text: string): InstanceId | null {
 }
 
 function mirrored(id: string): string {
-  const digits = [...id.slice(24)].map(digit => (15 - Number.parseInt(digit, 16)).toString(16))
+  const digits = Array.from(id.slice(24), digit => (15 - Number.parseInt(digit, 16)).toString(16))
   return id.slice(0, 24) + digits.join('')
 }
