@@ -8,6 +8,8 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
@@ -64,6 +66,14 @@ async function imageReady(name: string): Promise<Hypeman.Image> {
     },
     CLIENT_TIMEOUT_MS,
   )
+}
+
+async function freePort(): Promise<number> {
+  const probe = createServer()
+  await new Promise<void>(resolve => probe.listen(0, '127.0.0.1', resolve))
+  const { port } = probe.address() as AddressInfo
+  await new Promise(resolve => probe.close(resolve))
+  return port
 }
 
 /** The output of a command in the shared instance; it must end well. */
@@ -264,16 +274,39 @@ test('standby and restore continue the same processes with the same address', NE
     image: IMAGE,
     size: '128MB',
     vcpus: 1,
-    cmd: ['sh', '-c', 'n=0; while true; do n=$((n+1)); echo $n > /count; sleep 0.1; done'],
+    cmd: ['sh', '-c', 'echo $$ > /pid; n=0; while true; do n=$((n+1)); echo $n > /count; sleep 0.1; done'],
   })
   await output(['sh', '-c', 'until [ -s /count ]; do sleep 0.1; done'], id)
-  const pid = await output(['sh', '-c', 'pgrep -f "while true" | head -n 1'], id)
+  // Its number and the time it began: one and the same process.
+  const identity = () => output(['sh', '-c', 'cat /pid; cut -d " " -f 22 "/proc/$(cat /pid)/stat"'], id)
+  const process = await identity()
   const earlier = Number(await output(['cat', '/count'], id))
   await client.instances.standby(id)
   const restored = await client.instances.restore(id)
   assert.deepEqual([restored.network?.ip, restored.network?.mac], [network?.ip, network?.mac])
-  assert.equal(await output(['sh', '-c', 'pgrep -f "while true" | head -n 1'], id), pid)
+  assert.equal(await identity(), process)
   await output(['sh', '-c', `until [ "$(cat /count)" -gt ${earlier} ]; do sleep 0.1; done`], id)
+  await client.instances.delete(id)
+})
+
+test('a published port reaches the guest', NEEDS_GUEST, async () => {
+  const port = await freePort()
+  const { id } = await client.instances.create({
+    name: 'serves',
+    image: IMAGE,
+    size: '128MB',
+    vcpus: 1,
+    cmd: ['sh', '-c', 'mkdir /www; echo from-the-guest > /www/index.html; exec httpd -f -p 80 -h /www'],
+    // Berth's own addition, which the client's types don't know.
+    ...{ ports: [{ host_port: port, guest_port: 80, protocol: 'tcp' }] },
+  })
+  const page = await eventually('the guest answers', () =>
+    fetch(`http://127.0.0.1:${port}/`).then(
+      answer => answer.text(),
+      () => null,
+    ),
+  )
+  assert.equal(page, 'from-the-guest\n')
   await client.instances.delete(id)
 })
 
@@ -389,13 +422,12 @@ test('exec carries a megabyte each way', NEEDS_GUEST, async () => {
 })
 
 test('a client that goes away ends its command', NEEDS_GUEST, async () => {
+  const isRunning = async () => (await output(['ps'])).includes('sleep 98765')
   const session = await openExec(server.url, server.key, shared.id, { command: ['sh', '-c', 'echo started; exec sleep 98765'] })
   await session.until('started')
+  await eventually('the command runs', async () => ((await isRunning()) ? true : null))
   session.socket.terminate()
-  await eventually('the command is gone', async () => {
-    const { output: found } = await exec(server.url, server.key, shared.id, { command: ['sh', '-c', 'pgrep -f "sleep 9876[5]"; true'] })
-    return found === '' ? true : null
-  })
+  await eventually('the command is gone', async () => ((await isRunning()) ? null : true))
 })
 
 test('what can be refused of an exec is refused before the upgrade', async () => {

@@ -231,7 +231,8 @@ export class ImageKeeper implements ImageLookUp {
     const { digest } = image
     await this.#core.store.transaction(async tx => {
       const { projectId } = caller
-      const names = (await tx.images(projectId)).filter(other => other.digest === digest && other.name !== image.name)
+      const known = [...this.#builtIn.values(), ...(await tx.images(projectId))]
+      const names = known.filter(other => other.digest === digest && other.name !== image.name)
       const living = await tx.instances({ projectId })
       const user = living.find(instance =>
         instance.imageDigest === null ? parseImageName(instance.spec.image).name === image.name : instance.imageDigest === digest && names.length === 0,
