@@ -624,6 +624,9 @@ test('an image is pulled, told while it is pulled, tagged and deleted', async ()
   for (const spelling of ['simulated%2Fapp:1', 'simulated/app:1', 'docker.io/simulated/app%3A1', 'docker.io%252Fsimulated%252Fapp:1']) {
     assert.equal((await call('GET', `/images/${spelling}`)).status, 200, spelling)
   }
+  const listed = (await call('GET', '/images')).body as { name: string; digest: string }[]
+  assert.ok(listed.some(image => image.name === 'docker.io/simulated/app:1' && image.digest === ready['digest']))
+  assert.deepEqual((await call('GET', '/images?tags[no]=such')).body, [])
   const tagged = await call('POST', '/images/simulated%2Fapp:1/tag', { body: { target: 'simulated/app:2' } })
   assert.equal(tagged.status, 200, tagged.text)
   assert.equal((tagged.body as { digest: string }).digest, ready['digest'])
