@@ -97,7 +97,7 @@ export class HostWatch {
     // A lane that was at work then or is now knows more than this sight.
     if (quietBefore === null || this.#loop.quietEpoch(instance.id) !== quietBefore) return
     const seen = sightOf(vm)
-    const action = nextAction(instance, seen, this.#core.now())
+    const action = nextAction(instance, seen, this.#core.now(), this.#core.config.retryMs.longest)
     if (action.kind === 'none') return
     if (action.kind === 'wait') this.#loop.schedule(instance, action)
     else this.#loop.wake(instance.id, seen)

@@ -52,19 +52,17 @@ export type Action =
   | { readonly kind: 'catch-up'; readonly generation: number }
   | { readonly kind: 'delete'; readonly reason: string }
 
-/** How long a `failed` delete rests before it is tried again. */
-export const DELETE_RETRY_MS = 30_000
-
 const NONE: Action = { kind: 'none' }
 
-export function nextAction(instance: Instance, observed: Observed, now: TimestampMs): Action {
+/** `retryMs` is how long a delete that failed rests before it is tried again. */
+export function nextAction(instance: Instance, observed: Observed, now: TimestampMs, retryMs: number): Action {
   const { phase, desired } = instance
   if (phase === 'deleted') return NONE
   if (observed.kind === 'vm' && observed.vm.generation > instance.generation) return { kind: 'catch-up', generation: observed.vm.generation }
   if (phase === 'deleting') return { kind: 'destroy' }
   // A graceful delete stops first.
   if (desired === 'deleted' && phase !== 'stopping') {
-    const due = instance.phaseSince + DELETE_RETRY_MS
+    const due = instance.phaseSince + retryMs
     if (phase === 'failed' && now < due) return { kind: 'wait', until: due }
     return { kind: 'delete', reason: instance.reason ?? 'It is to be deleted.' }
   }
@@ -129,9 +127,10 @@ function ofStarting(instance: Instance, observed: Observed): Action {
 function ofServing(instance: Instance, observed: Observed): Action {
   const lost = endOf(instance, observed) ?? goneOf(observed)
   if (lost !== null) return lost
-  if (observed.kind === 'vm' && observed.vm.status === 'suspended') {
-    return { kind: 'step', to: 'suspending', reason: 'Its memory was found saved.' }
-  }
+  const isSaved = observed.kind === 'vm' && observed.vm.status === 'suspended'
+  // One that is about to be preempted has no way to sleep: its notice is withdrawn by that.
+  if (instance.phase === 'preempting' && (isSaved || instance.desired === 'standby')) return { kind: 'step', to: 'running', reason: null }
+  if (isSaved) return { kind: 'step', to: 'suspending', reason: 'Its memory was found saved.' }
   if (instance.desired === 'stopped') return { kind: 'step', to: 'stopping', reason: instance.reason }
   if (instance.desired === 'standby') return { kind: 'step', to: 'suspending', reason: instance.reason }
   if (observed.kind === 'agent' && observed.generation === instance.generation) {

@@ -152,7 +152,7 @@ export class Reconciler {
       if (this.#closing) return
       const instance = await this.#core.store.read.instance(lane.id)
       if (instance === null) return this.#forget(lane)
-      const action = nextAction(instance, lane.observed, this.#core.now())
+      const action = nextAction(instance, lane.observed, this.#core.now(), this.#core.config.retryMs.longest)
       if (action.kind === 'none' || action.kind === 'wait') {
         lane.observed = UNKNOWN
         if (action.kind === 'wait') this.#setTimer(lane, action.until - this.#core.now())
