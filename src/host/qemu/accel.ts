@@ -114,7 +114,7 @@ async function bootProbe(command: readonly string[], qmpSocket: string, logPath:
     qmp = await QmpClient.connect(qmpSocket, {
       timeoutMs,
       guard: () => {
-        if (hasEnded) throw new BerthError('host_unavailable', 'QEMU ended at once.')
+        if (hasEnded) throw new BerthError('internal', 'QEMU ended at once.')
       },
     })
     const opened = qmp.nextEvent(({ event, data }) => event === 'VSERPORT_CHANGE' && data['open'] === true, Math.max(1, deadline - Date.now()))

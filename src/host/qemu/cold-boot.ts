@@ -2,8 +2,10 @@
  * One way for a VM to come up: boot the kernel from nothing. The other ways (a saved state, a template's
  * clone) have the same shape: they end with a Vmm and a connected link.
  */
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { VmSpec } from '../../engine/host-port.ts'
 import type { Plug } from '../network/network.ts'
+import { BerthError } from '../../instance/errors.ts'
 import { GuestLink } from '../guest-link/link.ts'
 import type { VmContext } from './context.ts'
 import { makeMemory } from './disks.ts'
@@ -15,6 +17,7 @@ import { Vmm } from './vmm.ts'
 
 /** A boot takes a second under emulation on an idle machine, and many on a busy one. */
 const AGENT_TIMEOUT_MS = 120_000
+const END_NOTICE_MS = 300
 
 /** All that is prepared for a VM. */
 export interface Prepared {
@@ -32,6 +35,7 @@ export interface Running {
 
 export async function coldBoot(context: VmContext, prepared: Prepared, onSpawned: (identity: ProcessIdentity) => Promise<void>): Promise<Running> {
   const { spec } = prepared
+  const startedAt = Date.now()
   await makeMemory(context, spec.instanceId, spec.memoryBytes)
   const vmm = await Vmm.start(context, { id: spec.instanceId, machine: machineSpec(context, prepared, { incoming: false }), onSpawned })
   try {
@@ -44,8 +48,12 @@ export async function coldBoot(context: VmContext, prepared: Prepared, onSpawned
       throw error
     }
   } catch (error) {
+    // The link breaks a moment before the process is seen to have ended.
+    const ended = await Promise.race([vmm.ended.then(() => true), sleep(END_NOTICE_MS, false)])
     await vmm.kill()
-    throw error
+    if (!ended) throw error
+    const cause = await vmm.cause(context, spec.instanceId, null, startedAt)
+    throw new BerthError('internal', `The VM ended while it started: ${cause.message}.`, { cause: error })
   }
 }
 

@@ -4,8 +4,7 @@
  *
  * Invariants: what exists and may hold data is never made anew; when the disk is full nothing half-made stays.
  */
-import { chmod, mkdir, open, rm, stat, statfs } from 'node:fs/promises'
-import { BerthError } from '../../instance/errors.ts'
+import { chmod, mkdir, open, rm, stat } from 'node:fs/promises'
 import type { InstanceId } from '../../instance/model.ts'
 import { asDiskError, CommandFailed, runCommand } from '../command.ts'
 import type { InstancePaths } from '../paths.ts'
@@ -17,7 +16,6 @@ import type { PluggedVolume } from './vm-record.ts'
 export const PASSAGE_MODE = 0o711
 const PRIVATE_MODE = 0o600
 const SHARED_MODE = 0o640
-const TMPFS_MAGIC = 0x01021994
 
 /** The instance's directories, and the logs that QEMU writes. */
 export async function makeDirectories(context: VmContext, id: InstanceId): Promise<void> {
@@ -105,23 +103,12 @@ export async function removeRuntime(paths: InstancePaths): Promise<void> {
   ])
 }
 
-/** Takes the file's room on the disk, where the file system can do that without writing it. */
+/** Takes the file's room on the disk, where the file system can do that. */
 async function reserve(path: string, bytes: number): Promise<void> {
-  // On tmpfs that would fill memory with zeroes, and QEMU's own limit is the machine's memory there.
-  if ((await fileSystemType(path)) === TMPFS_MAGIC) return await checkRoomOnTmpfs(path, bytes)
   try {
     await runCommand('fallocate', ['--length', `${bytes}`, path])
   } catch (error) {
     if (error instanceof CommandFailed && /not supported/i.test(error.stderr)) return
     throw error
   }
-}
-
-async function checkRoomOnTmpfs(path: string, bytes: number): Promise<void> {
-  const { bavail, bsize } = await statfs(path)
-  if (bavail * bsize < bytes) throw new BerthError('disk_full', "The disk is full: no room for an instance's memory; free some space on the host and try again.")
-}
-
-async function fileSystemType(path: string): Promise<number> {
-  return (await statfs(path)).type
 }

@@ -43,6 +43,7 @@ export async function prepare(seat: Seat, spec: VmSpec): Promise<Prepared> {
     return { spec, root, volumes, disks: disks.flat(), plug }
   } catch (error) {
     if (isNew) await removeEverything(seat)
+    else if (seat.known.status === 'prepared' || seat.known.status === 'exited') await clearAway(seat)
     throw error
   }
 }
@@ -52,7 +53,9 @@ export async function start(seat: Seat, spec: VmSpec): Promise<VmStarted> {
   const record = seat.record
   if (record?.status === 'running') {
     if (record.spec.generation === spec.generation) return { startedAt: record.startedAt ?? Date.now(), how: 'already-running' }
-    throw new BerthError('invalid_state', 'An earlier life of the instance still runs; stop it first.')
+    // Whoever starts a newer life has given up on the earlier one.
+    await seat.live?.vmm.kill()
+    if (seat.live !== null) await settleEnd(seat, seat.live)
   }
   if (record?.status === 'suspended') throw new BerthError('invalid_state', 'The instance is in standby; restore it, or stop it first.')
   if (record?.status === 'exited' && record.spec.generation === spec.generation) {

@@ -36,7 +36,7 @@ export interface Spawn {
   readonly descriptors?: readonly number[]
 }
 
-/** Starts QEMU. Throws `host_unavailable` if it isn't installed. */
+/** Starts QEMU. Throws `not_supported` if it isn't installed. */
 export async function spawnVm(request: Spawn): Promise<VmProcess> {
   const [program, ...args] = request.command
   if (program === undefined) throw new BerthError('internal', 'A VM was to be started without a command.')
@@ -60,7 +60,7 @@ export async function spawnVm(request: Spawn): Promise<VmProcess> {
     })
     child.unref()
     const identity = child.pid === undefined ? null : await identify(child.pid)
-    if (identity === null) throw new BerthError('host_unavailable', `${program} ended as soon as it was started; the VM's log may say why.`)
+    if (identity === null) throw new BerthError('internal', `${program} ended as soon as it was started; the VM's log may say why.`)
     return { identity, ended }
   } finally {
     await log.close()
@@ -97,7 +97,7 @@ export async function untilGone(identity: ProcessIdentity, timeoutMs: number): P
 function notStarted(program: string, error: Error): BerthError {
   if ('code' in error && error.code === 'ENOENT') {
     const brings = program.startsWith('qemu') ? 'qemu-system-x86' : program === 'setpriv' ? 'util-linux' : program
-    return new BerthError('host_unavailable', `${program} is not on this machine; install the package ${brings}.`, { cause: error })
+    return new BerthError('not_supported', `${program} is not on this machine; install the package ${brings}.`, { cause: error })
   }
-  return new BerthError('host_unavailable', `${program} could not be started: ${error.message}.`, { cause: error })
+  return new BerthError('internal', `${program} could not be started: ${error.message}.`, { cause: error })
 }

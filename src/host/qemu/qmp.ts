@@ -100,7 +100,7 @@ export class QmpClient {
     return this.#isClosed
   }
 
-  /** Throws `internal` with a `QmpRefusal` as its cause if QEMU says no, `timeout`, or `host_unavailable` when QEMU ended. */
+  /** Throws `internal` with a `QmpRefusal` as its cause if QEMU says no, `timeout`, or `guest_unreachable` when QEMU ended. */
   async execute(command: string, args: Readonly<Record<string, unknown>> = {}, timeoutMs = DEFAULT_COMMAND_TIMEOUT_MS): Promise<unknown> {
     if (this.#isClosed) throw ended()
     if (this.#waiting.size >= MAX_IN_FLIGHT) throw new BerthError('internal', `More than ${MAX_IN_FLIGHT} QEMU commands are in flight.`)
@@ -214,7 +214,7 @@ async function openSocket(path: string, deadline: number, guard: (() => void) | 
     try {
       return await connectOnce(path)
     } catch (error) {
-      if (!isNotYetThere(error)) throw new BerthError('host_unavailable', `QEMU's control socket ${path} can't be used.`, { cause: error })
+      if (!isNotYetThere(error)) throw new BerthError('internal', `QEMU's control socket ${path} can't be used.`, { cause: error })
       if (Date.now() >= deadline) throw new BerthError('timeout', `QEMU did not open its control socket ${path} in time.`, { cause: error })
     }
     await sleep(CONNECT_RETRY_MS)
@@ -261,5 +261,5 @@ function late(what: string): BerthError {
 }
 
 function ended(): BerthError {
-  return new BerthError('host_unavailable', 'The VM ended while Berth talked to it.')
+  return new BerthError('guest_unreachable', 'The VM ended while Berth talked to it.')
 }

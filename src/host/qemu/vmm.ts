@@ -61,7 +61,7 @@ export class Vmm {
     try {
       await context.cgroups.enter(request.id, process.identity.pid).catch((error: unknown) => {
         // The process may have ended already, which is told below; a VM without limits is not started.
-        throw new BerthError('host_unavailable', "The VM's process could not be put into its control group.", { cause: error })
+        throw new BerthError('internal', "The VM's process could not be put into its control group.", { cause: error })
       })
       await request.onSpawned(process.identity)
       return new Vmm(process, await connectQmp(process, paths))
@@ -162,13 +162,13 @@ async function connectQmp(process: VmProcess, paths: InstancePaths): Promise<Qmp
     return await QmpClient.connect(paths.qmpSocket, {
       timeoutMs: SOCKET_TIMEOUT_MS,
       guard: () => {
-        if (hasEnded) throw new BerthError('host_unavailable', 'QEMU ended as soon as it was started.')
+        if (hasEnded) throw new BerthError('internal', 'QEMU ended as soon as it was started.')
       },
     })
   } catch (error) {
     const words = lastError(await readEnd(paths.vmmLog, EVIDENCE_BYTES))
     if (words === null) throw error
     if (/no space left/i.test(words)) throw new BerthError('disk_full', `The disk of the host is full: QEMU said "${words}".`, { cause: error })
-    throw new BerthError('host_unavailable', `QEMU could not run the VM: ${words}.`, { cause: error })
+    throw new BerthError('internal', `QEMU could not run the VM: ${words}.`, { cause: error })
   }
 }
