@@ -5,6 +5,7 @@
  * Every answer goes past the published contract (test/support/contract.ts) where that document is at hand.
  */
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -607,6 +608,48 @@ test('attach and detach name what is not there', async () => {
   refuses(await call('DELETE', `/instances/${id}/volumes/nothing`), 404, 'not_found')
   refuses(await call('POST', '/instances/nothing/volumes/nothing', { body: { mount_path: '/data' } }), 404, 'not_found')
   refuses(await call('POST', `/instances/${id}/volumes/nothing`, { body: {} }), 400, 'Bad Request')
+})
+
+/** A form as older clients send it, in the order given; a Blob is the file. */
+async function postForm(parts: readonly (readonly [string, string | Blob])[]): Promise<Answer> {
+  const form = new FormData()
+  for (const [name, value] of parts) {
+    if (typeof value === 'string') form.append(name, value)
+    else form.append(name, value, `${name}.tar.gz`)
+  }
+  const encoded = new Response(form)
+  const body = new Uint8Array(await encoded.arrayBuffer())
+  return call('POST', '/volumes', { body, headers: { 'content-type': encoded.headers.get('content-type') ?? '' } })
+}
+
+test('a volume is filled from an archive, by the older form and by the newer route', async () => {
+  const archive = execFileSync('tar', ['-czf', '-', '-C', '/etc', 'hostname'])
+  const name = unique('form')
+  const made = await postForm([['name', name], ['size_gb', '1'], ['content', new Blob([archive])]])
+  assert.equal(made.status, 201, made.text)
+  assert.equal((made.body as VolumeBody)['name'], name)
+  const newer = await server.request('POST', `/volumes/from-archive?name=${unique('archive')}&size_gb=1&tags[a]=b`, {
+    body: new Uint8Array(archive),
+    headers: { 'content-type': 'application/gzip' },
+  })
+  assert.equal(newer.status, 201, newer.text)
+  assert.deepEqual((newer.body as VolumeBody)['tags'], { a: 'b' })
+})
+
+test('a form or an archive that is wrong is told what is wrong with it', async () => {
+  const content = new Blob(['x'])
+  refuses(await postForm([['size_gb', '1'], ['content', content]]), 400, 'missing_field', /^name/)
+  refuses(await postForm([['name', 'x'], ['content', content]]), 400, 'missing_field', /^size_gb/)
+  refuses(await postForm([['content', content], ['name', 'x'], ['size_gb', '1']]), 400, 'missing_field', /before content/)
+  refuses(await postForm([['name', 'x'], ['size_gb', 'big'], ['content', content]]), 400, 'invalid_field')
+  refuses(await postForm([['name', 'x'], ['size_gb', '1']]), 400, 'missing_file')
+  refuses(await call('POST', '/volumes', { body: 'no form', headers: { 'content-type': 'multipart/form-data' } }), 400, 'invalid_form')
+  refuses(await call('POST', '/volumes', { body: 'no form', headers: { 'content-type': 'multipart/form-data; boundary=x' } }), 400, 'invalid_form')
+  const gzip = { headers: { 'content-type': 'application/gzip' } }
+  refuses(await server.request('POST', '/volumes/from-archive?size_gb=1', { body: 'x', ...gzip }), 400, 'missing_field')
+  refuses(await server.request('POST', '/volumes/from-archive?name=x', { body: 'x', ...gzip }), 400, 'missing_field')
+  refuses(await server.request('POST', '/volumes/from-archive?name=x&size_gb=big', { body: 'x', ...gzip }), 400, 'Bad Request')
+  refuses(await server.request('POST', '/volumes/from-archive?name=x&size_gb=1', {}), 400, 'missing_file')
 })
 
 // --- images ---------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { openExec } from './support/exec-socket.ts'
 import { eventually, send, startServer } from './support/server.ts'
 import type { TestServer } from './support/server.ts'
 
@@ -108,7 +109,9 @@ test('an end that is asked for closes streams and waits, and exits with 0', asyn
   const id = await launch(server, 'watched')
   const follow = await fetch(new URL(`/instances/${id}/logs?follow=true`, server.url), { headers: { authorization: `Bearer ${server.key}` } })
   const waiting = server.request('GET', `/instances/${id}/wait?state=Standby&timeout=5m`).catch(() => null)
+  const session = await openExec(server.url, server.key, id, { command: ['cat'] })
   await server.stop({ keepInstances: true })
+  assert.equal((await session.outcome).exitCode, null)
   assert.match(await follow.text().catch(() => 'data: closed'), /data: /)
   const waited = await waiting
   assert.ok(waited === null || waited.status === 503 || (waited.body as { timed_out?: boolean }).timed_out === true, waited?.text)
