@@ -116,7 +116,7 @@ function report(error: unknown, name: string | null): number {
       return isForeign ? STATUS.berthFailed : STATUS.usage
     }
     const hint = name === null || !(name in COMMANDS) ? 'berth --help' : `berth ${name} --help`
-    complain(`${error.message.replace(/^error: /, '').replace(/\.?$/, '')}; see "${hint}".`)
+    complain(`${error.message.replace(/^error: /, '').replaceAll('\n', ' ').replace(/\.?$/, '')}; see "${hint}".`)
     return isForeign ? STATUS.berthFailed : STATUS.usage
   }
   if (error instanceof CliError) {

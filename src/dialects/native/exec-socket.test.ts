@@ -52,8 +52,9 @@ function fakeSession(parts: { output?: AsyncIterable<ExecOutput>; exit?: Promise
   return fake
 }
 
-async function* untilClosed(closed: Promise<void>): AsyncIterable<ExecOutput> {
-  await closed
+/** No output, and an end when the session is closed. */
+function untilClosed(closed: Promise<void>): AsyncIterable<ExecOutput> {
+  return { [Symbol.asyncIterator]: () => ({ next: () => closed.then(() => ({ done: true, value: undefined }) as const) }) }
 }
 
 async function* say(...texts: readonly (readonly ['stdout' | 'stderr', string])[]): AsyncIterable<ExecOutput> {

@@ -11,6 +11,7 @@ const PIPE_LIMIT_CHUNKS = 16
 const SIGKILL = 9
 const SIGNAL_BASE = 128
 const NOT_FOUND = 127
+const TIMER_LIMIT_MS = 2 ** 31 - 1
 
 /** A bounded queue between one writer and one reader. */
 class Pipe<T> {
@@ -168,7 +169,10 @@ export function lifeOf(command: readonly string[]): { readonly runsForMs: number
     case 'echo':
       return { runsForMs: 0, code: 0, output: args.join(' ') }
     case 'sleep':
-      return Number.isFinite(Number(args[0])) ? { runsForMs: Number(args[0]) * 1000, code: 0, output: '' } : { runsForMs: null, code: 0, output: '' }
+      // Longer than a timer can be set is for ever.
+      return Number(args[0]) * 1000 <= TIMER_LIMIT_MS
+        ? { runsForMs: Number(args[0]) * 1000, code: 0, output: '' }
+        : { runsForMs: null, code: 0, output: '' }
     default:
       return { runsForMs: null, code: 0, output: `${command.join(' ')} is ready` }
   }
