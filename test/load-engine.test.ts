@@ -165,7 +165,7 @@ async function everythingCanBeDeleted(fixture: Fixture, callers: readonly Caller
 // --- scale ----------------------------------------------------------------------------------------------------
 
 test('an engine with 1,000 stored instances serves at once, and finds them all running', async t => {
-  const fixture = await engineFixture()
+  const fixture = await engineFixture({ host: { saveOn: 'close' } })
   try {
     const made = await Promise.all(Array.from({ length: 1000 }, (_, index) => fixture.engine.instances.create(fixture.caller, { ...SMALL, name: `n-${index}` })))
     await Promise.all(made.map(since => fixture.engine.instances.wait(fixture.caller, since.id, { until: ['running'], timeoutMs: 60_000, since })))

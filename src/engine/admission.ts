@@ -12,7 +12,7 @@ import type { Instance, InstanceSpec, NetworkAddress } from '../instance/model.t
 import type { EngineConfig, Overcommit } from './config.ts'
 import type { HostLink } from './fleet.ts'
 import type { HostFacts } from './host-port.ts'
-import type { Reservation, StoreTx } from './store-port.ts'
+import type { Reservation, StoreReader, StoreTx } from './store-port.ts'
 
 /** A host that may be chosen; its facts were read before the transaction. */
 export interface Candidate {
@@ -44,18 +44,14 @@ export async function placeNew(
   instance: Pick<Instance, 'id' | 'spec' | 'address'>,
   config: EngineConfig,
 ): Promise<Placement> {
-  const options: { candidate: Candidate; held: readonly Reservation[]; budget: Budget }[] = []
-  for (const candidate of candidates) {
-    const held = await othersOf(tx, candidate, instance.id)
-    options.push({ candidate, held, budget: await budgetOf(tx, candidate.facts, held, config.overcommit) })
-  }
+  const options: { candidate: Candidate; budget: Budget }[] = []
+  for (const candidate of candidates) options.push({ candidate, budget: await budgetOf(tx, candidate.facts, config.overcommit, instance.id) })
   options.sort((a, b) => left(b.budget.memoryBytes) - left(a.budget.memoryBytes))
   let refusal: BerthError | null = null
-  for (const { candidate, held, budget } of options) {
+  for (const { candidate, budget } of options) {
     try {
       checkBudget(budget, instance.spec, diskOf(instance.spec), candidate.link.id)
-      checkPorts(held, instance.spec)
-      const address = chooseAddress(candidate, held, instance)
+      const address = await chooseAddress(tx, candidate, instance)
       const reservation: Reservation = {
         instanceId: instance.id,
         hostId: candidate.link.id,
@@ -65,6 +61,7 @@ export async function placeNew(
         ip: address?.ip ?? null,
         ports: portNames(instance.spec),
       }
+      // The store itself refuses a port that is taken (`port_in_use`).
       await tx.putReservation(reservation)
       return { reservation, address }
     } catch (error) {
@@ -89,8 +86,7 @@ export async function placeAgain(
   const own = await tx.reservation(instance.id)
   if (own === null) return placeNew(tx, [candidate], instance, config)
   if (options.force !== true) {
-    const others = await othersOf(tx, candidate, instance.id)
-    checkBudget(await budgetOf(tx, candidate.facts, others, config.overcommit), instance.spec, own.diskBytes, candidate.link.id)
+    checkBudget(await budgetOf(tx, candidate.facts, config.overcommit, instance.id), instance.spec, own.diskBytes, candidate.link.id)
   }
   const reservation = { ...own, vcpus: instance.spec.vcpus, memoryBytes: memoryOf(instance.spec) }
   await tx.putReservation(reservation)
@@ -99,19 +95,22 @@ export async function placeAgain(
 
 /** Throws unless the host has disk for this much more (a volume, an overlay). */
 export async function checkDisk(tx: StoreTx, facts: HostFacts, bytes: number, config: EngineConfig): Promise<void> {
-  const budget = await budgetOf(tx, facts, await tx.reservations(facts.hostId), config.overcommit)
+  const budget = await budgetOf(tx, facts, config.overcommit, null)
   if (budget.diskBytes.used + bytes > budget.diskBytes.limit) throw insufficient('disk', budget.diskBytes, bytes, facts.hostId)
 }
 
-export async function budgetOf(tx: Pick<StoreTx, 'volumes'>, facts: HostFacts, held: readonly Reservation[], overcommit: Overcommit): Promise<Budget> {
-  const volumes = await tx.volumes({ projectId: null })
+/** What a host may promise, and what it has promised to all but one instance. */
+export async function budgetOf(
+  reader: Pick<StoreReader, 'usage'>,
+  facts: HostFacts,
+  overcommit: Overcommit,
+  except: Instance['id'] | null,
+): Promise<Budget> {
+  const used = await reader.usage(facts.hostId, except)
   return {
-    vcpus: { limit: facts.cpus * overcommit.cpu, used: sum(held, one => one.vcpus) },
-    memoryBytes: { limit: facts.memoryBytes * overcommit.memory, used: sum(held, one => one.memoryBytes) },
-    diskBytes: {
-      limit: facts.diskBytes * overcommit.disk,
-      used: sum(held, one => one.diskBytes) + sum(volumes, volume => volume.sizeBytes),
-    },
+    vcpus: { limit: facts.cpus * overcommit.cpu, used: used.vcpus },
+    memoryBytes: { limit: facts.memoryBytes * overcommit.memory, used: used.memoryBytes },
+    diskBytes: { limit: facts.diskBytes * overcommit.disk, used: used.diskBytes + used.volumeBytes },
   }
 }
 
@@ -122,16 +121,11 @@ export function memoryOf(spec: InstanceSpec): number {
 
 /** Disk that counts against the host: everything that the instance alone can write. */
 export function diskOf(spec: InstanceSpec): number {
-  return spec.overlayBytes + sum(spec.volumes, mount => mount.overlayBytes ?? 0)
+  return spec.volumes.reduce((total, mount) => total + (mount.overlayBytes ?? 0), spec.overlayBytes)
 }
 
 export function portNames(spec: InstanceSpec): readonly string[] {
   return spec.network.ports.map(port => `${port.protocol}/${port.hostPort}`)
-}
-
-async function othersOf(tx: StoreTx, candidate: Candidate, own: Instance['id']): Promise<readonly Reservation[]> {
-  const held = await tx.reservations(candidate.link.id)
-  return held.filter(reservation => reservation.instanceId !== own)
 }
 
 function checkBudget(budget: Budget, spec: InstanceSpec, diskBytes: number, host: string): void {
@@ -145,18 +139,15 @@ function checkBudget(budget: Budget, spec: InstanceSpec, diskBytes: number, host
   }
 }
 
-function checkPorts(held: readonly Reservation[], spec: InstanceSpec): void {
-  const taken = new Set(held.flatMap(reservation => reservation.ports))
-  const clash = portNames(spec).find(port => taken.has(port))
-  if (clash === undefined) return
-  throw new BerthError('port_in_use', `The host port ${clash} is published by another instance: choose another.`, { details: { port: clash } })
-}
-
 /** The address of before if it is still free, so that it is one for life; otherwise the lowest free one. */
-function chooseAddress(candidate: Candidate, held: readonly Reservation[], instance: Pick<Instance, 'spec' | 'address'>): NetworkAddress | null {
+async function chooseAddress(
+  tx: StoreTx,
+  candidate: Candidate,
+  instance: Pick<Instance, 'id' | 'spec' | 'address'>,
+): Promise<NetworkAddress | null> {
   const { network } = candidate.facts
   if (!instance.spec.network.enabled || network.mode === 'none') return null
-  const taken = new Set(held.flatMap(reservation => reservation.ip ?? []))
+  const taken = new Set(await tx.addresses(candidate.link.id))
   if (instance.address !== null && !taken.has(instance.address.ip)) return instance.address
   const ip = freeAddress(parseSubnet(network.subnet), taken)
   if (ip === null) {
@@ -178,6 +169,3 @@ function left(line: { readonly limit: number; readonly used: number }): number {
   return line.limit - line.used
 }
 
-function sum<T>(items: readonly T[], of: (item: T) => number): number {
-  return items.reduce((total, item) => total + of(item), 0)
-}

@@ -83,10 +83,8 @@ export class Change {
   }
 
   async releaseCompute(instance: Instance): Promise<void> {
-    if (instance.hostId === null) return
-    const reservations = await this.tx.reservations(instance.hostId)
-    const held = reservations.find(reservation => reservation.instanceId === instance.id)
-    if (held === undefined || (held.vcpus === 0 && held.memoryBytes === 0)) return
+    const held = await this.tx.reservation(instance.id)
+    if (held === null || (held.vcpus === 0 && held.memoryBytes === 0)) return
     await this.tx.putReservation({ ...held, vcpus: 0, memoryBytes: 0 })
   }
 

@@ -159,7 +159,7 @@ function ofRestoring(instance: Instance, observed: Observed): Action {
 
 function ofStandby(instance: Instance, observed: Observed): Action {
   if (observed.kind === 'absent' || (observed.kind === 'vm' && (observed.vm.status === 'prepared' || observed.vm.status === 'exited'))) {
-    return { kind: 'gone', reason: 'Its saved state is gone.' }
+    return { kind: 'gone', reason: observed.kind === 'vm' && observed.vm.exit !== null ? observed.vm.exit.message : 'Its saved state is gone.' }
   }
   if (observed.kind === 'vm' && observed.vm.status === 'running') return { kind: 'adopt', to: 'restoring' }
   if (instance.desired === 'running') return { kind: 'place' }

@@ -14,7 +14,7 @@ export async function resourcesOf(core: Core, caller: Caller): Promise<Resources
   const reservations = await read.reservations(home.id)
   const own = await read.instances({ projectId: caller.projectId, hostId: home.id })
   const { overcommit } = core.config
-  const budget = await budgetOf(read, facts, reservations, overcommit)
+  const budget = await budgetOf(read, facts, overcommit, null)
   const byInstance = new Map(reservations.map(reservation => [reservation.instanceId, reservation]))
   const lines: ResourceLine[] = [
     { kind: 'cpu', capacity: facts.cpus, limit: budget.vcpus.limit, allocated: budget.vcpus.used, overcommit: overcommit.cpu },

@@ -81,6 +81,10 @@ export interface StoreReader {
   serviceRecords<K extends ServiceRecordKind>(kind: K, query: ServiceQuery): Promise<readonly ServiceRecords[K][]>
   countServiceRecords(kind: ServiceRecordKind, query: ServiceQuery): Promise<number>
   serviceEvents(query: ServiceEventQuery): Promise<readonly ServiceEvent[]>
+  /** The sums of what instances hold of a host, but for one; volumes are of all hosts. */
+  usage(hostId: HostId, except: InstanceId | null): Promise<Usage>
+  /** The addresses that are taken on a host. */
+  addresses(hostId: HostId): Promise<readonly string[]>
   /** What one instance holds, or null. */
   reservation(instanceId: InstanceId): Promise<Reservation | null>
 }
@@ -122,6 +126,13 @@ export interface Reservation {
   readonly ip: string | null
   /** `tcp/8080`; unique on a host. */
   readonly ports: readonly string[]
+}
+
+export interface Usage {
+  readonly vcpus: number
+  readonly memoryBytes: number
+  readonly diskBytes: number
+  readonly volumeBytes: number
 }
 
 export interface IdempotencyRecord {

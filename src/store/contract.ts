@@ -542,6 +542,21 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
         assert.equal((await store.read.reservations(HOST)).length, 2)
       })
 
+      test('what a host has given is summed without one instance, with all volumes, and its addresses are told', async () => {
+        const [one, two] = [anId('instance'), anId('instance')]
+        assert.deepEqual(await store.read.usage(HOST, null), { vcpus: 0, memoryBytes: 0, diskBytes: 0, volumeBytes: 0 })
+        await store.transaction(async (tx) => {
+          await tx.putReservation(aReservation(one, { vcpus: 2, memoryBytes: 2 ** 40, diskBytes: 5, ip: '10.9.0.2' }))
+          await tx.putReservation(aReservation(two, { vcpus: 3, memoryBytes: 2 ** 41, diskBytes: 7 }))
+          await tx.putReservation(aReservation(anId('instance'), { hostId: 'host-2' as HostId, vcpus: 100, ip: '10.9.0.9' }))
+        })
+        assert.deepEqual(await store.read.usage(HOST, null), { vcpus: 5, memoryBytes: 3 * 2 ** 40, diskBytes: 12, volumeBytes: 0 })
+        assert.deepEqual(await store.read.usage(HOST, one), { vcpus: 3, memoryBytes: 2 ** 41, diskBytes: 7, volumeBytes: 0 })
+        assert.deepEqual(await store.read.addresses(HOST), ['10.9.0.2'])
+        assert.equal((await store.read.reservation(one))?.ip, '10.9.0.2')
+        assert.equal(await store.read.reservation(anId('instance')), null)
+      })
+
       test('of many that want the same port at once exactly one gets it, and the others are told which', async () => {
         const results = await Promise.allSettled(
           Array.from({ length: 20 }, () =>

@@ -1,4 +1,5 @@
 /** What instances hold of hosts. The database itself refuses an address or a port that is given twice. */
+import { sql } from 'kysely'
 import type { Kysely } from 'kysely'
 import type { Reservation, StoreReader, StoreTx } from '../engine/store-port.ts'
 import { BerthError } from '../instance/errors.ts'
@@ -6,13 +7,33 @@ import type { HostId, InstanceId } from '../instance/model.ts'
 import type { Database } from './schema.ts'
 import { isOneOf, violatedUnique } from './sqlite.ts'
 
-export function readReservations(db: Kysely<Database>): Pick<StoreReader, 'reservations' | 'reservation'> {
+export function readReservations(db: Kysely<Database>): Pick<StoreReader, 'reservations' | 'reservation' | 'usage' | 'addresses'> {
   return {
     async reservations(hostId) {
       const rows = await db.selectFrom('reservations').selectAll().where('host_id', '=', hostId).orderBy('instance_id').execute()
       const ports = await db.selectFrom('reserved_ports').selectAll().where('host_id', '=', hostId).orderBy('port').execute()
       const byInstance = Map.groupBy(ports, (row) => row.instance_id)
       return rows.map((row) => fromRow(row, byInstance.get(row.instance_id) ?? []))
+    },
+    async usage(hostId, except) {
+      let select = db.selectFrom('reservations').where('host_id', '=', hostId)
+      if (except !== null) select = select.where('instance_id', '<>', except)
+      const held = await select
+        .select(({ fn }) => [
+          fn.coalesce(fn.sum<number>('vcpus'), sql.lit(0)).as('vcpus'),
+          fn.coalesce(fn.sum<number>('memory_bytes'), sql.lit(0)).as('memoryBytes'),
+          fn.coalesce(fn.sum<number>('disk_bytes'), sql.lit(0)).as('diskBytes'),
+        ])
+        .executeTakeFirstOrThrow()
+      const { volumeBytes } = await db
+        .selectFrom('volumes')
+        .select(({ fn }) => fn.coalesce(fn.sum<number>('size_bytes'), sql.lit(0)).as('volumeBytes'))
+        .executeTakeFirstOrThrow()
+      return { ...held, volumeBytes }
+    },
+    async addresses(hostId) {
+      const rows = await db.selectFrom('reservations').select('ip').where('host_id', '=', hostId).where('ip', 'is not', null).execute()
+      return rows.flatMap((row) => row.ip ?? [])
     },
     async reservation(instanceId) {
       const row = await db.selectFrom('reservations').selectAll().where('instance_id', '=', instanceId).executeTakeFirst()

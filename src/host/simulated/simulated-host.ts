@@ -35,6 +35,8 @@ export interface SimulatedOptions {
   readonly id?: string
   /** Where the machine's state is kept, so that it outlives the process; null keeps it in memory. */
   readonly stateFile?: string | null
+  /** `change` survives a kill at any instant; `close` is for thousands of VMs, whose state is large. */
+  readonly saveOn?: 'change' | 'close'
   readonly latencies?: Latencies
   readonly faults?: FaultPlan
   readonly cpus?: number
@@ -63,6 +65,9 @@ export interface SimulatedHost extends Host {
 
 export function createSimulatedHost(options: SimulatedOptions = {}): SimulatedHost {
   const machine = new MachineStore(options.stateFile ?? null)
+  const save = () => {
+    if (options.saveOn !== 'close') machine.save()
+  }
   const { state } = machine
   const now = options.now ?? Date.now
   const id = (options.id ?? 'simulated') as HostId
@@ -89,7 +94,7 @@ export function createSimulatedHost(options: SimulatedOptions = {}): SimulatedHo
     if (fault?.kind === 'before') throw new BerthError(fault.code, fault.message)
     if (fault?.kind === 'hang' && !fault.effect) return new Promise<T>(() => {})
     const result = await effect()
-    machine.save()
+    save()
     if (fault?.kind === 'hang') return new Promise<T>(() => {})
     if (halfMs > 0) await delay(halfMs)
     if (fault?.kind === 'after') throw new BerthError(fault.code, fault.message)
@@ -173,7 +178,7 @@ export function createSimulatedHost(options: SimulatedOptions = {}): SimulatedHo
     vm.status = 'exited'
     vm.exit = exit
     dropGuest(vm, SIGKILL)
-    machine.save()
+    save()
     emit({ kind: 'exited', vm: refOf(vm), exit })
   }
 
@@ -310,7 +315,7 @@ export function createSimulatedHost(options: SimulatedOptions = {}): SimulatedHo
     },
     async copyIn(ref, root, items) {
       const written = await writeTree(running(ref), root, items)
-      machine.save()
+      save()
       return written
     },
     copyOut: (ref, path, { followLinks }) => readTree(running(ref), path, followLinks),
@@ -363,16 +368,18 @@ export function createSimulatedHost(options: SimulatedOptions = {}): SimulatedHo
       for await (const chunk of archive) bytes += chunk.length
       if (bytes > volume.sizeBytes) throw new BerthError('archive_too_large', `The archive has ${bytes} bytes; the volume holds ${volume.sizeBytes}.`)
       state.volumes[volume.id] = { sizeBytes: volume.sizeBytes }
-      machine.save()
+      save()
       return { sizeBytes: volume.sizeBytes }
     },
     deleteVolume: volumeId => act('deleteVolume', null, () => void delete state.volumes[volumeId]),
 
     async close() {
+      if (closed) return
       closed = true
       for (const timer of timers.values()) clearTimeout(timer)
       for (const open of sessions.values()) for (const session of open) session.kill(SIGKILL)
       for (const tell of logNews) tell()
+      machine.save()
     },
 
     crash(instanceId, exit = endedBySignal(SIGKILL, 'VMM died')) {
