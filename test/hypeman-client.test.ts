@@ -291,15 +291,16 @@ test('standby and restore continue the same processes with the same address', NE
 
 test('a published port reaches the guest', NEEDS_GUEST, async () => {
   const port = await freePort()
-  const { id } = await client.instances.create({
+  // `ports` is Berth's own addition, which the client's types don't know and which it sends all the same.
+  const wish: Hypeman.InstanceCreateParams & { readonly ports: readonly object[] } = {
     name: 'serves',
     image: IMAGE,
     size: '128MB',
     vcpus: 1,
     cmd: ['sh', '-c', 'mkdir /www; echo from-the-guest > /www/index.html; exec httpd -f -p 80 -h /www'],
-    // Berth's own addition, which the client's types don't know.
-    ...{ ports: [{ host_port: port, guest_port: 80, protocol: 'tcp' }] },
-  })
+    ports: [{ host_port: port, guest_port: 80, protocol: 'tcp' }],
+  }
+  const { id } = await client.instances.create(wish)
   const page = await eventually('the guest answers', () =>
     fetch(`http://127.0.0.1:${port}/`).then(
       answer => answer.text(),

@@ -15,6 +15,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { openNetwork } from '../../src/host/network/network.ts'
+import { hostPaths } from '../../src/host/paths.ts'
 
 const MAIN = fileURLToPath(new URL('../../src/server/main.ts', import.meta.url))
 /** A busy machine starts slowly; a broken server says so at once by ending. */
@@ -92,7 +93,10 @@ export async function startServer(options: TestServerOptions = {}): Promise<Test
   }
   const output = () => chunks.join('')
   const cleanUp = async () => {
-    if (network !== null) await (await openNetwork({ mode: 'auto', ...network, owner: dataDir })).teardown()
+    if (network !== null) {
+      await (await openNetwork({ mode: 'auto', ...network, owner: dataDir })).teardown()
+      rmSync(hostPaths(dataDir).run, { recursive: true, force: true })
+    }
     if (options.dataDir === undefined) rmSync(dataDir, { recursive: true, force: true })
   }
   const url = await untilHealthy(child, dataDir, output).catch(async (error: unknown) => {
