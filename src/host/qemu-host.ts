@@ -6,7 +6,7 @@
  * This file assembles and delegates; what happens to a VM is in qemu/ (lifecycle, standby-ops, volume-ops).
  */
 import { randomUUID } from 'node:crypto'
-import { chmod, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { access, chmod, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import type {
   CopyItem,
   ExecRequest,
@@ -154,6 +154,7 @@ class QemuHost implements Host {
       if (id === null) continue
       const record = await readRecord(paths.instance(id).record)
       if (record !== null) this.#seats.set(id, new Seat(this.#context, id, record))
+      else if (await isThere(paths.instance(id).record)) log.warn({ instance: id }, "an instance's record can't be read; its files are left as they are")
       // A directory without a record was being made or removed when its server died.
       else await destroy(new Seat(this.#context, id, null), { instanceId: id, generation: 0 })
     }
@@ -386,6 +387,13 @@ async function readHostId(paths: HostPaths): Promise<HostId> {
   const id = randomUUID()
   await writeFile(paths.hostId, `${id}\n`, { mode: 0o600 })
   return id as HostId
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return await access(path).then(
+    () => true,
+    () => false,
+  )
 }
 
 async function guarded<T>(work: () => Promise<T>): Promise<T> {

@@ -9,6 +9,7 @@ import type { AppExit } from '../../instance/model.ts'
 import type { Plug } from '../network/network.ts'
 import { coldBoot, type Prepared } from './cold-boot.ts'
 import { machineIdentity, type VmContext } from './context.ts'
+import { continueAfterFullDisk } from './disk-pause.ts'
 import { makeDirectories, makeOverlay, openRoot, openVolume, removeRuntime } from './disks.ts'
 import { keepLink } from './link-keeper.ts'
 import { planPorts } from './ports.ts'
@@ -85,6 +86,7 @@ export async function start(seat: Seat, spec: VmSpec): Promise<VmStarted> {
 export function settleIn(seat: Seat, vmm: Vmm): Live {
   const live: Live = { vmm, link: null, exit: null }
   seat.live = live
+  continueAfterFullDisk(seat, live)
   void live.vmm.ended.then(() => seat.serially(() => ended(seat, live))).catch((error: unknown) => {
     seat.context.log.warn({ err: error, instance: seat.id }, 'the end of a VM could not be recorded')
   })
@@ -167,6 +169,8 @@ export async function clearAway(seat: Seat): Promise<void> {
 async function removeEverything(seat: Seat): Promise<void> {
   const { context, id, paths } = seat
   await Promise.all([context.cgroups.remove(id), context.network.unplug(id), rm(paths.runDir, { recursive: true, force: true })])
+  // The record first: a directory without one is swept at the next start.
+  await rm(paths.record, { force: true })
   await rm(paths.dir, { recursive: true, force: true })
   seat.forget()
 }

@@ -13,7 +13,9 @@ import { asDiskError, TOOL_ENVIRONMENT } from '../command.ts'
 import { identify, isAlive, signalProcess, type ProcessIdentity } from './identity.ts'
 
 export const KILL_TIMEOUT_MS = 10_000
-const LOOK_EVERY_MS = 5
+/** A process that was told to end has mostly done so by then; later it is looked at less often. */
+const LOOK_AFTER_MS = 2
+const LOOK_EVERY_MS = 100
 
 /** How a process ended; both null where only its absence is known. */
 export interface ProcessEnd {
@@ -87,9 +89,9 @@ export async function killVm(identity: ProcessIdentity): Promise<void> {
 /** Waits for the process to end; false if the time limit came first. */
 export async function untilGone(identity: ProcessIdentity, timeoutMs: number): Promise<boolean> {
   const deadline = Date.now() + timeoutMs
-  while (await isAlive(identity)) {
+  for (let pauseMs = LOOK_AFTER_MS; await isAlive(identity); pauseMs = Math.min(LOOK_EVERY_MS, pauseMs * 2)) {
     if (Date.now() >= deadline) return false
-    await sleep(LOOK_EVERY_MS)
+    await sleep(pauseMs)
   }
   return true
 }

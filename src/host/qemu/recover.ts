@@ -11,6 +11,7 @@
 import { stat } from 'node:fs/promises'
 import { asBerthError } from '../../instance/errors.ts'
 import type { AppExit } from '../../instance/model.ts'
+import { connectLink } from './cold-boot.ts'
 import { bootId, isAlive } from './identity.ts'
 import { clearAway, plugNetwork, settleIn } from './lifecycle.ts'
 import { keepLink } from './link-keeper.ts'
@@ -21,6 +22,7 @@ import { readCause, Vmm } from './vmm.ts'
 
 /** QEMU answers in milliseconds, unless the machine is very busy. */
 const ADOPT_TIMEOUT_MS = 10_000
+const LINK_TIMEOUT_MS = 1_500
 
 export async function recover(seat: Seat): Promise<void> {
   const { record } = seat
@@ -65,7 +67,11 @@ async function takeOver(seat: Seat): Promise<void> {
   await seat.save({ status: 'running', saved: null })
   // Costs nothing if its rules are in place, and puts them there if somebody flushed them.
   await plugNetwork(seat.context, record.spec)
-  keepLink(seat, settleIn(seat, vmm), null)
+  const live = settleIn(seat, vmm)
+  // A guest that is busy is looked for in the background; it must not hold up the others.
+  const link = await connectLink(seat.context, { instanceId: seat.id }, vmm, LINK_TIMEOUT_MS).catch(() => null)
+  if (link !== null) await link.thaw()
+  keepLink(seat, live, link)
   await seat.note('taken over by a new server')
 }
 
