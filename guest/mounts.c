@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -183,12 +184,24 @@ static bool mount_volume_overlay(const struct disk_spec *volume, char *wrong, si
     return done;
 }
 
+// Whether the volume is at its place already: asking twice is no error.
+static bool is_mounted(const struct disk_spec *volume) {
+    char device[160], parent[4096];
+    struct stat here, above, disk;
+    struct statfs kind;
+    if (snprintf(parent, sizeof parent, "%s/..", volume->path) >= (int)sizeof parent) return false;
+    if (stat(volume->path, &here) < 0 || stat(parent, &above) < 0 || here.st_dev == above.st_dev) return false;
+    if (volume->mode == DISK_OVERLAY) return statfs(volume->path, &kind) == 0 && kind.f_type == OVERLAYFS_SUPER_MAGIC;
+    return find_disk(volume->serial, 0, device, sizeof device) && stat(device, &disk) == 0 && disk.st_rdev == here.st_dev;
+}
+
 bool mount_volume(const struct disk_spec *volume, char *wrong, size_t size, enum error_code *code) {
     *code = E_PATH;
     if (!make_directories(volume->path, 0755)) {
         snprintf(wrong, size, "the mount point %s can't be made: %s", volume->path, strerror(errno));
         return false;
     }
+    if (is_mounted(volume)) return true;
     *code = E_IO;
     switch (volume->mode) {
     case DISK_RO: return mount_disk(volume->serial, volume->path, "ext4", MS_RDONLY | MS_NOATIME, "noload", wrong, size, code);

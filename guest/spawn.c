@@ -129,7 +129,9 @@ static bool resolve_user(const char *text, struct identity *who) {
     unsigned number;
     bool numeric = parse_number(name, &number);
     struct passwd *entry = numeric ? getpwuid(number) : getpwnam(name);
-    if (!entry && !numeric && *name) return false;
+    // root needs no /etc/passwd to be known.
+    bool is_root = strcmp(name, "root") == 0;
+    if (!entry && !numeric && *name && !is_root) return false;
     if (entry) {
         who->uid = entry->pw_uid;
         who->gid = entry->pw_gid;

@@ -232,7 +232,10 @@ describe('volumes', () => {
   test('a disk plugged into the running guest is mounted, kept, busy while in use, and let go', async () => {
     const disk = await workshop.ext4()
     await plug('vol-7', disk, 0)
-    await link.mountVolume({ serial: 'vol-7', path: '/data/seven', mode: 'rw', overlaySerial: null })
+    const seven = { serial: 'vol-7', path: '/data/seven', mode: 'rw', overlaySerial: null } as const
+    await link.mountVolume(seven)
+    await link.mountVolume(seven)
+    assert.equal(await sh('grep -c " /data/seven " /proc/mounts'), '1\n')
     await sh('echo kept > /data/seven/file')
     const holder = await link.exec({ command: ['sh', '-c', 'cd /data/seven; echo in; sleep 1000'], env: {}, workingDir: null, user: null, tty: null, timeoutMs: null })
     await holder.output[Symbol.asyncIterator]().next()

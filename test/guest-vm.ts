@@ -14,7 +14,7 @@ import { parseLogLine, type AppLogLine } from '../src/host/guest-link/log-line.t
 
 const run = promisify(execFile)
 const REPOSITORY = dirname(import.meta.dirname)
-const GUEST_DIR = join(REPOSITORY, '.berth', 'guest')
+const GUEST_DIR = process.env['BERTH_GUEST_DIR'] ?? join(REPOSITORY, '.berth', 'guest')
 const BUILD_MS = 600_000
 /** An emulated guest on a busy machine is slow. */
 const BOOT_MS = 120_000
