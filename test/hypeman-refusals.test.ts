@@ -3,6 +3,8 @@
  * reason, and nothing is there afterwards that was not there before.
  */
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { connect } from 'node:net'
 import { test } from 'node:test'
 import type { ErrorBody } from './support/hypeman.ts'
 import { hypemanSuite, IMAGE, refuses } from './support/hypeman.ts'
@@ -132,3 +134,22 @@ for (const path of ABSENT) {
     assert.equal(answer.headers.get('x-should-retry'), 'false')
   })
 }
+
+test('a client that leaves in the middle of its body is no error of ours', async () => {
+  const { hostname, port } = new URL(suite.server.url)
+  const socket = connect(Number(port), hostname)
+  await once(socket, 'connect')
+  const head = [
+    'POST /instances HTTP/1.1',
+    `Host: ${hostname}`,
+    `Authorization: Bearer ${suite.server.key}`,
+    'Content-Type: application/json',
+    'Content-Length: 1000',
+  ]
+  socket.write(`${head.join('\r\n')}\r\n\r\n{"name":`)
+  await new Promise(resolve => setTimeout(resolve, 100))
+  socket.destroy()
+  await once(socket, 'close')
+  assert.equal((await call('GET', '/instances')).status, 200)
+  assert.doesNotMatch(suite.server.output(), /error of Berth/)
+})

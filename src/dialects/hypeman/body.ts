@@ -6,33 +6,45 @@
  * one with a JSON content type, `null` and `{}` alike; bytes that are not UTF-8 or not JSON are a 400 that
  * says where; `null` for a property is the property left out; unknown properties pass.
  */
+import type { Readable } from 'node:stream'
 import { TextDecoder } from 'node:util'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { Compile } from 'typebox/compile'
 import type { Static, TSchema } from 'typebox'
+import { BerthError } from '../../instance/errors.ts'
 import { schemaError, wireError } from './errors.ts'
 
 /** Largest JSON body. */
 export const JSON_BODY_LIMIT_BYTES = 1024 * 1024
 /** A body that is too large is read on up to here and dropped: a client that still writes can't read the refusal. */
 const DRAIN_LIMIT_BYTES = 64 * 1024 * 1024
+/** How long a JSON body may take to arrive. */
+const BODY_WAIT_MS = 60_000
 /** Deepest nesting of a JSON body. */
 const JSON_DEPTH_LIMIT = 32
 
 /** Installs the dialect's own reading of bodies: JSON stays a Buffer, all else a stream. */
 export function installBodyParsers(app: FastifyInstance): void {
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser(/^application\/(?:[\w.+-]+\+)?json(?:\s*;.*)?$/i, (_request: FastifyRequest, payload: AsyncIterable<Buffer>) => readAll(payload))
+  app.addContentTypeParser(/^application\/(?:[\w.+-]+\+)?json(?:\s*;.*)?$/i, (_request: FastifyRequest, payload: Readable) => readAll(payload))
   app.addContentTypeParser('*', (_request, payload, done) => done(null, payload))
 }
 
-async function readAll(payload: AsyncIterable<Buffer>): Promise<Buffer> {
+async function readAll(payload: Readable): Promise<Buffer> {
   const chunks: Buffer[] = []
   let bytes = 0
-  for await (const chunk of payload) {
-    bytes += chunk.length
-    if (bytes <= JSON_BODY_LIMIT_BYTES) chunks.push(chunk)
-    else if (bytes > DRAIN_LIMIT_BYTES) break
+  const late = setTimeout(() => payload.destroy(new Error(`the body did not arrive within ${BODY_WAIT_MS} ms`)), BODY_WAIT_MS)
+  try {
+    for await (const chunk of payload as AsyncIterable<Buffer>) {
+      bytes += chunk.length
+      if (bytes <= JSON_BODY_LIMIT_BYTES) chunks.push(chunk)
+      else if (bytes > DRAIN_LIMIT_BYTES) break
+    }
+  } catch (error) {
+    // The connection is gone or was given up, so this is for the log alone.
+    throw new BerthError('cancelled', 'the request ended before its body was complete', { cause: error })
+  } finally {
+    clearTimeout(late)
   }
   if (bytes <= JSON_BODY_LIMIT_BYTES) return Buffer.concat(chunks)
   throw wireError('invalid_request', 'Request Entity Too Large', `request body is larger than ${JSON_BODY_LIMIT_BYTES} bytes`, { status: 413 })

@@ -233,9 +233,9 @@ const MOVES = {
     until: ['running', 'unhealthy', 'stopped', ...MOVE_ENDS],
     reached: ['running', 'unhealthy', 'stopped'],
   },
-  // More liberal than upstream: an instance that is still starting, or whose state is Unknown, can be stopped.
+  // More liberal than upstream: an instance that is still starting can be stopped.
   stop: {
-    refusedFrom: ['Paused', 'Shutdown', 'Stopped', 'Standby'],
+    refusedFrom: ['Paused', 'Shutdown', 'Stopped', 'Standby', 'Unknown'],
     hint: ', must be Running',
     until: ['stopped', 'preempted', ...MOVE_ENDS],
     reached: ['stopped', 'preempted'],
