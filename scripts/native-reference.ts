@@ -125,7 +125,7 @@ function typeText(schema: Schema): string {
     const name = schema.$ref.split('/').at(-1) ?? ''
     return `[${name}](#${name.toLowerCase()})`
   }
-  if (schema.const !== undefined) return `\`${String(schema.const)}\``
+  if (schema.const !== undefined) return `\`${JSON.stringify(schema.const)}\``
   if (schema.enum !== undefined) return schema.enum.map((each) => `\`${String(each)}\``).join(' ')
   if (schema.anyOf !== undefined) return schema.anyOf.map(typeText).join(' or ')
   if (schema.type === 'array') return `list of ${typeText(schema.items ?? {})}`
@@ -133,7 +133,7 @@ function typeText(schema: Schema): string {
     const items = schema.properties?.['items']
     if (items?.items !== undefined) return `page of ${typeText(items.items)}`
     const fields = Object.entries(schema.properties ?? {})
-    if (fields.length > 0 && fields.some(([, field]) => field.$ref !== undefined)) {
+    if (fields.some(([, field]) => field.$ref !== undefined)) {
       return `{ ${fields.map(([name, field]) => `${name}: ${typeText(field)}`).join(', ')} }`
     }
     return schema.patternProperties === undefined ? 'object' : 'map of text'

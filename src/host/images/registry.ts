@@ -75,7 +75,7 @@ export async function openRegistry(
       ...about,
       repository: `docker://${relay.host}${repository.slice(host.length)}`,
       options: ['no-creds', 'tls-verify=false'],
-      close: relay.close,
+      close: () => relay.close(),
     }
   }
   const login = credentials === null ? 'no-creds' : `authfile=${await writeAuthFile(options.workDir, host, credentials)}`
