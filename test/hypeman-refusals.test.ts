@@ -135,21 +135,29 @@ for (const path of ABSENT) {
   })
 }
 
-test('a client that leaves in the middle of its body is no error of ours', async () => {
-  const { hostname, port } = new URL(suite.server.url)
-  const socket = connect(Number(port), hostname)
-  await once(socket, 'connect')
-  const head = [
-    'POST /instances HTTP/1.1',
-    `Host: ${hostname}`,
-    `Authorization: Bearer ${suite.server.key}`,
-    'Content-Type: application/json',
-    'Content-Length: 1000',
-  ]
-  socket.write(`${head.join('\r\n')}\r\n\r\n{"name":`)
-  await new Promise(resolve => setTimeout(resolve, 100))
-  socket.destroy()
-  await once(socket, 'close')
-  assert.equal((await call('GET', '/instances')).status, 200)
-  assert.doesNotMatch(suite.server.output(), /error of Berth/)
-})
+const CUT_OFF: readonly [string, string][] = [
+  ['/instances', 'application/json'],
+  ['/volumes/from-archive?name=cut-off&size_gb=1', 'application/gzip'],
+  ['/volumes', 'multipart/form-data; boundary=b'],
+]
+for (const [path, type] of CUT_OFF) {
+  test(`a client that leaves in the middle of its body to ${path} is no error of ours, and leaves nothing`, async () => {
+    const { hostname, port } = new URL(suite.server.url)
+    const socket = connect(Number(port), hostname)
+    await once(socket, 'connect')
+    const head = [
+      `POST ${path} HTTP/1.1`,
+      `Host: ${hostname}`,
+      `Authorization: Bearer ${suite.server.key}`,
+      `Content-Type: ${type}`,
+      'Content-Length: 1000',
+    ]
+    const form = '--b\r\nContent-Disposition: form-data; name="name"\r\n\r\ncut-off\r\n'
+    socket.write(`${head.join('\r\n')}\r\n\r\n${type.startsWith('multipart') ? form : '{"name":'}`)
+    await new Promise(resolve => setTimeout(resolve, 100))
+    socket.destroy()
+    await once(socket, 'close')
+    assert.deepEqual((await call('GET', '/volumes')).body, [])
+    assert.doesNotMatch(suite.server.output(), /error of Berth/)
+  })
+}

@@ -73,11 +73,20 @@ async function create(
     sizeBytes: acceptVolumeSize(fields.size_gb),
     tags,
     ...(fields.id === undefined ? {} : { id: parseVolumeId(fields.id) }),
-    ...(archive === null ? {} : { archive }),
+    ...(archive === null ? {} : { archive: whole(archive) }),
   }
   const volume = await surface.engine.volumes.create(callerOf(request), wish)
   reply.code(201)
   return presentVolume(volume)
+}
+
+/** The archive's bytes; a connection that broke is told as that, and not as a defect of whoever reads them. */
+async function* whole(archive: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
+  try {
+    yield* archive
+  } catch (error) {
+    throw new BerthError('cancelled', 'the upload ended before the archive was complete', { cause: error })
+  }
 }
 
 async function volumeOf(surface: Surface, request: FastifyRequest): Promise<Volume> {
