@@ -241,6 +241,41 @@ describe('operations that fail', () => {
     await eventually(async () => (await fixture.engine.instances.get(caller, made.id)).phase === 'running', 'it is found again')
   })
 
+  for (const effect of [true, false]) {
+    test(`a start that the host never answers ${effect ? 'although it was done' : 'and never does'} is lost for a moment, then runs`, async () => {
+      await fixture.reopen({ config: { deadlines: { startMs: 60 } } })
+      caller = fixture.caller
+      failOnce('start', { kind: 'hang', effect })
+      const created = await fixture.engine.instances.create(caller, { ...SMALL, name: 'hung' })
+      const lost = await reach(created, 'lost')
+      await reach(lost, 'running')
+      await settle(fixture)
+      await assertNothingLeaked(fixture)
+    })
+  }
+
+  test('a delete that the host refuses for a while is failed with the reason, and done in the end', async () => {
+    const made = await run()
+    let refuses = true
+    fixture.host.setFaults(({ call }) => (refuses && call === 'destroy' ? { kind: 'before', code: 'disk_full', message: 'no room to delete' } : null))
+    const deleting = await fixture.engine.instances.delete(caller, made.id)
+    const result = await fixture.engine.instances.wait(caller, made.id, { until: ['deleted'], timeoutMs: 10_000, since: deleting })
+    assert.deepEqual(result.failure, { code: 'disk_full', message: 'no room to delete' })
+    refuses = false
+    await eventually(async () => (await fixture.engine.instances.get(caller, made.id)).phase === 'deleted', 'it is deleted in the end')
+    await assertNothingLeaked(fixture)
+  })
+
+  test('closing goes on while a host hangs, and the next server takes up what was recorded', async () => {
+    const made = await run()
+    failOnce('suspend', { kind: 'hang', effect: false })
+    await fixture.engine.instances.standby(caller, made.id)
+    await fixture.reopen({ config: { closeGraceMs: 50 } })
+    await settle(fixture)
+    assert.equal((await fixture.engine.instances.get(caller, made.id)).phase, 'standby')
+    await assertNothingLeaked(fixture)
+  })
+
   test('an agent that stops answering makes it unhealthy until it answers', async () => {
     const made = await run()
     fixture.host.setAgent(made.id, false)

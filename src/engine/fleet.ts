@@ -107,6 +107,8 @@ export function isSilence(error: unknown): boolean {
 export async function withDeadline<T>(promise: Promise<T>, deadlineMs: number, message: string): Promise<T> {
   const late = Promise.withResolvers<never>()
   const timer = setTimeout(() => late.reject(new BerthError('timeout', message, { details: { [DEADLINE]: true } })), deadlineMs)
+  // A call that never ends must not keep a process alive that has nothing else to do.
+  timer.unref()
   try {
     return await Promise.race([promise, late.promise])
   } finally {
