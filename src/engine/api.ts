@@ -127,7 +127,8 @@ export interface Instances {
 
   /** With `wake` a standby instance is restored first; otherwise it is `invalid_state`. */
   exec(caller: Caller, id: InstanceId, request: ExecRequest, options?: { readonly wake?: boolean }): Promise<ExecSession>
-  stat(caller: Caller, id: InstanceId, path: string, options: { readonly followLinks: boolean }): Promise<PathInfo>
+  /** `wake` as with exec. */
+  stat(caller: Caller, id: InstanceId, path: string, options: { readonly followLinks: boolean; readonly wake?: boolean }): Promise<PathInfo>
   copyIn(caller: Caller, id: InstanceId, root: string, items: AsyncIterable<CopyItem>): Promise<{ readonly bytesWritten: number }>
   copyOut(caller: Caller, id: InstanceId, path: string, options: { readonly followLinks: boolean }): Promise<AsyncIterable<CopyItem>>
   logs(caller: Caller, id: InstanceId, query: LogQuery): Promise<AsyncIterable<LogRecord>>

@@ -45,8 +45,9 @@ export function makeGuest({ core, lifecycle }: GuestParts): Guest {
     async stat(caller, id, path, options) {
       requireScope(caller, 'exec')
       checkPath(path)
+      if (options.wake === true) await wake(core, lifecycle, caller, id)
       const { host, ref } = await serving(caller, id, 'stat')
-      return host.stat(ref, path, options)
+      return host.stat(ref, path, { followLinks: options.followLinks })
     },
 
     async copyIn(caller, id, root, items) {

@@ -9,6 +9,8 @@ import { fileURLToPath } from 'node:url'
 import { DEFAULT_SUBNET } from '../host/network/network.ts'
 import { BerthError } from '../instance/errors.ts'
 import { parseFriendlySize } from '../instance/sizes.ts'
+import { parseToolsets, TOOLSETS } from '../mcp/mode.ts'
+import type { Mode } from '../mcp/mode.ts'
 
 export interface ServerConfig {
   readonly listen: { readonly host: string; readonly port: number }
@@ -35,6 +37,14 @@ export interface ServerConfig {
     readonly vcpusPerInstance: number
     readonly memoryBytesPerInstance: number
     readonly overlayBytesPerInstance: number
+  }
+  readonly mcp: {
+    /** null serves no MCP. */
+    readonly listen: ServerConfig['listen'] | null
+    /** It was asked for, so that not to serve it is a failure. */
+    readonly isRequired: boolean
+    readonly hostnames: readonly string[]
+    readonly mode: Mode
   }
   readonly logLevel: LogLevel
 }
@@ -72,6 +82,11 @@ export const SETTINGS = {
   maxVcpus: setting('max-vcpus', 'BERTH_MAX_VCPUS', 'N', '16', 'virtual CPUs that one instance may have'),
   maxMemory: setting('max-memory', 'BERTH_MAX_MEMORY', 'SIZE', '32GB', 'memory that one instance may have, with hotplug'),
   maxOverlay: setting('max-overlay', 'BERTH_MAX_OVERLAY', 'SIZE', '100GB', 'writable disk that one instance may have'),
+  mcpListen: setting('mcp-listen', 'BERTH_MCP_LISTEN', 'ADDRESS:PORT', '127.0.0.1:9090', 'where MCP is served, at /mcp; nothing serves none'),
+  mcpHosts: setting('mcp-hosts', 'BERTH_MCP_HOSTS', 'LIST', '', 'other host names under which MCP clients may come'),
+  mcpReadOnly: setting('mcp-read-only', 'BERTH_MCP_READ_ONLY', 'YES|NO', 'no', 'offer MCP clients only what changes nothing'),
+  mcpNoExec: setting('mcp-no-exec', 'BERTH_MCP_NO_EXEC', 'YES|NO', 'no', 'offer MCP clients nothing that reaches into instances'),
+  mcpToolsets: setting('mcp-toolsets', 'BERTH_MCP_TOOLSETS', 'LIST', '', `offer MCP clients only these: ${TOOLSETS.join(', ')}`),
   databaseUrl: setting('database-url', 'BERTH_DATABASE_URL', null, '', 'a database other than SQLite in the data directory'),
   logLevel: setting('log-level', 'BERTH_LOG_LEVEL', 'LEVEL', 'info', LOG_LEVELS.join(', ')),
 } as const satisfies Record<string, Setting>
@@ -122,6 +137,12 @@ export function readConfig(env: NodeJS.ProcessEnv, flags: Flags = {}): ServerCon
       vcpusPerInstance: read('maxVcpus', text => parseCount(text, VCPUS_LIMIT)),
       memoryBytesPerInstance: read('maxMemory', parsePositiveSize),
       overlayBytesPerInstance: read('maxOverlay', parsePositiveSize),
+    },
+    mcp: {
+      listen: read('mcpListen', text => (text === '' ? null : parseListen(text))),
+      isRequired: flags.mcpListen !== undefined || env[SETTINGS.mcpListen.variable] !== undefined,
+      hostnames: read('mcpHosts', text => list(text).map(parseHostname)),
+      mode: { readOnly: read('mcpReadOnly', parseYesNo), noExec: read('mcpNoExec', parseYesNo), toolsets: read('mcpToolsets', parseToolsets) },
     },
     logLevel: read('logLevel', choice(LOG_LEVELS)),
   }
@@ -205,6 +226,18 @@ function parseRegistry(text: string): string {
     throw new Error(`${JSON.stringify(text)} is no registry, write host or host:port without a scheme`)
   }
   return text.toLowerCase()
+}
+
+function parseHostname(text: string): string {
+  if (!/^[A-Za-z0-9.-]+$|^\[?[0-9a-fA-F:]+\]?$/.test(text)) throw new Error(`${JSON.stringify(text)} is no host name, write it without scheme and port`)
+  return text.toLowerCase()
+}
+
+function parseYesNo(text: string): boolean {
+  const word = text.trim().toLowerCase()
+  if (['yes', 'true', '1', 'on'].includes(word)) return true
+  if (['no', 'false', '0', 'off', ''].includes(word)) return false
+  throw new Error('use yes or no')
 }
 
 function parseRatio(text: string): number {

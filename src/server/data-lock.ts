@@ -8,7 +8,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { BerthError } from '../instance/errors.ts'
 
 const LOCK_FILE = 'server.lock'
-/** Who serves from here: pid, start time in clock ticks since boot, boot id, address. */
+/** Who serves from here: pid, start time in clock ticks since boot, boot id, addresses. */
 export const OWNER_FILE = 'server.json'
 
 export interface Owner {
@@ -17,11 +17,13 @@ export interface Owner {
   readonly startTicks: string
   readonly bootId: string
   readonly url: string
+  /** Where it serves MCP; null if it doesn't. */
+  readonly mcpUrl: string | null
 }
 
 export interface DataLock {
   /** Says where the server listens, for `berth` commands on the same machine. */
-  announce(url: string): void
+  announce(url: string, mcpUrl?: string | null): void
   release(): void
 }
 
@@ -47,8 +49,8 @@ export function lockDataDir(dataDir: string): DataLock {
   }
   const ownerFile = join(dataDir, OWNER_FILE)
   return {
-    announce(url) {
-      writeFileSync(ownerFile, `${JSON.stringify({ ...ownIdentity(), url } satisfies Owner)}\n`, { mode: 0o644 })
+    announce(url, mcpUrl = null) {
+      writeFileSync(ownerFile, `${JSON.stringify({ ...ownIdentity(), url, mcpUrl } satisfies Owner)}\n`, { mode: 0o644 })
     },
     release() {
       rmSync(ownerFile, { force: true })
@@ -57,7 +59,7 @@ export function lockDataDir(dataDir: string): DataLock {
   }
 }
 
-function ownIdentity(): Omit<Owner, 'url'> {
+function ownIdentity(): Omit<Owner, 'url' | 'mcpUrl'> {
   const stat = readFileSync('/proc/self/stat', 'utf8')
   // The command's name may hold spaces and parentheses; what follows its last parenthesis doesn't.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')

@@ -11,7 +11,7 @@ export async function doctor(env: NodeJS.ProcessEnv, flags: Flags): Promise<read
   return diagnose({
     dataDir: config.dataDir,
     artifactsDir: config.guestDir,
-    listeners: [{ name: 'API', ...config.listen }],
+    listeners: [{ name: 'API', ...config.listen }, ...(config.mcp.listen === null ? [] : [{ name: 'MCP', ...config.mcp.listen }])],
     proveAccelerator: () =>
       proveAccelerator({
         dataDir: config.dataDir,

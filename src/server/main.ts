@@ -24,11 +24,12 @@ export async function serveUntilSignal(config: ServerConfig, onReady: (server: R
 
 /** What a person sees when a server is ready; the key only when nobody was told it yet. */
 export function readySentences(server: RunningServer): readonly string[] {
-  const { adminKey, facts } = server
+  const { adminKey, facts, mcpUrl, warnings } = server
   return [
     `Berth serves at ${server.url} (${facts.hypervisor}, ${facts.accelerator}: ${facts.acceleratorReason})`,
+    ...(mcpUrl === null ? [] : [`MCP for agents at ${mcpUrl}`]),
     ...(adminKey.isNew ? [`Key: ${adminKey.secret}`, `It is kept in ${adminKey.file} and not shown again.`] : []),
-    ...facts.warnings,
+    ...warnings,
   ]
 }
 

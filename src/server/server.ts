@@ -28,6 +28,8 @@ import { lockDataDir } from './data-lock.ts'
 import type { DataLock } from './data-lock.ts'
 import { makeListener } from './listener.ts'
 import { makeLog } from './logging.ts'
+import { serveMcp } from './mcp-server.ts'
+import type { ServedMcp } from './mcp-server.ts'
 import { installMetrics } from './metrics.ts'
 import { BERTH_VERSION } from './version.ts'
 
@@ -41,9 +43,13 @@ const DIALECTS: readonly Dialect[] = [hypemanDialect, koyebDialect, native]
 
 export interface RunningServer {
   readonly url: string
+  /** Where MCP is served; null if it is not. */
+  readonly mcpUrl: string | null
   readonly dataDir: string
   readonly adminKey: AdminKey
   readonly facts: HostFacts
+  /** Sentences that an operator should read. */
+  readonly warnings: readonly string[]
   /** Stops it; the same promise however often it is called. */
   close(): Promise<void>
 }
@@ -64,20 +70,25 @@ export async function runServer(config: ServerConfig, log: Logger = makeLog(conf
       system,
     })
     const stopping = new AbortController()
-    const app = await listenerOver(config, log, assembly, stopping.signal)
+    const shared = sharedOptions(config, assembly, stopping.signal)
+    const app = await listenerOver(config, log, assembly, shared)
     undo.push(() => app.close())
     const url = await listen(app, config)
-    lock.announce(url)
+    const mcp = await serveMcp({ ...shared, config: config.mcp, log: log.child({ room: 'mcp' }) })
+    undo.push(() => mcp.close())
+    lock.announce(url, mcp.url)
     const facts = await assembly.host.facts()
-    log.info({ url, dataDir: config.dataDir, accelerator: facts.accelerator, version: BERTH_VERSION }, 'Berth serves')
+    log.info({ url, mcpUrl: mcp.url, dataDir: config.dataDir, accelerator: facts.accelerator, version: BERTH_VERSION }, 'Berth serves')
     let closing: Promise<void> | null = null
     return {
       url,
+      mcpUrl: mcp.url,
       dataDir: config.dataDir,
       adminKey,
       facts,
+      warnings: [...facts.warnings, ...mcp.warnings],
       close() {
-        closing ??= closeAll({ app, assembly, lock, stopping, log })
+        closing ??= closeAll({ app, mcp, assembly, lock, stopping, log })
         return closing
       },
     }
@@ -104,18 +115,24 @@ function makeDirs(dir: string): void {
   mkdirSync(dir, { mode: PASSABLE })
 }
 
-async function listenerOver(config: ServerConfig, log: Logger, assembly: Assembly, stopping: AbortSignal): Promise<FastifyInstance> {
+type SharedOptions = Omit<DialectOptions, 'stateDir'>
+
+/** What every surface is given. */
+function sharedOptions(config: ServerConfig, assembly: Assembly, stopping: AbortSignal): SharedOptions {
   const authenticate = makeAuthenticate({
     keys: assembly.engine.keys,
     project: assembly.defaultProject,
     jwtSecret: config.jwtSecret,
   })
   const catalogue = loadCatalogue(config.dataDir)
+  return { engine: assembly.engine, authenticate, catalogue, version: BERTH_VERSION, stopping, now: Date.now }
+}
+
+async function listenerOver(config: ServerConfig, log: Logger, assembly: Assembly, shared: SharedOptions): Promise<FastifyInstance> {
   const dialects = DIALECTS.map(dialect => {
     const stateDir = join(config.dataDir, 'dialects', dialect.name)
     makeDirs(stateDir)
-    const options: DialectOptions = { engine: assembly.engine, authenticate, catalogue, version: BERTH_VERSION, stopping, stateDir, now: Date.now }
-    return { dialect, options }
+    return { dialect, options: { ...shared, stateDir } }
   })
   const app = await makeListener({ log, dialects })
   installMetrics(app, {
@@ -142,13 +159,14 @@ async function listen(app: FastifyInstance, config: ServerConfig): Promise<strin
 
 interface Parts {
   readonly app: FastifyInstance
+  readonly mcp: ServedMcp
   readonly assembly: Assembly
   readonly lock: DataLock
   readonly stopping: AbortController
   readonly log: Logger
 }
 
-async function closeAll({ app, assembly, lock, stopping, log }: Parts): Promise<void> {
+async function closeAll({ app, mcp, assembly, lock, stopping, log }: Parts): Promise<void> {
   log.info('Berth stops; instances run on')
   stopping.abort()
   const drained = setTimeout(() => {
@@ -156,7 +174,7 @@ async function closeAll({ app, assembly, lock, stopping, log }: Parts): Promise<
     app.server.closeAllConnections()
   }, DRAIN_MS)
   try {
-    await app.close()
+    await Promise.all([app.close(), mcp.close()])
   } finally {
     clearTimeout(drained)
     await assembly.close()

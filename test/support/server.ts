@@ -80,6 +80,7 @@ export async function startServer(options: TestServerOptions = {}): Promise<Test
       HOME: process.env['HOME'] ?? '/root',
       BERTH_HOST: host,
       BERTH_LISTEN: '127.0.0.1:0',
+      BERTH_MCP_LISTEN: '',
       BERTH_DATA_DIR: dataDir,
       BERTH_LOG_LEVEL: 'info',
       ...(network === null ? {} : { BERTH_BRIDGE: network.bridgeName, BERTH_SUBNET: network.subnet }),

@@ -1,0 +1,82 @@
+/** The shapes that several tools share: how an instance, an event and a page look to a model. Closed, snake case. */
+import { z } from 'zod'
+import { KOYEB_STATUSES } from '../instance/projection.ts'
+import { PHASES } from '../instance/phase.ts'
+
+/** Longest word that can mean an instance. */
+const WORD_LIMIT_CHARACTERS = 64
+export const PAGE_LIMIT = 100
+export const PAGE_DEFAULT = 20
+/** Longest wait of one call. */
+export const WAIT_LIMIT_MS = 600_000
+export const WAIT_DEFAULT_MS = 120_000
+
+export const InstanceWord = z.string().min(1).max(WORD_LIMIT_CHARACTERS).regex(/^[A-Za-z0-9_-]+$/).describe('Id or name of the instance')
+export const GuestPath = z.string().min(1).max(4095).startsWith('/', 'must be an absolute path')
+export const Env = z.record(z.string().min(1).max(256), z.string().max(131_071))
+export const Argv = z.array(z.string().max(131_071)).min(1).max(256)
+export const Status = z.enum(KOYEB_STATUSES)
+
+export const Limit = z.int().min(1).max(PAGE_LIMIT).default(PAGE_DEFAULT)
+export const Offset = z.int().min(0).max(1_000_000).default(0)
+export const Order = z.enum(['asc', 'desc']).default('desc')
+export const Wait = z.boolean().default(true).describe('Answer when it is done, not when it is asked for')
+export const WaitMs = z.int().min(0).max(WAIT_LIMIT_MS).default(WAIT_DEFAULT_MS).describe('How long to wait')
+
+const Time = z.string().describe('RFC 3339, UTC')
+const TimeOrNull = Time.nullable()
+
+const summary = {
+  id: z.string(),
+  name: z.string(),
+  status: Status,
+  phase: z.enum(PHASES).describe('Finer than status'),
+  image: z.string(),
+  type: z.string().nullable(),
+  region: z.string().nullable(),
+  app_id: z.string().nullable(),
+  service_id: z.string().nullable(),
+  deployment_id: z.string().nullable(),
+  replica_index: z.int().nullable(),
+  created_at: Time,
+  updated_at: Time.describe('When the status last changed'),
+}
+export const Summary = z.strictObject(summary)
+export type Summary = z.output<typeof Summary>
+
+export const Instance = z.strictObject({
+  ...summary,
+  desired: z.string().describe('What it was asked to be'),
+  reason: z.string().nullable().describe('Why it is in this phase, where that is not plain'),
+  error_code: z.string().nullable(),
+  exit: z.strictObject({ code: z.int(), signal: z.int().nullable(), message: z.string() }).nullable().describe('How its application last ended'),
+  ids: z.strictObject({ hypeman: z.string(), lambda: z.string(), mithril: z.string() }).describe('The same id as other APIs spell it'),
+  vcpus: z.int(),
+  memory_mib: z.number(),
+  disk_mib: z.number().describe('How much it can write'),
+  ip: z.string().nullable(),
+  ports: z.array(z.strictObject({ host_port: z.int(), guest_port: z.int(), protocol: z.enum(['tcp', 'udp']) })),
+  volumes: z.array(z.strictObject({ id: z.string(), path: z.string(), mode: z.enum(['rw', 'ro', 'overlay']) })),
+  entrypoint: z.array(z.string()).nullable(),
+  command: z.array(z.string()).nullable(),
+  env_names: z.array(z.string()).describe('Names of its variables; values are not shown'),
+  tags: z.record(z.string(), z.string()),
+  restart: z.enum(['never', 'always', 'on-failure']),
+  started_at: TimeOrNull,
+  stopped_at: TimeOrNull,
+  expires_at: TimeOrNull,
+})
+export type Instance = z.output<typeof Instance>
+
+export const Event = z.strictObject({
+  id: z.string(),
+  when: Time,
+  instance_id: z.string(),
+  type: z.string(),
+  message: z.string(),
+  status: Status,
+  phase: z.enum(PHASES),
+})
+export type Event = z.output<typeof Event>
+
+export const One = z.strictObject({ instance: Instance })

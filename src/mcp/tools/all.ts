@@ -1,0 +1,11 @@
+/** Every tool. Snapshots are not among them: the engine keeps none. */
+import type { Tool } from '../tool.ts'
+import { catalogueTools } from './catalogue.ts'
+import { createInstance } from './create.ts'
+import { execCommand } from './exec.ts'
+import { fileTools } from './files.ts'
+import { instanceTools } from './instances.ts'
+import { lifecycleTools } from './lifecycle.ts'
+import { observeTools } from './observe.ts'
+
+export const ALL_TOOLS: readonly Tool[] = [...catalogueTools, createInstance, execCommand, ...fileTools, ...instanceTools, ...lifecycleTools, ...observeTools]

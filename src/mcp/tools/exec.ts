@@ -1,0 +1,192 @@
+/**
+ * exec-command: one call is one command, run to its end.
+ *
+ * A command that ends with another code than 0 is a result; only one that did not run is an error. Output past the
+ * limit is read and let go, so that a command that says too much still ends. Whoever goes away takes the command
+ * with them: the session is closed, which kills its process group.
+ */
+import { z } from 'zod'
+import type { ExecExit, ExecSession } from '../../engine/host-port.ts'
+import { BerthError } from '../../instance/errors.ts'
+import { signalName } from '../../instance/exit.ts'
+import { findInstance, findOfService } from '../resolve.ts'
+import { Argv, Env, GuestPath } from '../schema.ts'
+import { Capture, encode, encodingOf, lastLine, plain, shortened } from '../text.ts'
+import { defineTool, requirePatience } from '../tool.ts'
+import type { ToolContext } from '../tool.ts'
+
+const TIMEOUT_DEFAULT_MS = 30_000
+const OUTPUT_DEFAULT_BYTES = 65_536
+export const OUTPUT_LIMIT_BYTES = 1_048_576
+const STDIN_LIMIT_CHARACTERS = 2_097_152
+const STDIN_CHUNK_BYTES = 65_536
+/** What the readable rendering shows of each stream; structured output has it all. */
+const TEXT_LIMIT_CHARACTERS = 30_000
+
+const Input = z.strictObject({
+  id: z.string().min(1).max(64).regex(/^[A-Za-z0-9_-]+$/).describe('Id or name of the instance (or id of a service, with id_type SERVICE_ID)'),
+  id_type: z.enum(['INSTANCE_ID', 'SERVICE_ID']).default('INSTANCE_ID'),
+  command: Argv.describe('argv, without a shell; for shell syntax write ["/bin/sh","-c","…"]'),
+  stdin: z.string().max(STDIN_LIMIT_CHARACTERS).optional(),
+  stdin_encoding: z.enum(['utf-8', 'base64']).default('utf-8'),
+  env: Env.optional(),
+  workdir: GuestPath.optional(),
+  user: z.string().min(1).max(256).optional().describe('Name, uid, name:group or uid:gid; default root'),
+  tty: z.boolean().default(false).describe('Give it a terminal; stderr is then part of stdout'),
+  tty_size: z.strictObject({ height: z.int().min(1).max(1000).default(24), width: z.int().min(1).max(1000).default(80) }).optional(),
+  timeout_ms: z.int().min(100).max(600_000).default(TIMEOUT_DEFAULT_MS).describe('Then it is killed'),
+  max_output_bytes: z.int().min(1).max(OUTPUT_LIMIT_BYTES).default(OUTPUT_DEFAULT_BYTES).describe('Of each stream'),
+})
+type Input = z.output<typeof Input>
+
+const Output = z.strictObject({
+  stdout: z.string(),
+  stderr: z.string(),
+  encoding: z.enum(['utf-8', 'base64']).describe('Of both streams; base64 if either is not text'),
+  exit_code: z.int().nullable().describe('128 + n after signal n; null if the time was over'),
+  signal: z.string().nullable(),
+  timed_out: z.boolean(),
+  truncated: z.strictObject({ stdout: z.boolean(), stderr: z.boolean() }),
+  output_bytes: z.strictObject({ stdout: z.int(), stderr: z.int() }).describe('All that it wrote'),
+  duration_ms: z.int(),
+  instance_id: z.string(),
+})
+
+export const execCommand = defineTool({
+  name: 'exec-command',
+  title: 'Run a command in an instance',
+  description:
+    'Runs argv (no shell) in an instance and returns stdout, stderr and exit code. A non-zero exit code is a normal result. ' +
+    'An instance that sleeps is woken. The command is killed at timeout_ms; start long work with a program that goes on by itself.',
+  toolset: 'exec',
+  scope: 'exec',
+  hints: { readOnly: false, destructive: true, idempotent: false, openWorld: true },
+  isLong: true,
+  input: Input,
+  respell,
+  output: Output,
+  async run(args, context) {
+    const { engine, caller } = context
+    const stdin = stdinOf(args)
+    const found = await (args.id_type === 'SERVICE_ID' ? findOfService(engine, caller, args.id) : findInstance(engine, caller, args.id))
+    context.note({ instance: found.id, argv: args.command })
+    requirePatience(context.signal)
+    const session = await engine.instances.exec(
+      caller,
+      found.id,
+      {
+        command: args.command,
+        env: args.env ?? {},
+        workingDir: args.workdir ?? null,
+        user: args.user ?? null,
+        tty: args.tty ? { rows: args.tty_size?.height ?? 24, cols: args.tty_size?.width ?? 80 } : null,
+        timeoutMs: args.timeout_ms,
+      },
+      { wake: true },
+    )
+    const startedAt = performance.now()
+    const { stdout, stderr, exit } = await runToEnd(session, stdin, args.max_output_bytes, context)
+    const durationMs = Math.round(performance.now() - startedAt)
+    context.note({ exitCode: exit.timedOut ? null : exit.code })
+    const kept = { stdout: stdout.bytes(), stderr: stderr.bytes() }
+    const encoding = encodingOf(kept.stdout, kept.stderr)
+    const data: z.output<typeof Output> = {
+      stdout: encode(kept.stdout, encoding),
+      stderr: encode(kept.stderr, encoding),
+      encoding,
+      exit_code: exit.timedOut ? null : exit.code,
+      signal: exit.signal === null ? null : signalName(exit.signal),
+      timed_out: exit.timedOut,
+      truncated: { stdout: stdout.truncated, stderr: stderr.truncated },
+      output_bytes: { stdout: stdout.totalBytes, stderr: stderr.totalBytes },
+      duration_ms: durationMs,
+      instance_id: found.id,
+    }
+    return { data, text: rendered(data, args.timeout_ms) }
+  },
+})
+
+async function runToEnd(session: ExecSession, stdin: Buffer | null, limitBytes: number, context: ToolContext) {
+  const stdout = new Capture(limitBytes)
+  const stderr = new Capture(limitBytes)
+  const close = () => session.close()
+  context.signal.addEventListener('abort', close, { once: true })
+  // Both are looked at below; a link that breaks must not be an unhandled rejection meanwhile.
+  session.exit.catch(() => undefined)
+  const fed = feed(session, stdin).catch(() => undefined)
+  try {
+    requirePatience(context.signal)
+    for await (const { stream, data } of session.output) {
+      ;(stream === 'stdout' ? stdout : stderr).add(data)
+      context.progress(stdout.totalBytes + stderr.totalBytes, lastLine(data))
+    }
+    const exit: ExecExit = await session.exit
+    requirePatience(context.signal)
+    return { stdout, stderr, exit }
+  } finally {
+    context.signal.removeEventListener('abort', close)
+    session.close()
+    await fed
+  }
+}
+
+/** A command that ends without reading all of its input is no failure. */
+async function feed(session: ExecSession, stdin: Buffer | null): Promise<void> {
+  for (let at = 0; stdin !== null && at < stdin.length; at += STDIN_CHUNK_BYTES) {
+    await session.write(stdin.subarray(at, at + STDIN_CHUNK_BYTES))
+  }
+  await session.endInput()
+}
+
+function stdinOf({ stdin, stdin_encoding: encoding }: Input): Buffer | null {
+  if (stdin === undefined) return null
+  if (encoding === 'base64' && !/^[A-Za-z0-9+/]*={0,2}$/.test(stdin.replaceAll(/\s/g, ''))) {
+    throw new BerthError('invalid_request', 'stdin is not base64, which stdin_encoding says it is.')
+  }
+  return Buffer.from(stdin, encoding)
+}
+
+function rendered(data: z.output<typeof Output>, timeoutMs: number): string {
+  const head = data.timed_out ? `timed out after ${timeoutMs} ms and was killed` : `exit_code: ${data.exit_code}${data.signal === null ? '' : ` (${data.signal})`}`
+  const part = (name: 'stdout' | 'stderr'): readonly string[] => {
+    const total = data.output_bytes[name]
+    if (total === 0) return []
+    if (data.encoding === 'base64') return [`--- ${name}: ${total} bytes, not text; base64 in the structured output`]
+    const note = data.truncated[name] ? `, cut: ${total} bytes in all` : ''
+    return [`--- ${name}${note}`, shortened(plain(data[name]).trimEnd(), TEXT_LIMIT_CHARACTERS)]
+  }
+  return [head, ...part('stdout'), ...part('stderr')].join('\n')
+}
+
+/** The names that Koyeb's wire gives these arguments are understood as well. */
+function respell(args: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  const entries = Object.entries(args)
+  if (!entries.some(([key]) => key.startsWith('body.'))) return args
+  const rest = Object.fromEntries(entries.filter(([key]) => !KOYEB_NAMES.has(key)))
+  const given = (key: string) => args[key]
+  const size = { height: given('body.tty_size.height'), width: given('body.tty_size.width') }
+  return {
+    ...(given('body.id') === undefined ? {} : { id: given('body.id') }),
+    ...(given('body.id_type') === undefined ? {} : { id_type: given('body.id_type') }),
+    ...(given('body.command') === undefined ? {} : { command: given('body.command') }),
+    ...(given('body.stdin.data') === undefined ? {} : { stdin: given('body.stdin.data'), stdin_encoding: 'base64' }),
+    ...(typeof given('body.disableTty') === 'boolean' ? { tty: given('body.disableTty') === false } : {}),
+    ...(size.height === undefined && size.width === undefined ? {} : { tty_size: withoutUndefined(size) }),
+    ...rest,
+  }
+}
+
+const KOYEB_NAMES = new Set([
+  'body.id',
+  'body.id_type',
+  'body.command',
+  'body.stdin.data',
+  'body.stdin.close',
+  'body.disableTty',
+  'body.tty_size.height',
+  'body.tty_size.width',
+])
+
+function withoutUndefined(value: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(value).filter(([, each]) => each !== undefined))
+}
