@@ -88,8 +88,8 @@ export async function openLab(options: Partial<QemuHostOptions> = {}): Promise<L
       for (const vm of await host.inventory()) await host.destroy(vm)
       await host.close()
       await (await openNetwork({ ...network, owner: dataDir })).teardown()
-      await rm(dataDir, { recursive: true, force: true })
       await rm(runDir, { recursive: true, force: true })
+      await rm(dataDir, { recursive: true, force: true })
     },
   }
 }

@@ -2,7 +2,10 @@
  * A cgroup for each VM: its share of CPU, a ceiling for its memory, and the counters of both.
  *
  *   v2   <root>/berth/<instance>/               all controllers in one tree
- *   v1   <controller>/<our own group>/berth/<instance>/    a tree for each of cpu, cpuacct, memory, pids
+ *   v1   <controller>/berth/<instance>/         a tree for each of cpu, cpuacct, memory, pids
+ *
+ * At the root of each tree, not below the server's own group: VMs outlive the server, and the next one may
+ * run in another group. Only where the root can't be written is our own group used.
  *
  * Where a machine gives none (no root, no controllers) VMs run without, and `warnings` says what that means.
  */
@@ -64,9 +67,8 @@ async function openV2(root: string, controllers: readonly string[]): Promise<Cgr
   const wanted = ['cpu', 'memory', 'pids'].filter((name) => controllers.includes(name))
   const parent = join(root, PARENT)
   const enable = wanted.map((name) => `+${name}`).join(' ')
-  await writeFile(join(root, 'cgroup.subtree_control'), enable)
   await mkdir(parent, { recursive: true })
-  await writeFile(join(parent, 'cgroup.subtree_control'), enable)
+  if (wanted.length > 0) for (const dir of [root, parent]) await writeFile(join(dir, 'cgroup.subtree_control'), enable)
   const missing = ['cpu', 'memory'].filter((name) => !wanted.includes(name))
   return {
     version: 2,
@@ -97,14 +99,17 @@ async function openV1(root: string): Promise<Cgroups> {
   const own = await ownV1Groups()
   const parents = new Map<string, string>()
   for (const controller of V1_CONTROLLERS) {
-    const group = own.get(controller)
-    if (group === undefined) continue
-    const parent = join(root, controller, group, PARENT)
-    try {
-      await mkdir(parent, { recursive: true })
-      parents.set(controller, parent)
-    } catch {
-      // Mounted read-only, or not at all: the warning below says so.
+    for (const group of ['/', own.get(controller) ?? '/']) {
+      const parent = join(root, controller, group, PARENT)
+      // Without the controller this would be an ordinary directory, in which nothing limits anything.
+      if ((await readText(join(root, controller, 'cgroup.procs'))) === null) continue
+      try {
+        await mkdir(parent, { recursive: true })
+        parents.set(controller, parent)
+        break
+      } catch {
+        // Not mounted, or read-only there: the next place, or the warning below.
+      }
     }
   }
   if (parents.size === 0) return without('This machine has no control groups, so CPU and memory of a VM are limited by QEMU alone.')
