@@ -14,10 +14,11 @@ import type { Caller, Engine } from '../engine/api.ts'
 import type { Catalogue } from '../instance/catalogue.ts'
 import { BerthError } from '../instance/errors.ts'
 import { feed, feedOfList } from './feeds.ts'
+import type { FeedParts } from './feeds.ts'
 import { modeOfHeaders, narrowed, shownTools } from './mode.ts'
 import type { Mode } from './mode.ts'
 import { registerResources } from './resources.ts'
-import { Sessions } from './sessions.ts'
+import { serveSubscriptions, Sessions } from './sessions.ts'
 import { ALL_TOOLS } from './tools/all.ts'
 import type { ToolWiring } from './tool.ts'
 import { jsonRpcError } from './wire.ts'
@@ -55,8 +56,13 @@ export interface McpOptions {
   readonly mode: Mode
   readonly log: McpLog
   readonly now: () => number
-  /** Adds to each server what it does not have of itself; for the conformance suite's fixtures. */
-  readonly extend?: (server: McpServer, era: McpRequestContext['era']) => void
+  /** What each server has besides; the conformance suite calls fixtures. */
+  readonly extension?: McpExtension
+}
+
+export interface McpExtension {
+  readonly serverOptions: ConstructorParameters<typeof McpServer>[1]
+  extend(server: McpServer, era: McpRequestContext['era']): void
 }
 
 export interface Mcp {
@@ -73,16 +79,17 @@ export interface Principal {
 export function createMcp(options: McpOptions): Mcp {
   const principals = new WeakMap<Request, Principal>()
   const onerror = (error: Error) => options.log.debug({ err: error }, 'MCP')
-  const makeServer = (principal: Principal, era: McpRequestContext['era']) => serverFor(options, principal, era)
   const factory = ({ era, requestInfo }: McpRequestContext) => {
     const principal = requestInfo === undefined ? undefined : principals.get(requestInfo)
     if (principal === undefined) throw new Error('a request reached the factory without a principal')
-    return makeServer(principal, era)
+    return serverFor(options, principal, era)
   }
   const settings = { legacy: 'reject', maxRequestBodySize: BODY_LIMIT_BYTES, onerror } as const
   const brief = createMcpHandler(factory, settings)
   const lasting = createMcpHandler(factory, { ...settings, responseMode: 'sse' })
-  const sessions = new Sessions({ makeServer, engine: options.engine, log: options.log, now: options.now })
+  const makeServer = (principal: Principal, over: AbortSignal) =>
+    serverFor(options, principal, 'legacy', server => serveSubscriptions(server, feedParts(options, principal), over))
+  const sessions = new Sessions({ makeServer, log: options.log, now: options.now })
   const listens = new Set<McpHttpHandler>()
   let closed: Promise<void> | null = null
 
@@ -121,7 +128,7 @@ export function createMcp(options: McpOptions): Mcp {
       handler.close().catch(onerror)
     }
     const signal = AbortSignal.any([over.signal, request.signal, options.stopping])
-    const parts = { engine: options.engine, caller: principal.caller, onError: (error: unknown) => options.log.debug({ err: error }, 'MCP feed ended') }
+    const parts = feedParts(options, principal)
     const wanted = wantedOf(body)
     const followed: string[] = []
     for (const uri of wanted.uris.slice(0, LISTEN_URIS_LIMIT)) {
@@ -161,7 +168,11 @@ export function createMcp(options: McpOptions): Mcp {
   }
 }
 
-function serverFor(options: McpOptions, { caller, mode }: Principal, era: McpRequestContext['era']): McpServer {
+function feedParts({ engine, log }: McpOptions, { caller }: Principal): FeedParts {
+  return { engine, caller, onError: error => log.debug({ err: error }, 'a feed of MCP ended') }
+}
+
+function serverFor(options: McpOptions, { caller, mode }: Principal, era: McpRequestContext['era'], addSubscriptions?: (server: McpServer) => void): McpServer {
   const canRead = caller.scopes.includes('read')
   const server = new McpServer(
     { name: 'berth', title: 'Berth', version: options.version },
@@ -169,13 +180,17 @@ function serverFor(options: McpOptions, { caller, mode }: Principal, era: McpReq
       instructions: INSTRUCTIONS,
       capabilities: { tools: { listChanged: false }, ...(canRead ? { resources: { subscribe: true, listChanged: true } } : {}) },
       maxToolInputElements: ARGUMENTS_LIMIT,
+      ...options.extension?.serverOptions,
     },
   )
   const { engine, catalogue, stopping, now, log } = options
   const wiring: ToolWiring = { engine, catalogue, caller, stopping, now, audit: line => log.info({ audit: 'mcp', ...line }, 'tool call') }
   for (const tool of shownTools(ALL_TOOLS, mode, caller.scopes)) tool.register(server, wiring)
-  if (canRead) registerResources(server, wiring)
-  options.extend?.(server, era)
+  if (canRead) {
+    registerResources(server, wiring)
+    addSubscriptions?.(server)
+  }
+  options.extension?.extend(server, era)
   return server
 }
 

@@ -7,10 +7,10 @@
  */
 import { randomUUID } from 'node:crypto'
 import { isInitializeRequest, ResourceNotFoundError, WebStandardStreamableHTTPServerTransport } from '@modelcontextprotocol/server'
-import type { McpRequestContext, McpServer } from '@modelcontextprotocol/server'
-import type { Engine } from '../engine/api.ts'
+import type { McpServer } from '@modelcontextprotocol/server'
 import { BerthError } from '../instance/errors.ts'
 import { feed, feedOfList } from './feeds.ts'
+import type { FeedParts } from './feeds.ts'
 import type { McpLog, Principal } from './mcp.ts'
 import { jsonRpcError } from './wire.ts'
 
@@ -21,8 +21,8 @@ const SWEEP_MS = 60_000
 const SUBSCRIPTIONS_LIMIT = 64
 
 export interface SessionsParts {
-  readonly makeServer: (principal: Principal, era: McpRequestContext['era']) => McpServer
-  readonly engine: Engine
+  /** A server for a session; what it follows, it follows until `over`. */
+  readonly makeServer: (principal: Principal, over: AbortSignal) => McpServer
   readonly log: McpLog
   readonly now: () => number
 }
@@ -84,8 +84,8 @@ export class Sessions {
 
   async #open(request: Request, body: unknown, principal: Principal): Promise<Response> {
     const { makeServer, log, now } = this.#parts
-    const server = makeServer(principal, 'legacy')
     const over = new AbortController()
+    const server = makeServer(principal, over.signal)
     const transport = new WebStandardStreamableHTTPServerTransport({
       sessionIdGenerator: () => randomUUID(),
       onsessioninitialized: id => {
@@ -95,7 +95,6 @@ export class Sessions {
       },
     })
     transport.onerror = error => log.debug({ err: error }, 'MCP')
-    this.#serveSubscriptions(server, principal, over.signal)
     await server.connect(transport)
     server.server.onclose = () => {
       over.abort()
@@ -105,34 +104,6 @@ export class Sessions {
     // What was no initialization has no session, and nobody will come back for this server.
     if (transport.sessionId === undefined) await server.close()
     return response
-  }
-
-  #serveSubscriptions({ server }: McpServer, principal: Principal, signal: AbortSignal): void {
-    if (!principal.caller.scopes.includes('read')) return
-    const { engine, log } = this.#parts
-    const parts = { engine, caller: principal.caller, onError: (error: unknown) => log.debug({ err: error }, 'MCP feed ended') }
-    const followed = new Map<string, AbortController>()
-    const lost = (error: unknown) => log.debug({ err: error }, 'a notice reached nobody')
-    server.setRequestHandler('resources/subscribe', async ({ params: { uri } }) => {
-      if (followed.has(uri)) return {}
-      if (followed.size >= SUBSCRIPTIONS_LIMIT) throw new BerthError('limit_exceeded', `${SUBSCRIPTIONS_LIMIT} resources are followed already: let go of some.`)
-      const end = new AbortController()
-      followed.set(uri, end)
-      try {
-        await feed(parts, uri, AbortSignal.any([signal, end.signal]), () => void server.sendResourceUpdated({ uri }).catch(lost))
-      } catch (error) {
-        followed.delete(uri)
-        if (error instanceof BerthError && error.code === 'not_found') throw new ResourceNotFoundError(uri, error.message)
-        throw error
-      }
-      return {}
-    })
-    server.setRequestHandler('resources/unsubscribe', async ({ params: { uri } }) => {
-      followed.get(uri)?.abort()
-      followed.delete(uri)
-      return {}
-    })
-    server.oninitialized = () => feedOfList(parts, signal, () => void server.sendResourceListChanged().catch(lost))
   }
 
   #makeRoom(newest: Session): void {
@@ -157,6 +128,31 @@ export class Sessions {
       this.#parts.log.debug({ err: error }, 'a session did not close well')
     }
   }
+}
+
+/** `resources/subscribe` and its opposite, and notices that the list of instances has changed. */
+export function serveSubscriptions({ server }: McpServer, parts: FeedParts, over: AbortSignal): void {
+  const followed = new Map<string, AbortController>()
+  server.setRequestHandler('resources/subscribe', async ({ params: { uri } }) => {
+    if (followed.has(uri)) return {}
+    if (followed.size >= SUBSCRIPTIONS_LIMIT) throw new BerthError('limit_exceeded', `${SUBSCRIPTIONS_LIMIT} resources are followed already: let go of some.`)
+    const end = new AbortController()
+    followed.set(uri, end)
+    try {
+      await feed(parts, uri, AbortSignal.any([over, end.signal]), () => void server.sendResourceUpdated({ uri }).catch(parts.onError))
+    } catch (error) {
+      followed.delete(uri)
+      if (error instanceof BerthError && error.code === 'not_found') throw new ResourceNotFoundError(uri, error.message)
+      throw error
+    }
+    return {}
+  })
+  server.setRequestHandler('resources/unsubscribe', async ({ params: { uri } }) => {
+    followed.get(uri)?.abort()
+    followed.delete(uri)
+    return {}
+  })
+  server.oninitialized = () => feedOfList(parts, over, () => void server.sendResourceListChanged().catch(parts.onError))
 }
 
 function isInitialize(body: unknown): boolean {
