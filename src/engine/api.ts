@@ -23,6 +23,7 @@ import type {
   VolumeMount,
 } from '../instance/model.ts'
 import type { Phase } from '../instance/phase.ts'
+import type { App, Deployment, ReplicaSet, Service, ServiceEvent, ServiceRecordKind, ServiceRecords } from '../instance/service.ts'
 import type {
   CopyItem,
   ExecRequest,
@@ -34,6 +35,7 @@ import type {
   PathInfo,
   VmStats,
 } from './host-port.ts'
+import type { ServiceEventQuery, ServiceQuery } from './store-port.ts'
 
 /** Who asks. Made by authentication, passed through unchanged. */
 export interface Caller {
@@ -216,6 +218,59 @@ export interface Projects {
   update(caller: Caller, id: ProjectId, change: { readonly name?: string; readonly guestToGuest?: boolean }): Promise<Project>
 }
 
+/** A deployment as it is asked for; ids and numbers are given by the engine. */
+export interface NewDeployment {
+  readonly sets: readonly Omit<ReplicaSet, 'id'>[]
+  /** Guest ports that are to be reached from outside. */
+  readonly ports: readonly number[]
+  /** Opaque; kept for the dialect. */
+  readonly definition: unknown
+}
+
+export interface CreateService {
+  readonly appId: string
+  readonly name: string
+  readonly kind: string
+  readonly deployment: NewDeployment
+  readonly deleteAfterMs: number | null
+  readonly deleteAfterSleepMs: number | null
+}
+
+export interface Deployed {
+  readonly service: Service
+  readonly deployment: Deployment
+}
+
+export type ServiceFilter = Omit<ServiceQuery, 'projectId'>
+
+/** Replicas kept at their number. Like instances: a wish is recorded, then worked on. */
+export interface Services {
+  createApp(caller: Caller, request: { readonly name: string; readonly removeWhenEmpty: boolean }): Promise<App>
+  updateApp(caller: Caller, id: string, change: { readonly name?: string; readonly removeWhenEmpty?: boolean }): Promise<App>
+  /** Deletes its services as well. */
+  deleteApp(caller: Caller, id: string): Promise<App>
+  create(caller: Caller, request: CreateService): Promise<Deployed>
+  /** A new deployment beside the one that serves; it takes over once all of its replicas run. */
+  deploy(
+    caller: Caller,
+    id: string,
+    deployment: NewDeployment,
+    change?: { readonly deleteAfterMs?: number | null; readonly deleteAfterSleepMs?: number | null },
+  ): Promise<Deployed>
+  /** Replicas by region (`*` is every other one), over what the deployment says; null takes that back. */
+  scale(caller: Caller, id: string, scale: Readonly<Record<string, number>> | null): Promise<Service>
+  /** Ends its replicas and keeps the service. */
+  pause(caller: Caller, id: string): Promise<Service>
+  resume(caller: Caller, id: string): Promise<Service>
+  delete(caller: Caller, id: string): Promise<Service>
+  /** Takes back a deployment that does not serve yet. */
+  cancelDeployment(caller: Caller, id: string): Promise<Deployment>
+  get<K extends ServiceRecordKind>(caller: Caller, kind: K, id: string): Promise<ServiceRecords[K]>
+  list<K extends ServiceRecordKind>(caller: Caller, kind: K, filter?: ServiceFilter): Promise<readonly ServiceRecords[K][]>
+  count(caller: Caller, kind: ServiceRecordKind, filter?: ServiceFilter): Promise<number>
+  events(caller: Caller, query: Omit<ServiceEventQuery, 'projectId'>): Promise<readonly ServiceEvent[]>
+}
+
 export interface ResourceLine {
   readonly kind: 'cpu' | 'memory' | 'disk' | 'network'
   readonly capacity: number
@@ -246,6 +301,7 @@ export interface Engine {
   readonly volumes: Volumes
   readonly keys: Keys
   readonly projects: Projects
+  readonly services: Services
   resources(caller: Caller): Promise<Resources>
   devices(caller: Caller): Promise<readonly HostDevice[]>
   /** Stops taking work, lets operations in flight reach a safe point; VMs run on. */

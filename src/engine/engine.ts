@@ -7,8 +7,9 @@
  * The engine doesn't own its ports: whoever opened the store and the hosts closes them, after `close`.
  */
 import { randomBytes } from 'node:crypto'
-import type { Project } from '../instance/model.ts'
+import type { InstanceId, Project } from '../instance/model.ts'
 import { isServing } from '../instance/phase.ts'
+import { ANNOTATION } from '../instance/service.ts'
 import type { Engine } from './api.ts'
 import { makeAttachments, remount } from './attachments.ts'
 import type { EngineConfigChanges } from './config.ts'
@@ -28,6 +29,9 @@ import { ensureDefaultProject, makeProjects } from './projects.ts'
 import { Reconciler } from './reconcile.ts'
 import { devicesOf, resourcesOf } from './resources.ts'
 import type { Store } from './store-port.ts'
+import { Activity } from './services/activity.ts'
+import { ServiceController } from './services/controller.ts'
+import { makeServices } from './services/services.ts'
 import { makeVolumes, recoverVolumes } from './volumes.ts'
 import { Waiting } from './waiting.ts'
 
@@ -87,22 +91,30 @@ function assemble(core: Core, images: ImageKeeper, adminSecret: string | null): 
   const keys = new KeyRing(core)
   const lifecycle = makeInstances({ core, loop, waiting, images: images.api })
   images.onSettled = projectId => void wakeWaiting(core, loop, projectId)
+  const activity = new Activity(core.now)
+  const controller = new ServiceController(core, lifecycle, activity)
+  activity.onIdle = id => void wakeServiceOf(core, controller, id)
+  core.bus.listen(({ instance }) => {
+    if (instance.phase === 'deleted') activity.forget(instance.id)
+  })
   let closed: Promise<void> | null = null
 
   async function close(): Promise<void> {
     closing.abort()
     waiting.close()
     firstLook.resolve()
+    await controller.close()
     await Promise.all([loop.close(core.config.closeGraceMs), images.close(), watch.close()])
   }
 
   return {
-    instances: { ...lifecycle, ...makeAttachments(core, loop), ...makeGuest({ core, lifecycle }) },
+    instances: { ...lifecycle, ...makeAttachments(core, loop), ...watched(makeGuest({ core, lifecycle }), activity) },
     events: makeEvents(core, closing.signal),
     images: images.api,
     volumes: makeVolumes(core),
     keys: keys.api,
     projects: makeProjects(core),
+    services: makeServices({ core, wake: id => controller.wake(id) }),
     resources: caller => resourcesOf(core, caller),
     devices: caller => devicesOf(core, caller),
 
@@ -115,6 +127,7 @@ function assemble(core: Core, images: ImageKeeper, adminSecret: string | null): 
         await recoverVolumes(core)
         await images.begin()
         await remountAll(core, loop)
+        await controller.start()
       })().catch((error: unknown) => {
         firstLook.resolve()
         core.logger.error({ err: error }, 'the first look at the hosts met a defect')
@@ -133,6 +146,34 @@ function assemble(core: Core, images: ImageKeeper, adminSecret: string | null): 
       closed ??= close()
       return closed
     },
+  }
+}
+
+/** Whoever runs a command in an instance uses it, as long as the command runs. */
+function watched<G extends Pick<Engine['instances'], 'exec'>>(guest: G, activity: Activity): G {
+  return {
+    ...guest,
+    async exec(...request: Parameters<Engine['instances']['exec']>) {
+      const release = activity.hold(request[1])
+      try {
+        const session = await guest.exec(...request)
+        session.exit.then(release, release)
+        return session
+      } catch (error) {
+        release()
+        throw error
+      }
+    },
+  }
+}
+
+/** Nobody uses the instance any more: its service may have it sleep, after a while. */
+async function wakeServiceOf(core: Core, controller: ServiceController, id: InstanceId): Promise<void> {
+  try {
+    const service = (await core.store.read.instance(id))?.annotations[ANNOTATION.service]
+    if (service !== undefined) controller.wake(service)
+  } catch (error) {
+    core.logger.warn({ err: error, instanceId: id }, 'the service of an idle instance could not be looked at; its next change does it')
   }
 }
 

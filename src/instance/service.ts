@@ -6,7 +6,7 @@
  * A slot (replica index) has at most one living instance; one that dies is replaced by a new instance in the same
  * slot. An instance knows its place by its annotations (`ANNOTATION`). Ids are lower-case UUID v4.
  */
-import type { InstanceSpec, ProjectId, TimestampMs } from './model.ts'
+import type { InstanceId, InstanceSpec, ProjectId, TimestampMs } from './model.ts'
 
 /** What an instance of a service carries in its annotations. */
 export const ANNOTATION = {
@@ -87,6 +87,14 @@ export interface ReplicaSet {
   readonly template: ReplicaTemplate
 }
 
+/** What is known of the replicas that died in one slot, since one of them lived for long. */
+export interface SlotDeaths {
+  readonly count: number
+  readonly lastAt: TimestampMs
+  /** The newest of them, so that none is counted twice. */
+  readonly instanceId: InstanceId
+}
+
 export interface Deployment {
   readonly id: string
   readonly projectId: ProjectId
@@ -99,6 +107,8 @@ export interface Deployment {
   readonly sets: readonly ReplicaSet[]
   /** Guest ports that are published, with the host's port that leads to any replica. */
   readonly ports: readonly { readonly guestPort: number; readonly publicPort: number | null }[]
+  /** Replicas that died, by slot (`set/index`); what the pause before the next one follows from. */
+  readonly deaths: Readonly<Record<string, SlotDeaths>>
   /** As the client wrote it; the dialect presents it again. */
   readonly definition: unknown
   readonly createdAt: TimestampMs

@@ -1,11 +1,13 @@
 /** The Koyeb dialect: its Instances API, and what its CLI, SDKs and console call on the way. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Dialect, DialectOptions } from '../dialect.ts'
+import { installBodyParser } from './body.ts'
 import { presentError } from './errors.ts'
 import { execOverHttp } from './exec-http.ts'
 import { serveExec } from './exec.ts'
 import { getInstance, listInstanceEvents, listInstances } from './instances.ts'
 import type { Surface } from './surface.ts'
+import * as services from './services.ts'
 import { DIALECT, installSurface } from './surface.ts'
 
 type Handler = (surface: Surface, request: FastifyRequest, reply: FastifyReply) => Promise<unknown>
@@ -13,7 +15,12 @@ type Handler = (surface: Surface, request: FastifyRequest, reply: FastifyReply) 
 async function koyebRoutes(app: FastifyInstance, options: DialectOptions): Promise<void> {
   const surface: Surface = { engine: options.engine, options, catalogue: options.catalogue }
   installSurface(app, options)
-  const get = (url: string, handler: Handler) => app.get(url, (request, reply) => handler(surface, request, reply))
+  installBodyParser(app)
+  const route = (method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE', url: string, handler: Handler): void => {
+    app.route({ method, url, handler: (request, reply) => handler(surface, request, reply) })
+  }
+  const get = (url: string, handler: Handler) => route('GET', url, handler)
+  serviceRoutes(route)
 
   // A published capability of this API exposes the same four under other paths.
   for (const [instances, events, exec] of [
@@ -32,6 +39,44 @@ async function koyebRoutes(app: FastifyInstance, options: DialectOptions): Promi
       wsHandler: (socket, request) => void serveExec(surface, socket, request),
     })
   }
+}
+
+type Route = (method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE', url: string, handler: Handler) => void
+
+function serviceRoutes(route: Route): void {
+  route('GET', '/apps', services.listApps)
+  route('POST', '/apps', services.createApp)
+  route('GET', '/apps/:id', services.getApp)
+  route('PUT', '/apps/:id', services.updateApp)
+  route('PATCH', '/apps/:id', services.updateApp)
+  route('DELETE', '/apps/:id', services.deleteApp)
+  route('POST', '/apps/:id/pause', services.pauseApp)
+  route('POST', '/apps/:id/resume', services.resumeApp)
+
+  route('GET', '/services', services.listServices)
+  route('POST', '/services', services.createService)
+  route('GET', '/services/:id', services.getService)
+  route('PUT', '/services/:id', services.updateService)
+  route('PATCH', '/services/:id', services.updateService)
+  route('DELETE', '/services/:id', services.deleteService)
+  route('POST', '/services/:id/pause', services.pauseService)
+  route('POST', '/services/:id/resume', services.resumeService)
+  route('POST', '/services/:id/redeploy', services.redeployService)
+  route('GET', '/services/:id/scale', services.getScale)
+  route('PUT', '/services/:id/scale', services.putScale)
+  route('DELETE', '/services/:id/scale', services.deleteScale)
+
+  route('GET', '/deployments', services.listDeployments)
+  route('GET', '/deployments/:id', services.getDeployment)
+  route('POST', '/deployments/:id/cancel', services.cancelDeployment)
+  route('GET', '/deployment/:id/scaling', services.getDeploymentScaling)
+  route('GET', '/regional_deployments', services.listRegionalDeployments)
+  route('GET', '/regional_deployments/:id', services.getRegionalDeployment)
+
+  route('GET', '/app_events', services.eventsOf('app', 'app_id'))
+  route('GET', '/service_events', services.eventsOf('service', 'service_id'))
+  route('GET', '/deployment_events', services.eventsOf('deployment', 'deployment_id'))
+  route('GET', '/regional_deployment_events', services.eventsOf('set', 'regional_deployment_id'))
 }
 
 export const koyebDialect: Dialect = { name: DIALECT, prefix: '/v1', plugin: koyebRoutes, presentError }

@@ -1,0 +1,223 @@
+/**
+ * Definitions of services as the engine's deployments. What Berth has no part for is refused by the field's name
+ * where it would change what runs (`git`, `volumes`, `secret`); what only tunes it (health checks, strategies,
+ * autoscaling targets) passes and is shown again.
+ */
+import type { NewDeployment } from '../../engine/api.ts'
+import type { Catalogue, InstanceType } from '../../instance/catalogue.ts'
+import { regionNamed, regionsOf, typeNamed, typesOf } from '../../instance/catalogue.ts'
+import { BerthError } from '../../instance/errors.ts'
+import type { ReplicaSet, ReplicaTemplate } from '../../instance/service.ts'
+import type { Json } from './body.ts'
+import { asFlag, asInteger, asList, asObject, asText, asTexts, requiredText } from './body.ts'
+import { fieldError } from './errors.ts'
+import { homeRegion } from './present.ts'
+import { quoted } from './query.ts'
+
+export const SERVICE_TYPES = ['WEB', 'WORKER', 'SANDBOX'] as const
+/** As the original has it where nothing says how long. */
+const DEFAULT_IDLE_SECONDS = 300
+const NAME = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/
+const PORT_MAX = 65_535
+const REFUSED = [
+  ['git', 'builds are not supported; give docker.image'],
+  ['archive', 'builds are not supported; give docker.image'],
+  ['database', 'databases are not supported; run one from docker.image'],
+] as const
+
+export interface AcceptedService {
+  readonly name: string
+  readonly kind: string
+  readonly deployment: NewDeployment
+}
+
+export function acceptName(field: string, value: unknown): string {
+  const name = requiredText(field, value)
+  if (!NAME.test(name)) throw fieldError(field, `${quoted(name)} is not a name: 1 to 63 lower-case letters, digits and dashes`)
+  return name
+}
+
+export function acceptDefinition(value: unknown, catalogue: Catalogue): AcceptedService {
+  if (value === undefined) throw fieldError('definition', 'it is required')
+  const definition = asObject('definition', value)
+  for (const [field, why] of REFUSED) if (definition[field] !== undefined) throw fieldError(`definition.${field}`, why)
+  for (const field of ['volumes', 'config_files']) {
+    if (asList(`definition.${field}`, definition[field]).length > 0) throw fieldError(`definition.${field}`, 'it is not supported by this server')
+  }
+  const kind = acceptKind(asText('definition.type', definition['type']))
+  const docker = asObject('definition.docker', definition['docker'])
+  if (asText('definition.docker.image_registry_secret', docker['image_registry_secret']) !== '') {
+    throw fieldError('definition.docker.image_registry_secret', 'secrets are not supported; pull the image with its credentials first')
+  }
+  const named = asTexts('definition.regions', definition['regions'])
+  const regions = named.length === 0 ? [homeRegion(catalogue)] : [...new Set(named)]
+  const ports = asList('definition.ports', definition['ports']).map((port, index) => acceptPort(`definition.ports[${index}]`, port))
+  return {
+    name: acceptName('definition.name', definition['name']),
+    kind,
+    deployment: {
+      sets: regions.map(region => acceptSet(definition, docker, acceptRegion(region, catalogue), catalogue)),
+      ports: [...new Set(ports)],
+      definition: fullDefinition(definition, kind, regions),
+    },
+  }
+}
+
+export interface LifeCycle {
+  readonly deleteAfterMs: number | null
+  readonly deleteAfterSleepMs: number | null
+}
+
+/** Seconds; 0 is never. */
+export function acceptLifeCycle(value: unknown): LifeCycle {
+  const cycle = asObject('life_cycle', value)
+  const read = (name: string) => {
+    const seconds = asInteger(`life_cycle.${name}`, cycle[name]) ?? 0
+    if (seconds < 0) throw fieldError(`life_cycle.${name}`, 'it must not be negative')
+    return seconds === 0 ? null : seconds * 1000
+  }
+  return { deleteAfterMs: read('delete_after_create'), deleteAfterSleepMs: read('delete_after_sleep') }
+}
+
+/** `{"scalings":[{"scopes":["region:fra"],"instances":2}]}` as replicas by region. */
+export function acceptScalings(body: Json): Readonly<Record<string, number>> {
+  const scalings = asList('scalings', body['scalings'])
+  if (scalings.length === 0) throw fieldError('scalings', 'it is required')
+  return Object.fromEntries(
+    scalings.flatMap((item, index) => {
+      const scaling = asObject(`scalings[${index}]`, item)
+      const count = asInteger(`scalings[${index}].instances`, scaling['instances']) ?? 0
+      if (count < 0) throw fieldError(`scalings[${index}].instances`, 'it must not be negative')
+      const scopes = asTexts(`scalings[${index}].scopes`, scaling['scopes'])
+      const regions = scopes.length === 0 ? ['*'] : scopes.map(scope => scope.replace(/^region:/, ''))
+      return regions.map(region => [region, count])
+    }),
+  )
+}
+
+function acceptKind(text: string): string {
+  if (text === '' || text === 'INVALID') return 'WEB'
+  const kind = SERVICE_TYPES.find(candidate => candidate === text)
+  if (kind === undefined) throw fieldError('definition.type', `${quoted(text)} is none of ${SERVICE_TYPES.join(', ')}`)
+  return kind
+}
+
+function acceptRegion(name: string, catalogue: Catalogue): string {
+  const region = regionNamed(catalogue, 'koyeb', name)
+  if (region === null) {
+    const known = regionsOf(catalogue, 'koyeb').map(one => one.names.koyeb)
+    throw fieldError('definition.regions', `there is no region ${quoted(name)}; choose from ${known.join(', ')}`)
+  }
+  if (region.simulated !== null) {
+    throw new BerthError('insufficient_resources', `The region ${name} only pretends to have capacity; services run in ${homeRegion(catalogue)}.`)
+  }
+  return name
+}
+
+function acceptSet(definition: Json, docker: Json, region: string, catalogue: Catalogue): Omit<ReplicaSet, 'id'> {
+  const type = acceptType(scoped('definition.instance_types', definition['instance_types'], region), catalogue)
+  const scaling = scoped('definition.scalings', definition['scalings'], region)
+  const min = asInteger('definition.scalings.min', scaling?.['min']) ?? (scaling === null ? 1 : 0)
+  const max = asInteger('definition.scalings.max', scaling?.['max']) ?? Math.max(1, min)
+  if (min < 0 || max < min) throw fieldError('definition.scalings', 'min must be from 0 up, and max at least min')
+  return {
+    region,
+    type: type.names.koyeb ?? type.id,
+    // What may scale to zero runs once, and sleeps.
+    replicas: max === 0 ? 0 : Math.max(1, min),
+    idleMs: min === 0 ? idleMs(scaling) : null,
+    template: acceptTemplate(definition, docker, region, type),
+  }
+}
+
+function acceptTemplate(definition: Json, docker: Json, region: string, type: InstanceType): ReplicaTemplate {
+  const image = requiredText('definition.docker.image', docker['image'])
+  if (image === '') throw fieldError('definition.docker.image', 'it is required')
+  const command = asText('definition.docker.command', docker['command'])
+  const args = asTexts('definition.docker.args', docker['args'])
+  const entrypoint = asTexts('definition.docker.entrypoint', docker['entrypoint'])
+  const cmd = [...(command === '' ? [] : [command]), ...args]
+  return {
+    image,
+    vcpus: type.vcpus,
+    memoryBytes: type.memoryBytes,
+    overlayBytes: type.diskBytes,
+    env: acceptEnv(definition['env'], region),
+    entrypoint: entrypoint.length === 0 ? null : entrypoint,
+    cmd: cmd.length === 0 ? null : cmd,
+  }
+}
+
+function acceptType(wanted: Json | null, catalogue: Catalogue): InstanceType {
+  const offered = typesOf(catalogue, 'koyeb')
+  const name = wanted === null ? '' : asText('definition.instance_types.type', wanted['type'])
+  const type = name === '' ? offered[0] : (typeNamed(catalogue, 'koyeb', name) ?? undefined)
+  if (type === undefined) {
+    throw fieldError('definition.instance_types', `there is no type ${quoted(name)}; choose from ${offered.map(one => one.names.koyeb).join(', ')}`)
+  }
+  if (type.gpu !== null) throw new BerthError('insufficient_resources', `No host has what ${name} needs (${type.gpu.count}x ${type.gpu.model}).`)
+  return type
+}
+
+function acceptEnv(value: unknown, region: string): Readonly<Record<string, string>> {
+  const env: Record<string, string> = {}
+  for (const [index, item] of asList('definition.env', value).entries()) {
+    const field = `definition.env[${index}]`
+    const entry = asObject(field, item)
+    if (asText(`${field}.secret`, entry['secret']) !== '') throw fieldError(`${field}.secret`, 'secrets are not supported; give the value')
+    if (appliesTo(asTexts(`${field}.scopes`, entry['scopes']), region)) env[requiredText(`${field}.key`, entry['key'])] = asText(`${field}.value`, entry['value'])
+  }
+  return env
+}
+
+function acceptPort(field: string, value: unknown): number {
+  const port = asInteger(`${field}.port`, asObject(field, value)['port'])
+  if (port === null || port < 1 || port > PORT_MAX) throw fieldError(`${field}.port`, `it must be a port from 1 to ${PORT_MAX}`)
+  return port
+}
+
+function idleMs(scaling: Json | null): number {
+  for (const item of asList('definition.scalings.targets', scaling?.['targets'])) {
+    const delay = asObject('definition.scalings.targets.sleep_idle_delay', asObject('definition.scalings.targets', item)['sleep_idle_delay'])
+    for (const name of ['light_sleep_value', 'deep_sleep_value', 'value']) {
+      const seconds = asInteger(`definition.scalings.targets.sleep_idle_delay.${name}`, delay[name]) ?? 0
+      if (seconds < 0) throw fieldError(`definition.scalings.targets.sleep_idle_delay.${name}`, 'it must not be negative')
+      if (seconds > 0) return seconds * 1000
+    }
+  }
+  return DEFAULT_IDLE_SECONDS * 1000
+}
+
+/** The entry of a scoped list that a region gets: the one that names it, else the one that names none. */
+function scoped(field: string, value: unknown, region: string): Json | null {
+  const entries = asList(field, value).map((item, index) => asObject(`${field}[${index}]`, item))
+  const scopesOf = (entry: Json) => asTexts(`${field}.scopes`, entry['scopes'])
+  return entries.find(entry => scopesOf(entry).includes(`region:${region}`)) ?? entries.find(entry => scopesOf(entry).length === 0) ?? null
+}
+
+function appliesTo(scopes: readonly string[], region: string): boolean {
+  return scopes.length === 0 || scopes.includes(`region:${region}`)
+}
+
+/** What is shown again: all that was given, and the defaults of what was not. */
+function fullDefinition(given: Json, kind: string, regions: readonly string[]): Json {
+  const docker = asObject('definition.docker', given['docker'])
+  return {
+    env: [],
+    ports: [],
+    routes: [],
+    health_checks: [],
+    volumes: [],
+    config_files: [],
+    proxy_ports: [],
+    scalings: [{ scopes: [], min: 1, max: 1, targets: [] }],
+    instance_types: [],
+    strategy: { type: 'DEPLOYMENT_STRATEGY_TYPE_ROLLING' },
+    mesh: 'DEPLOYMENT_MESH_AUTO',
+    skip_cache: asFlag('definition.skip_cache', given['skip_cache']),
+    ...given,
+    type: kind,
+    regions,
+    docker: { command: '', args: [], entrypoint: [], image_registry_secret: '', privileged: false, ...docker },
+  }
+}

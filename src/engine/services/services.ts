@@ -1,0 +1,275 @@
+/** What clients ask of services: each wish is one transaction that checks and records it; the controller does the rest. */
+import { BerthError } from '../../instance/errors.ts'
+import { ID_BYTES, newId } from '../../instance/ids.ts'
+import type { ProjectId } from '../../instance/model.ts'
+import { checkInstanceName, checkLabel } from '../../instance/names.ts'
+import type { App, Deployment, Service, ServiceRecordKind, ServiceRecords } from '../../instance/service.ts'
+import { requireScope } from '../access.ts'
+import type { Caller, Deployed, NewDeployment, Services } from '../api.ts'
+import type { Core } from '../core.ts'
+import { specOf } from '../defaults.ts'
+import { checkSpec } from '../limits.ts'
+import type { StoreReader, StoreTx } from '../store-port.ts'
+import { tell } from './controller.ts'
+
+export const APPS_PER_PROJECT_LIMIT = 10_000
+/** As the original has it. */
+export const SERVICES_PER_APP_LIMIT = 16
+export const REPLICAS_PER_SET_LIMIT = 1000
+export const SETS_PER_DEPLOYMENT_LIMIT = 32
+const LIST_LIMIT = 10_000
+
+export interface ServicesParts {
+  readonly core: Core
+  readonly wake: (serviceId: string) => void
+}
+
+export function makeServices({ core, wake }: ServicesParts): Services {
+  const { store, now } = core
+  const makeId = () => newId('project', core.randomBytes(ID_BYTES)) as string
+
+  async function change(caller: Caller, id: string, work: (tx: StoreTx, service: Service, at: number) => Promise<Service>): Promise<Service> {
+    requireScope(caller, 'write')
+    const changed = await store.transaction(async tx => {
+      const service = await own(tx, caller, 'service', id)
+      if (service.deletedAt !== null || service.desired === 'deleted') throw gone('service', id)
+      const at = now()
+      const next = await work(tx, service, at)
+      if (next === service) return service
+      const written = { ...next, version: service.version + 1, updatedAt: at }
+      await tx.putServiceRecord('service', written)
+      return written
+    })
+    wake(id)
+    return changed
+  }
+
+  /** Writes a new deployment of a service that is in this transaction. */
+  async function addDeployment(tx: StoreTx, service: Pick<Service, 'id' | 'projectId' | 'appId'>, version: number, request: NewDeployment, at: number): Promise<Deployment> {
+    const deployment: Deployment = {
+      id: makeId(),
+      projectId: service.projectId,
+      appId: service.appId,
+      serviceId: service.id,
+      version,
+      state: 'pending',
+      message: null,
+      sets: request.sets.map(set => ({ ...set, id: makeId() })),
+      ports: request.ports.map(guestPort => ({ guestPort, publicPort: null })),
+      deaths: {},
+      definition: request.definition,
+      createdAt: at,
+      updatedAt: at,
+      startedAt: null,
+      succeededAt: null,
+      endedAt: null,
+    }
+    await tx.putServiceRecord('deployment', deployment)
+    for (const [kind, subjectId] of [['deployment', deployment.id], ...deployment.sets.map(set => ['set', set.id])] as ['deployment' | 'set', string][]) {
+      await tell(tx, { projectId: service.projectId, kind, subjectId }, at, 'PENDING', 'Deployment is pending')
+    }
+    return deployment
+  }
+
+  return {
+    async createApp(caller, request) {
+      requireScope(caller, 'write')
+      checkLabel('app', request.name)
+      return store.transaction(async tx => {
+        await checkAppName(tx, caller.projectId, request.name)
+        if ((await tx.countServiceRecords('app', { projectId: caller.projectId, liveOnly: true })) >= APPS_PER_PROJECT_LIMIT) {
+          throw new BerthError('limit_exceeded', `The project has ${APPS_PER_PROJECT_LIMIT} apps already: delete some.`)
+        }
+        const at = now()
+        const app: App = { id: makeId(), projectId: caller.projectId, ...request, createdAt: at, updatedAt: at, deletedAt: null }
+        await tx.putServiceRecord('app', app)
+        await tell(tx, { projectId: app.projectId, kind: 'app', subjectId: app.id }, at, 'CREATED', `App ${app.name} is created`)
+        return app
+      })
+    },
+
+    async updateApp(caller, id, wanted) {
+      requireScope(caller, 'write')
+      if (wanted.name !== undefined) checkLabel('app', wanted.name)
+      return store.transaction(async tx => {
+        const app = await own(tx, caller, 'app', id)
+        if (app.deletedAt !== null) throw gone('app', id)
+        if (wanted.name !== undefined && wanted.name !== app.name) await checkAppName(tx, caller.projectId, wanted.name)
+        const next = { ...app, ...wanted, updatedAt: now() }
+        await tx.putServiceRecord('app', next)
+        return next
+      })
+    },
+
+    async deleteApp(caller, id) {
+      requireScope(caller, 'write')
+      const { app, services } = await store.transaction(async tx => {
+        const found = await own(tx, caller, 'app', id)
+        if (found.deletedAt !== null) throw gone('app', id)
+        const at = now()
+        const living = await tx.serviceRecords('service', { projectId: caller.projectId, appId: id, liveOnly: true })
+        for (const service of living) await tx.putServiceRecord('service', { ...service, desired: 'deleted', updatedAt: at })
+        // With services it goes when the last of them has.
+        const next: App = { ...found, removeWhenEmpty: true, updatedAt: at, deletedAt: living.length === 0 ? at : null }
+        await tx.putServiceRecord('app', next)
+        await tell(tx, { projectId: found.projectId, kind: 'app', subjectId: id }, at, living.length === 0 ? 'DELETED' : 'DELETING', `App ${found.name} is deleted`)
+        return { app: next, services: living }
+      })
+      for (const service of services) wake(service.id)
+      return app
+    },
+
+    async create(caller, request) {
+      requireScope(caller, 'write')
+      checkLabel('service', request.name)
+      checkInstanceName(`${request.name.slice(0, 40)}-0`)
+      checkDeployment(core, request.deployment)
+      const made = await store.transaction(async tx => {
+        const app = await own(tx, caller, 'app', request.appId)
+        if (app.deletedAt !== null) throw gone('app', request.appId)
+        const query = { projectId: caller.projectId, appId: app.id, liveOnly: true }
+        if ((await tx.countServiceRecords('service', { ...query, name: request.name })) > 0) {
+          throw new BerthError('name_conflict', `The app has a service ${request.name} already: choose another name.`, { details: { field: 'definition.name' } })
+        }
+        if ((await tx.countServiceRecords('service', query)) >= SERVICES_PER_APP_LIMIT) {
+          throw new BerthError('limit_exceeded', `An app has at most ${SERVICES_PER_APP_LIMIT} services: use another app.`)
+        }
+        const at = now()
+        const id = makeId()
+        const base = { id, projectId: caller.projectId, appId: app.id }
+        const deployment = await addDeployment(tx, base, 1, request.deployment, at)
+        const service: Service = {
+          ...base,
+          name: request.name,
+          kind: request.kind,
+          desired: 'running',
+          version: 1,
+          activeDeploymentId: null,
+          latestDeploymentId: deployment.id,
+          scale: null,
+          deleteAfterMs: request.deleteAfterMs,
+          deleteAfterSleepMs: request.deleteAfterSleepMs,
+          origin: caller.via,
+          createdAt: at,
+          updatedAt: at,
+          pausedAt: null,
+          resumedAt: null,
+          deletedAt: null,
+        }
+        await tx.putServiceRecord('service', service)
+        await tell(tx, { projectId: service.projectId, kind: 'service', subjectId: id }, at, 'CREATED', `Service ${service.name} is created`)
+        return { service, deployment }
+      })
+      wake(made.service.id)
+      return made
+    },
+
+    async deploy(caller, id, request, lifeCycle = {}) {
+      checkDeployment(core, request)
+      let deployment: Deployment | null = null
+      const service = await change(caller, id, async (tx, before, at) => {
+        deployment = await addDeployment(tx, before, before.version + 1, request, at)
+        await tell(tx, { projectId: before.projectId, kind: 'service', subjectId: id }, at, 'UPDATED', `Deployment ${deployment.id} is on its way`)
+        const resumed = before.desired === 'paused' ? ({ desired: 'running', resumedAt: at } as const) : {}
+        return { ...before, ...lifeCycle, ...resumed, latestDeploymentId: deployment.id, scale: before.scale }
+      })
+      return { service, deployment } as unknown as Deployed
+    },
+
+    async scale(caller, id, scale) {
+      for (const count of Object.values(scale ?? {})) {
+        if (!Number.isInteger(count) || count < 0) throw new BerthError('invalid_request', 'The number of instances must be a whole number from 0 up.', { details: { field: 'scalings' } })
+        if (count > REPLICAS_PER_SET_LIMIT) throw new BerthError('limit_exceeded', `A region has at most ${REPLICAS_PER_SET_LIMIT} instances of a service.`)
+      }
+      return change(caller, id, async (tx, before, at) => {
+        await tell(tx, { projectId: before.projectId, kind: 'service', subjectId: id }, at, 'SCALED', scale === null ? 'Scaling follows the deployment again' : 'Scaling was set by hand')
+        return { ...before, scale }
+      })
+    },
+
+    pause: (caller, id) =>
+      change(caller, id, async (tx, before, at) => {
+        if (before.desired === 'paused') return before
+        await tell(tx, { projectId: before.projectId, kind: 'service', subjectId: id }, at, 'PAUSED', `Service ${before.name} is paused`)
+        return { ...before, desired: 'paused', pausedAt: at }
+      }),
+
+    resume: (caller, id) =>
+      change(caller, id, async (tx, before, at) => {
+        if (before.desired === 'running') return before
+        await tell(tx, { projectId: before.projectId, kind: 'service', subjectId: id }, at, 'RESUMED', `Service ${before.name} is resumed`)
+        return { ...before, desired: 'running', resumedAt: at }
+      }),
+
+    delete: (caller, id) =>
+      change(caller, id, async (tx, before, at) => {
+        await tell(tx, { projectId: before.projectId, kind: 'service', subjectId: id }, at, 'DELETING', `Service ${before.name} is being deleted`)
+        return { ...before, desired: 'deleted' }
+      }),
+
+    async cancelDeployment(caller, id) {
+      requireScope(caller, 'write')
+      const canceled = await store.transaction(async tx => {
+        const deployment = await own(tx, caller, 'deployment', id)
+        const service = await own(tx, caller, 'service', deployment.serviceId)
+        if (deployment.endedAt !== null || service.activeDeploymentId === id) {
+          throw new BerthError('invalid_state', 'The deployment serves or is over: only one that is on its way can be canceled.')
+        }
+        const at = now()
+        const next: Deployment = { ...deployment, state: 'canceled', updatedAt: at, endedAt: at }
+        await tx.putServiceRecord('deployment', next)
+        await tell(tx, { projectId: next.projectId, kind: 'deployment', subjectId: id }, at, 'CANCELED', 'Deployment is canceled')
+        return next
+      })
+      wake(canceled.serviceId)
+      return canceled
+    },
+
+    async get(caller, kind, id) {
+      requireScope(caller, 'read')
+      return own(store.read, caller, kind, id)
+    },
+
+    async list(caller, kind, filter = {}) {
+      requireScope(caller, 'read')
+      return store.read.serviceRecords(kind, { ...filter, projectId: caller.projectId, limit: Math.min(filter.limit ?? LIST_LIMIT, LIST_LIMIT) })
+    },
+
+    async count(caller, kind, filter = {}) {
+      requireScope(caller, 'read')
+      return store.read.countServiceRecords(kind, { ...filter, projectId: caller.projectId })
+    },
+
+    async events(caller, query) {
+      requireScope(caller, 'read')
+      return store.read.serviceEvents({ ...query, projectId: caller.projectId })
+    },
+  }
+}
+
+async function own<K extends ServiceRecordKind>(reader: Pick<StoreReader, 'serviceRecord'>, caller: Pick<Caller, 'projectId'>, kind: K, id: string): Promise<ServiceRecords[K]> {
+  const record = await reader.serviceRecord(kind, id)
+  if (record === null || record.projectId !== caller.projectId) throw gone(kind, id)
+  return record
+}
+
+function gone(kind: ServiceRecordKind, id: string): BerthError {
+  return new BerthError('not_found', `There is no ${kind} ${id}.`, { details: { id } })
+}
+
+async function checkAppName(tx: StoreTx, projectId: ProjectId, name: string): Promise<void> {
+  if ((await tx.countServiceRecords('app', { projectId, name, liveOnly: true })) === 0) return
+  throw new BerthError('name_conflict', `There is an app ${name} already: choose another name.`, { details: { field: 'name' } })
+}
+
+/** Each replica is an instance that this installation allows. */
+function checkDeployment(core: Core, request: NewDeployment): void {
+  if (request.sets.length === 0) throw new BerthError('invalid_request', 'A deployment needs a region.', { details: { field: 'definition.regions' } })
+  if (request.sets.length > SETS_PER_DEPLOYMENT_LIMIT) throw new BerthError('limit_exceeded', `A deployment has at most ${SETS_PER_DEPLOYMENT_LIMIT} regions.`)
+  for (const set of request.sets) {
+    if (!Number.isInteger(set.replicas) || set.replicas < 0 || set.replicas > REPLICAS_PER_SET_LIMIT) {
+      throw new BerthError('invalid_request', `A region has 0 to ${REPLICAS_PER_SET_LIMIT} replicas.`, { details: { field: 'definition.scalings' } })
+    }
+    checkSpec(specOf(set.template, 'replica-0'), core.config.limits, core.now())
+  }
+}
