@@ -1,12 +1,13 @@
 /** Real VMs through the Host port: a life from start to destroy, standby, volumes, and every way to end. */
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
-import { mkdir, mkdtemp, open, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, open, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { runCommand } from '../src/host/command.ts'
+import { QmpClient } from '../src/host/qemu/qmp.ts'
 import { BerthError } from '../src/instance/errors.ts'
 import type { VolumeId } from '../src/instance/model.ts'
 import { eventually, exec, isRoot, logLines, openLab, qemusOf, refOf, shell, traces, untilExited, volume, type Lab } from './host-lab.ts'
@@ -304,6 +305,35 @@ describe('a host that comes back', () => {
     assert.equal(first?.status, 'exited')
     assert.match(first.exit?.message ?? '', /^VMM died/)
     for (const spec of [killed, exited]) await lab.host.destroy(refOf(spec))
+  })
+
+  it('mends what a server left half-way: a standby goes back to running, a start is undone, a stray ends', async () => {
+    const [standby, starting, stray] = [lab.spec(), lab.spec(), lab.spec()]
+    for (const spec of [standby, starting, stray]) await lab.host.start(spec)
+    await lab.host.close()
+    const change = async (id: string, from: RegExp, to: string) => {
+      const path = join(lab.dataDir, 'instances', id, 'vm.json')
+      const text = await readFile(path, 'utf8')
+      assert.match(text, from)
+      await writeFile(path, text.replace(from, to))
+    }
+    const [run] = await readdir(lab.runDir)
+    const qmp = await QmpClient.connect(join(lab.runDir, run ?? '', standby.instanceId, 'qmp'), { timeoutMs: 30_000 })
+    await qmp.execute('stop')
+    qmp.close()
+    await change(standby.instanceId, /"status": "running"/, '"status": "suspending"')
+    await change(starting.instanceId, /"status": "running"/, '"status": "starting"')
+    // The record that was on the disk before QEMU was started.
+    await change(stray.instanceId, /"status": "running"/, '"status": "prepared"')
+    await change(stray.instanceId, /"process": \{[^}]*\}/, '"process": null')
+    await lab.reopen()
+    const inventory = new Map((await lab.host.inventory()).map((vm) => [vm.instanceId, vm.status]))
+    assert.deepEqual([standby, starting, stray].map(({ instanceId }) => inventory.get(instanceId)), ['running', 'prepared', 'prepared'])
+    assert.equal((await exec(lab.host, standby, ['true'])).code, 0)
+    for (const { instanceId } of [starting, stray]) assert.deepEqual(await qemusOf(instanceId), [])
+    await lab.host.start(stray)
+    assert.equal((await exec(lab.host, stray, ['true'])).code, 0)
+    for (const spec of [standby, starting, stray]) await lab.host.destroy(refOf(spec))
   })
 
   it('after a restart of the machine nothing pretends to run, and a standby that never reached the disk is not trusted', async () => {
