@@ -160,6 +160,7 @@ bool app_child(pid_t pid, int status) {
     timer_clear(&app.grace);
     timer_set(&app.drain, DRAIN_MS, on_drained, NULL);
     // Nothing outlives the application; its pipes then come to their end.
+    app.out.readable = true;
     freeze(false);
     kill(-1, SIGKILL);
     return true;
@@ -195,7 +196,9 @@ static bool pump_stream(struct watch *from, struct log_stream *log) {
         return true;
     }
     if (count < 0 && errno == EINTR) return true;
-    if (count < 0 && errno == EAGAIN) from->readable = false;
+    // A console that nobody has open now reads as an error, and comes back: an init closes and hangs it up.
+    bool comes_back = app.init && !app.exited && errno == EIO;
+    if (count < 0 && (errno == EAGAIN || comes_back)) from->readable = false;
     else watch_close(from);
     return false;
 }

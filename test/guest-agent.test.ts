@@ -531,6 +531,19 @@ describe('the image', () => {
     }
   })
 
+  test('may have an init that lets go of its console and comes back to it', async () => {
+    const root = await workshop.busyboxRoot('shy', async (tree) => {
+      await writeFile(join(tree, 'sbin/init'), '#!/bin/sh\necho one\nexec </dev/null >/dev/null 2>&1\nsleep 1\necho two > /dev/console\nsleep 1\necho three > /dev/console\nexit 5\n')
+      await chmod(join(tree, 'sbin/init'), 0o755)
+    })
+    await withMachine(root, async (machine, link) => {
+      await link.startApp({ ...SLEEPER, command: ['/sbin/init'] })
+      assert.equal(await machine.ended(), 0)
+      const lines = await machine.log()
+      assert.deepEqual(lines.map((line) => (line.kind === 'exit' ? line.exit.code : line.record.text)), ['one', 'two', 'three', 5])
+    })
+  })
+
   test('with an init gets it as process 1 of its own, and commands join it', async () => {
     const root = await workshop.busyboxRoot('init', async (tree) => {
       await symlink('/bin/busybox', join(tree, 'sbin/init'))
