@@ -135,6 +135,8 @@ export interface Instances {
   copyOut(caller: Caller, id: InstanceId, path: string, options: { readonly followLinks: boolean }): Promise<AsyncIterable<CopyItem>>
   logs(caller: Caller, id: InstanceId, query: LogQuery): Promise<AsyncIterable<LogRecord>>
   stats(caller: Caller, id: InstanceId): Promise<VmStats>
+  /** What it used over the last hours, oldest first; the last is of now if it runs. */
+  statsHistory(caller: Caller, id: InstanceId): Promise<readonly VmStats[]>
 }
 
 export interface EventFilter {

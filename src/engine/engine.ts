@@ -26,6 +26,7 @@ import { makeInstances } from './instances.ts'
 import { Journal } from './journal.ts'
 import { KeyRing } from './keys.ts'
 import { ensureDefaultProject, makeProjects } from './projects.ts'
+import { Meter } from './meter.ts'
 import { Reconciler } from './reconcile.ts'
 import { devicesOf, resourcesOf } from './resources.ts'
 import type { Store } from './store-port.ts'
@@ -91,6 +92,7 @@ function assemble(core: Core, images: ImageKeeper, adminSecret: string | null): 
   const keys = new KeyRing(core)
   const lifecycle = makeInstances({ core, loop, waiting, images: images.api })
   images.onSettled = projectId => void wakeWaiting(core, loop, projectId)
+  const meter = new Meter(core)
   const activity = new Activity(core.now)
   const controller = new ServiceController(core, lifecycle, activity)
   activity.onIdle = id => void wakeServiceOf(core, controller, id)
@@ -103,12 +105,12 @@ function assemble(core: Core, images: ImageKeeper, adminSecret: string | null): 
     closing.abort()
     waiting.close()
     firstLook.resolve()
-    await controller.close()
+    await Promise.all([controller.close(), meter.close()])
     await Promise.all([loop.close(core.config.closeGraceMs), images.close(), watch.close()])
   }
 
   return {
-    instances: { ...lifecycle, ...makeAttachments(core, loop), ...watched(makeGuest({ core, lifecycle }), activity) },
+    instances: { ...lifecycle, ...makeAttachments(core, loop), ...watched(makeGuest({ core, lifecycle, meter }), activity) },
     events: makeEvents(core, closing.signal),
     images: images.api,
     volumes: makeVolumes(core),
@@ -128,6 +130,7 @@ function assemble(core: Core, images: ImageKeeper, adminSecret: string | null): 
         await images.begin()
         await remountAll(core, loop)
         await controller.start()
+        meter.start()
       })().catch((error: unknown) => {
         firstLook.resolve()
         core.logger.error({ err: error }, 'the first look at the hosts met a defect')

@@ -9,20 +9,22 @@ import type { Caller, Instances } from './api.ts'
 import type { Core } from './core.ts'
 import type { Host, VmRef } from './host-port.ts'
 import { refused } from './instances.ts'
+import type { Meter } from './meter.ts'
 import { refOf } from './vm-spec.ts'
 
 /** How long an exec waits for an instance that it wakes. */
 export const WAKE_LIMIT_MS = 120_000
 const PATH_LIMIT_BYTES = 4095
 
-type Guest = Pick<Instances, 'exec' | 'stat' | 'copyIn' | 'copyOut' | 'logs' | 'stats'>
+type Guest = Pick<Instances, 'exec' | 'stat' | 'copyIn' | 'copyOut' | 'logs' | 'stats' | 'statsHistory'>
 
 export interface GuestParts {
   readonly core: Core
   readonly lifecycle: Pick<Instances, 'restore' | 'wait'>
+  readonly meter: Pick<Meter, 'history'>
 }
 
-export function makeGuest({ core, lifecycle }: GuestParts): Guest {
+export function makeGuest({ core, lifecycle, meter }: GuestParts): Guest {
   const reader = core.store.read
 
   /** The VM of an instance that serves; otherwise `invalid_state`. */
@@ -75,6 +77,11 @@ export function makeGuest({ core, lifecycle }: GuestParts): Guest {
       requireScope(caller, 'read')
       const { host, ref } = await serving(caller, id, 'stats')
       return host.stats(ref)
+    },
+
+    async statsHistory(caller, id) {
+      requireScope(caller, 'read')
+      return meter.history(await ownInstance(reader, caller, id))
     },
   }
 }

@@ -15,6 +15,7 @@ import type { ExecFrame } from './frame.ts'
 import { decodeBase64, exitReply, outputReply, readFrame, ttySize } from './frame.ts'
 import { queryBoolean, queryInteger, queryText, queryValues } from './query.ts'
 import type { ExecReply, StreamResult } from './schema.ts'
+import { Slot } from './slot.ts'
 import type { Surface } from './surface.ts'
 import { callerOf } from './surface.ts'
 
@@ -54,7 +55,7 @@ export function queryFrame(request: FastifyRequest): ExecFrame {
 }
 
 async function* repliesOf(session: ExecSession, first: ExecFrame, lines: AsyncIterator<ExecFrame> | null, reply: FastifyReply): AsyncGenerator<ExecReply> {
-  const queue = new ReplyQueue()
+  const queue = new Slot<ExecReply>()
   const leave = () => {
     if (!reply.raw.writableFinished) hangUp(session)
   }
@@ -77,48 +78,6 @@ async function* repliesOf(session: ExecSession, first: ExecFrame, lines: AsyncIt
   } finally {
     reply.raw.removeListener('close', leave)
     session.close()
-  }
-}
-
-/** One reply at a time from those who make them to the one who sends them. */
-class ReplyQueue {
-  #item: ExecReply | null = null
-  #state: 'open' | 'ended' | { readonly error: unknown } = 'open'
-  #changed = Promise.withResolvers<void>()
-
-  async put(item: ExecReply): Promise<void> {
-    while (this.#item !== null) await this.#changed.promise
-    this.#item = item
-    this.#signal()
-  }
-
-  end(): void {
-    if (this.#state === 'open') this.#state = 'ended'
-    this.#signal()
-  }
-
-  fail(error: unknown): void {
-    if (this.#state === 'open') this.#state = { error }
-    this.#signal()
-  }
-
-  async *read(): AsyncGenerator<ExecReply> {
-    for (;;) {
-      const item = this.#item
-      if (item !== null) {
-        this.#item = null
-        this.#signal()
-        yield item
-      } else if (this.#state === 'ended') return
-      else if (this.#state !== 'open') throw this.#state.error
-      else await this.#changed.promise
-    }
-  }
-
-  #signal(): void {
-    const { resolve } = this.#changed
-    this.#changed = Promise.withResolvers()
-    resolve()
   }
 }
 

@@ -1,11 +1,15 @@
 /** The Koyeb dialect: its Instances API, and what its CLI, SDKs and console call on the way. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Dialect, DialectOptions } from '../dialect.ts'
+import * as account from './account.ts'
 import { installBodyParser } from './body.ts'
+import * as catalog from './catalog.ts'
 import { presentError } from './errors.ts'
 import { execOverHttp } from './exec-http.ts'
 import { serveExec } from './exec.ts'
 import { getInstance, listInstanceEvents, listInstances } from './instances.ts'
+import { queryLogs, serveTail, tailOverHttp } from './logs.ts'
+import { getMetrics } from './metrics.ts'
 import type { Surface } from './surface.ts'
 import * as services from './services.ts'
 import { DIALECT, installSurface } from './surface.ts'
@@ -21,6 +25,16 @@ async function koyebRoutes(app: FastifyInstance, options: DialectOptions): Promi
   }
   const get = (url: string, handler: Handler) => route('GET', url, handler)
   serviceRoutes(route)
+  accountRoutes(route)
+  get('/streams/logs/query', queryLogs)
+  get('/streams/metrics', getMetrics)
+  app.route({
+    method: 'GET',
+    url: '/streams/logs/tail',
+    exposeHeadRoute: false,
+    handler: (request, reply) => tailOverHttp(surface, request, reply),
+    wsHandler: (socket, request) => void serveTail(surface, socket, request),
+  })
 
   // A published capability of this API exposes the same four under other paths.
   for (const [instances, events, exec] of [
@@ -77,6 +91,26 @@ function serviceRoutes(route: Route): void {
   route('GET', '/service_events', services.eventsOf('service', 'service_id'))
   route('GET', '/deployment_events', services.eventsOf('deployment', 'deployment_id'))
   route('GET', '/regional_deployment_events', services.eventsOf('set', 'regional_deployment_id'))
+}
+
+function accountRoutes(route: Route): void {
+  route('GET', '/account/profile', account.getProfile)
+  route('GET', '/account/organization', account.getOwnOrganization)
+  route('GET', '/account/organizations', account.listOrganizations)
+  route('GET', '/organization_members', account.listMembers)
+  route('GET', '/organizations/:id', account.getOrganization)
+  route('POST', '/organizations/:id/switch', account.switchOrganization)
+  route('GET', '/organizations/:organization_id/quotas', account.getQuotas)
+  route('GET', '/organizations/:organization_id/summary', account.getSummary)
+  route('GET', '/projects', account.listProjects)
+  route('GET', '/projects/:id', account.getProject)
+
+  route('GET', '/catalog/instances', catalog.listCatalogInstances)
+  route('GET', '/catalog/instances/:id', catalog.getCatalogInstance)
+  route('GET', '/catalog/regions', catalog.listRegions)
+  route('GET', '/catalog/regions/:id', catalog.getRegion)
+  route('GET', '/catalog/datacenters', catalog.listDatacenters)
+  route('GET', '/catalog/usage', catalog.getUsage)
 }
 
 export const koyebDialect: Dialect = { name: DIALECT, prefix: '/v1', plugin: koyebRoutes, presentError }
