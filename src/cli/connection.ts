@@ -15,6 +15,8 @@ import { CliError, STATUS } from './failure.ts'
 export const DEFAULT_SERVER = 'http://127.0.0.1:8080'
 const KEY_FILE = 'admin.key'
 const SERVER_FILE = 'server.json'
+const MCP_PORT = 9090
+const MCP_PATH = '/mcp'
 
 export interface ConnectionFlags {
   readonly server?: string
@@ -44,6 +46,35 @@ export function findConnection(flags: ConnectionFlags, env: NodeJS.ProcessEnv): 
     (isOfFile ? file.key : undefined) ??
     (isThisMachine(server) ? localKey(dataDirs) : null)
   return { server, key }
+}
+
+export interface McpConnection {
+  readonly url: URL
+  readonly key: string | null
+}
+
+/**
+ * Where MCP is served: --url, BERTH_MCP_URL, what the server of this machine says, or the usual port of the server.
+ * The key is the one for that machine.
+ */
+export function findMcp(
+  flags: { readonly url?: string | undefined; readonly server?: string | undefined; readonly key?: string | undefined },
+  env: NodeJS.ProcessEnv,
+): McpConnection {
+  const key = flags.key === undefined ? {} : { key: flags.key }
+  const asked = flags.url ?? nonEmpty(env['BERTH_MCP_URL'])
+  if (asked !== undefined) {
+    const url = parseServer(asked)
+    if (url.pathname === '/') url.pathname = MCP_PATH
+    return { url, key: findConnection({ server: url.origin, ...key }, env).key }
+  }
+  const connection = findConnection({ ...(flags.server === undefined ? {} : { server: flags.server }), ...key }, env)
+  const local = localServers(localDataDirs(env)).find(({ url }) => parseServer(url).origin === connection.server.origin)
+  if (local?.mcpUrl === null) {
+    throw new CliError(`The server at ${connection.server.origin} serves no MCP: start it with --mcp-listen 127.0.0.1:${MCP_PORT}, or name another with --url.`)
+  }
+  const url = new URL(local?.mcpUrl ?? `${connection.server.protocol}//${connection.server.hostname}:${MCP_PORT}${MCP_PATH}`)
+  return { url, key: connection.key }
 }
 
 export function configPath(env: NodeJS.ProcessEnv): string {
@@ -80,17 +111,22 @@ function localDataDirs(env: NodeJS.ProcessEnv): readonly string[] {
 }
 
 function localServer(dataDirs: readonly string[]): string | null {
-  for (const dir of dataDirs) {
+  return localServers(dataDirs)[0]?.url ?? null
+}
+
+/** Who serves on this machine, as they say; `mcpUrl` is null where no MCP is served, undefined where nothing is said. */
+function localServers(dataDirs: readonly string[]): readonly { readonly url: string; readonly mcpUrl: string | null | undefined }[] {
+  return dataDirs.flatMap(dir => {
     const text = readIfThere(join(dir, SERVER_FILE))
-    if (text === null) continue
+    if (text === null) return []
     try {
-      const { url } = JSON.parse(text) as { url?: unknown }
-      if (typeof url === 'string') return url
+      const { url, mcpUrl } = JSON.parse(text) as { url?: unknown; mcpUrl?: unknown }
+      return typeof url === 'string' ? [{ url, mcpUrl: typeof mcpUrl === 'string' || mcpUrl === null ? mcpUrl : undefined }] : []
     } catch {
       // Half written by a server that is just starting: the default is as good.
+      return []
     }
-  }
-  return null
+  })
 }
 
 function localKey(dataDirs: readonly string[]): string | null {

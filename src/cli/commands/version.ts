@@ -21,7 +21,7 @@ export function register(program: Command, context: Context): void {
     })
 }
 
-function ownVersion(): string {
+export function ownVersion(): string {
   const file = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')
   return (JSON.parse(file) as { version: string }).version
 }
