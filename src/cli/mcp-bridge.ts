@@ -46,10 +46,33 @@ async function connect({ url, key, headers, version }: BridgeOptions): Promise<C
   try {
     await client.connect(transport, { timeout: CONNECT_LIMIT_MS })
   } catch (error) {
-    throw new CliError(sentenceFor(error, url), { cause: error })
+    throw new CliError((await refusalOf(url, { ...authorization, ...headers })) ?? sentenceFor(error, url), { cause: error })
   }
   client.onerror = complain
   return client
+}
+
+/** The client keeps to itself why it was refused; asked once more, the server says it. */
+async function refusalOf(url: URL, headers: Readonly<Record<string, string>>): Promise<string | null> {
+  try {
+    const answer = await fetch(url, {
+      method: 'POST',
+      headers: { accept: 'application/json, text/event-stream', 'content-type': 'application/json', 'mcp-protocol-version': PROTOCOL, 'mcp-method': 'server/discover', ...headers },
+      body: JSON.stringify({
+        jsonrpc: '2.0',
+        id: 1,
+        method: 'server/discover',
+        params: { _meta: { 'io.modelcontextprotocol/protocolVersion': PROTOCOL, 'io.modelcontextprotocol/clientCapabilities': {} } },
+      }),
+      signal: AbortSignal.timeout(CONNECT_LIMIT_MS),
+    })
+    if (answer.ok || answer.status === 401) return null
+    const { error } = (await answer.json()) as { error?: { message?: unknown } }
+    return typeof error?.message === 'string' ? `The server at ${url.href} refuses: ${error.message}` : null
+  } catch {
+    // Nobody answers, or no MCP server: the first error says so.
+    return null
+  }
 }
 
 function sentenceFor(error: unknown, url: URL): string {
@@ -68,13 +91,18 @@ function makeServer(far: Client, servers: Set<Server>, era: 'legacy' | 'modern',
   const goOn = (ctx: ServerContext) => ({ signal: ctx.mcpReq.signal, timeout: REQUEST_LIMIT_MS })
   if (tools !== undefined) {
     server.setRequestHandler('tools/list', ({ params }, ctx) => far.request({ method: 'tools/list', ...withParams(params) }, goOn(ctx)))
-    server.setRequestHandler('tools/call', ({ params }, ctx) => {
+    server.setRequestHandler('tools/call', async ({ params }, ctx) => {
       const token = ctx.mcpReq._meta?.progressToken
-      const onprogress = (progress: { progress: number; total?: number | undefined; message?: string | undefined }) =>
-        void ctx.mcpReq.notify({ method: 'notifications/progress', params: { ...progress, progressToken: token } }).catch(complain)
+      let told: Promise<unknown> = Promise.resolve()
+      const onprogress = (progress: { progress: number; total?: number | undefined; message?: string | undefined }) => {
+        told = ctx.mcpReq.notify({ method: 'notifications/progress', params: { ...progress, progressToken: token } }).catch(complain)
+      }
       const { name, arguments: args } = params
       const request = { method: 'tools/call', params: { name, ...(args === undefined ? {} : { arguments: args }) } } as const
-      return far.request(request, { ...goOn(ctx), ...(token === undefined ? {} : { onprogress }) })
+      const result = await far.request(request, { ...goOn(ctx), ...(token === undefined ? {} : { onprogress }) })
+      // A notice that comes after the result is lost on the client.
+      await told
+      return result
     })
   }
   if (resources !== undefined) {

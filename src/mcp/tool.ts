@@ -127,13 +127,14 @@ async function call<Input extends z.ZodType, Output extends z.ZodType>(
 ): Promise<CallToolResult> {
   const startedAt = performance.now()
   let noted: AuditNote = {}
+  const progress = progressTo(ctx)
   const context: ToolContext = {
     engine: wiring.engine,
     catalogue: wiring.catalogue,
     caller: wiring.caller,
     signal: signalOf(ctx, wiring.stopping),
     now: wiring.now,
-    progress: progressTo(ctx),
+    progress: progress.tell,
     note: details => (noted = { ...noted, ...details }),
   }
   const finish = (outcome: string) =>
@@ -148,6 +149,7 @@ async function call<Input extends z.ZodType, Output extends z.ZodType>(
   try {
     const { data, text } = await spec.run(args, context)
     finish('ok')
+    await progress.told()
     return { content: [{ type: 'text', text: plain(text) }], structuredContent: data as Record<string, unknown> }
   } catch (error) {
     const failure = asBerthError(error)
@@ -173,20 +175,23 @@ function signalOf(ctx: ServerContext, stopping: AbortSignal): AbortSignal {
   return AbortSignal.any([ctx.mcpReq.signal, stopping, ...(connection === undefined ? [] : [connection])])
 }
 
-function progressTo(ctx: ServerContext): ToolContext['progress'] {
+/** `told` settles when the last notice is on its way: one that comes after the result is lost on the client. */
+function progressTo(ctx: ServerContext): { readonly tell: ToolContext['progress']; readonly told: () => Promise<unknown> } {
   const token = ctx.mcpReq._meta?.progressToken
-  if (token === undefined) return () => undefined
+  if (token === undefined) return { tell: () => undefined, told: async () => undefined }
   let lastAt = Number.NEGATIVE_INFINITY
   let last = -1
-  return (done, message) => {
+  let sent: Promise<unknown> = Promise.resolve()
+  const tell = (done: number, message: string) => {
     const at = performance.now()
     if (done <= last || at - lastAt < PROGRESS_INTERVAL_MS) return
     last = done
     lastAt = at
     const params = { progressToken: token, progress: done, message: plain(message).slice(0, PROGRESS_MESSAGE_LIMIT_CHARACTERS) }
     // A client that went away is told by the signal.
-    ctx.mcpReq.notify({ method: 'notifications/progress', params }).catch(() => undefined)
+    sent = ctx.mcpReq.notify({ method: 'notifications/progress', params }).catch(() => undefined)
   }
+  return { tell, told: () => sent }
 }
 
 /** The schema as clients see it, with the older spellings taken as well. */
