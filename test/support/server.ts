@@ -56,6 +56,8 @@ export interface TestServer extends AsyncDisposable {
   readonly url: string
   readonly key: string
   readonly dataDir: string
+  /** The network bridge that it uses alone; null on a simulated host. */
+  readonly bridgeName: string | null
   readonly pid: number
   request(method: string, path: string, options?: RequestOptions): Promise<Answer>
   /** All that the process wrote so far. */
@@ -124,6 +126,7 @@ export async function startServer(options: TestServerOptions = {}): Promise<Test
     url,
     key,
     dataDir,
+    bridgeName: network?.bridgeName ?? null,
     pid,
     output,
     request: (method, path, request = {}) => send(url, method, path, { key, ...request }),
