@@ -32,6 +32,7 @@ import { devicesOf, resourcesOf } from './resources.ts'
 import type { Store } from './store-port.ts'
 import { Activity } from './services/activity.ts'
 import { ServiceController } from './services/controller.ts'
+import { ServiceProxy } from './services/proxy.ts'
 import { makeServices } from './services/services.ts'
 import { makeVolumes, recoverVolumes } from './volumes.ts'
 import { Waiting } from './waiting.ts'
@@ -95,6 +96,8 @@ function assemble(core: Core, images: ImageKeeper, adminSecret: string | null): 
   const meter = new Meter(core)
   const activity = new Activity(core.now)
   const controller = new ServiceController(core, lifecycle, activity)
+  const proxy = new ServiceProxy(core, lifecycle, activity)
+  controller.onChanged = id => proxy.follow(id)
   activity.onIdle = id => void wakeServiceOf(core, controller, id)
   core.bus.listen(({ instance }) => {
     if (instance.phase === 'deleted') activity.forget(instance.id)
@@ -106,6 +109,7 @@ function assemble(core: Core, images: ImageKeeper, adminSecret: string | null): 
     waiting.close()
     firstLook.resolve()
     await Promise.all([controller.close(), meter.close()])
+    await proxy.close()
     await Promise.all([loop.close(core.config.closeGraceMs), images.close(), watch.close()])
   }
 

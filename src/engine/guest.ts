@@ -39,7 +39,7 @@ export function makeGuest({ core, lifecycle, meter }: GuestParts): Guest {
       requireScope(caller, 'exec')
       checkCommand(request.command)
       checkEnv(request.env)
-      if (options.wake === true) await wake(core, lifecycle, caller, id)
+      if (options.wake === true) await wakeInstance(core, lifecycle, caller, id)
       const { host, ref } = await serving(caller, id, 'exec')
       return host.exec(ref, request)
     },
@@ -47,7 +47,7 @@ export function makeGuest({ core, lifecycle, meter }: GuestParts): Guest {
     async stat(caller, id, path, options) {
       requireScope(caller, 'exec')
       checkPath(path)
-      if (options.wake === true) await wake(core, lifecycle, caller, id)
+      if (options.wake === true) await wakeInstance(core, lifecycle, caller, id)
       const { host, ref } = await serving(caller, id, 'stat')
       return host.stat(ref, path, { followLinks: options.followLinks })
     },
@@ -87,7 +87,7 @@ export function makeGuest({ core, lifecycle, meter }: GuestParts): Guest {
 }
 
 /** Brings a sleeping instance back, or waits for one that is on its way. */
-async function wake(core: Core, lifecycle: GuestParts['lifecycle'], caller: Caller, id: InstanceId): Promise<void> {
+export async function wakeInstance(core: Core, lifecycle: GuestParts['lifecycle'], caller: Caller, id: InstanceId): Promise<void> {
   const instance = await ownInstance(core.store.read, caller, id)
   const isOnItsWay = instance.desired === 'running' && !isServing(instance.phase) && ['allocated', 'preparing', 'starting', 'restoring'].includes(instance.phase)
   if (instance.phase !== 'standby' && !isOnItsWay) return

@@ -45,7 +45,8 @@ export function makeServices({ core, wake }: ServicesParts): Services {
   }
 
   /** Writes a new deployment of a service that is in this transaction. */
-  async function addDeployment(tx: StoreTx, service: Pick<Service, 'id' | 'projectId' | 'appId'>, version: number, request: NewDeployment, at: number): Promise<Deployment> {
+  async function addDeployment(tx: StoreTx, service: Pick<Service, 'id' | 'projectId' | 'appId'>, version: number, request: NewDeployment, before: Deployment | null, at: number): Promise<Deployment> {
+    const publicPortOf = (guestPort: number) => before?.ports.find(port => port.guestPort === guestPort)?.publicPort ?? null
     const deployment: Deployment = {
       id: makeId(),
       projectId: service.projectId,
@@ -55,7 +56,8 @@ export function makeServices({ core, wake }: ServicesParts): Services {
       state: 'pending',
       message: null,
       sets: request.sets.map(set => ({ ...set, id: makeId() })),
-      ports: request.ports.map(guestPort => ({ guestPort, publicPort: null })),
+      // A port keeps its public port through deployments.
+      ports: request.ports.map(guestPort => ({ guestPort, publicPort: publicPortOf(guestPort) })),
       deaths: {},
       definition: request.definition,
       createdAt: at,
@@ -137,7 +139,7 @@ export function makeServices({ core, wake }: ServicesParts): Services {
         const at = now()
         const id = makeId()
         const base = { id, projectId: caller.projectId, appId: app.id }
-        const deployment = await addDeployment(tx, base, 1, request.deployment, at)
+        const deployment = await addDeployment(tx, base, 1, request.deployment, null, at)
         const service: Service = {
           ...base,
           name: request.name,
@@ -168,7 +170,8 @@ export function makeServices({ core, wake }: ServicesParts): Services {
       checkDeployment(core, request)
       let deployment: Deployment | null = null
       const service = await change(caller, id, async (tx, before, at) => {
-        deployment = await addDeployment(tx, before, before.version + 1, request, at)
+        const earlier = await tx.serviceRecord('deployment', before.latestDeploymentId)
+        deployment = await addDeployment(tx, before, before.version + 1, request, earlier, at)
         await tell(tx, { projectId: before.projectId, kind: 'service', subjectId: id }, at, 'UPDATED', `Deployment ${deployment.id} is on its way`)
         const resumed = before.desired === 'paused' ? ({ desired: 'running', resumedAt: at } as const) : {}
         return { ...before, ...lifeCycle, ...resumed, latestDeploymentId: deployment.id, scale: before.scale }

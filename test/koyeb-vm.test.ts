@@ -1,0 +1,218 @@
+/**
+ * The Koyeb dialect over real VMs, as its users meet it: what `berth run` started is listed, described, executed in,
+ * copied to and from, put to sleep and woken by Koyeb's clients (docs/koyeb.md walks the same way); and a service's
+ * replicas are VMs that are replaced, sleep, and wake for a request to their port.
+ */
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, test } from 'node:test'
+import { gzipSync } from 'node:zlib'
+import { commandEnv, startBerth } from './support/berth-command.ts'
+import { cliFrames, judgedCalls, loadKoyebContract, openSession, runSession } from './support/koyeb.ts'
+import type { TestServer } from './support/server.ts'
+import { eventually, startServer } from './support/server.ts'
+
+/** Emulated CPUs on a busy machine are slow; none of this is a measurement. */
+const WAIT_MS = 300_000
+const IMAGE = 'localhost/busybox'
+const APP = 'echo hello-from-app; echo to-stderr >&2; exec sleep 100000'
+
+const contract = loadKoyebContract()
+let server: TestServer
+let scratch = ''
+let id = ''
+const call = judgedCalls(() => server, contract)
+
+before(async () => {
+  scratch = mkdtempSync(join(tmpdir(), 'kv-'))
+  server = await startServer({ host: 'qemu' })
+  await berth('run', '-d', '--name', 'walk', '--memory', '256MiB', IMAGE, 'sh', '-c', APP)
+})
+after(async () => {
+  await server.stop()
+  rmSync(scratch, { recursive: true, force: true })
+})
+
+async function berth(...args: readonly string[]): Promise<string> {
+  const outcome = await startBerth(commandEnv(server), args).done
+  assert.equal(outcome.status, 0, `berth ${args.join(' ')}\n${outcome.stdout}${outcome.stderr}`)
+  return outcome.stdout
+}
+
+async function ok(method: string, path: string, body?: unknown): Promise<Record<string, unknown>> {
+  const answer = await call(method, path, body === undefined ? {} : { body })
+  assert.equal(answer.status, 200, `${method} ${path}: ${answer.text}`)
+  return answer.body as Record<string, unknown>
+}
+
+interface Item {
+  readonly id: string
+  readonly status: string
+  readonly messages: readonly string[]
+  readonly replica_index: number
+}
+const exec = (...command: readonly string[]) => runSession({ url: server.url, key: server.key, contract }, ...cliFrames(id, command))
+const statusOf = async (of: string) => ((await ok('GET', `/v1/instances/${of}`))['instance'] as Item).status
+const until = (of: string, status: string) => eventually(`${of} is ${status}`, async () => ((await statusOf(of)) === status ? true : null), WAIT_MS)
+
+/** As its CLI copies: bytes of an archive as stdin, with the end of a gzip stream after the end of the archive. */
+async function sendInput(command: readonly string[], input: Uint8Array): Promise<{ readonly exitCode: number | null; readonly stderr: string }> {
+  const session = await openSession({ url: server.url, key: server.key, contract })
+  session.send({ id, body: { command, disableTty: true }, idType: 'INSTANCE_ID' })
+  for (let at = 0; at < input.length; at += 4096) {
+    const data = Buffer.from(input.subarray(at, at + 4096)).toString('base64')
+    session.send({ id, body: { command, stdin: { data } }, idType: 'INSTANCE_ID' })
+  }
+  session.send({ id, body: { command, stdin: { close: true } }, idType: 'INSTANCE_ID' })
+  return session.outcome
+}
+
+test('what berth run started is listed and described', async () => {
+  const { instances } = (await ok('GET', '/v1/instances')) as { instances: Item[] }
+  assert.equal(instances.length, 1)
+  id = instances[0]?.id ?? ''
+  await until(id, 'HEALTHY')
+  const { instance } = (await ok('GET', `/v1/instances/${id}`)) as { instance: Item }
+  assert.match(instance.messages.join(), /walk/)
+})
+
+test('commands run in it, with pipes and with a terminal', async () => {
+  const apart = await exec('sh', '-c', 'echo out; echo err >&2; exit 7')
+  assert.deepEqual([apart.stdout, apart.stderr, apart.exitCode, apart.closeCode], ['out\n', 'err\n', 7, 1000])
+  assert.equal((await exec('sh', '-c', 'kill -9 $$')).exitCode, 137)
+  assert.equal((await exec('no-such-program')).exitCode, 127)
+
+  const console_ = await openSession({ url: server.url, key: server.key, query: `?id=${id}`, contract })
+  console_.send({ id, id_type: 'INSTANCE_ID', body: { command: ['/bin/sh'] } })
+  console_.send({ body: { tty_size: { width: 101, height: 37 } } })
+  console_.send({ body: { stdin: { data: Buffer.from('stty size; tty\r').toString('base64') } } })
+  await console_.until('37 101')
+  await console_.until('/dev/pts/')
+  console_.send({ body: { stdin: { data: Buffer.from('exit 3\r').toString('base64') } } })
+  assert.equal((await console_.outcome).exitCode, 3)
+
+  // The MCP server: a terminal, and everything typed at once.
+  const typed = await runSession(
+    { url: server.url, key: server.key, query: `?id=${id}`, contract },
+    { id, id_type: 'INSTANCE_ID', body: { command: ['/bin/sh'] } },
+    { body: { stdin: { data: Buffer.from('echo $((6*7))\n').toString('base64') } } },
+    { body: { stdin: { data: Buffer.from('exit\n').toString('base64') } } },
+  )
+  assert.match(typed.stdout, /\b42\b/)
+  assert.equal(typed.exitCode, 0)
+})
+
+test('a client that leaves ends its command', async () => {
+  const session = await openSession({ url: server.url, key: server.key, contract })
+  session.send({ id, body: { command: ['sh', '-c', 'echo started; exec sleep 54321'], disableTty: true } })
+  await session.until('started')
+  session.socket.terminate()
+  await eventually('the command is gone', async () => ((await exec('pidof', 'sleep')).stdout.trim().split(' ').length <= 1 ? true : null), WAIT_MS)
+})
+
+test('one HTTP request runs a command', async () => {
+  const { result } = (await ok('GET', `/v1/streams/instances/exec?id=${id}&body.command=uname&body.command=-s`)) as { result: { stdout: { data: string }; exit_code: number } }
+  assert.deepEqual([Buffer.from(result.stdout.data, 'base64').toString(), result.exit_code], ['Linux\n', 0])
+})
+
+test('files are copied to it and from it as the CLI copies them', async () => {
+  const bytes = randomBytes(300_000)
+  mkdirSync(join(scratch, 'up'))
+  writeFileSync(join(scratch, 'up', 'file.bin'), bytes)
+  assert.equal((await exec('test', '-d', '/root')).exitCode, 0)
+  assert.equal((await exec('test', '-d', '/nowhere')).exitCode, 1)
+  const archive = execFileSync('tar', ['-C', join(scratch, 'up'), '-cf', '-', 'file.bin'])
+  const sent = await sendInput(['tar', '-C', '/root', '-xf', '-'], Buffer.concat([archive, gzipSync('')]))
+  assert.equal(sent.exitCode, 0, sent.stderr)
+  assert.equal((await exec('wc', '-c', '/root/file.bin')).stdout.trim().split(' ')[0], '300000')
+
+  const back = await exec('tar', '-C', '/root', '-czf', '-', 'file.bin')
+  assert.equal(back.exitCode, 0, back.stderr)
+  const packed = Buffer.concat(back.frames.map(frame => Buffer.from(frame.result?.stdout?.data ?? '', 'base64')))
+  mkdirSync(join(scratch, 'down'))
+  execFileSync('tar', ['-C', join(scratch, 'down'), '-xzf', '-'], { input: packed })
+  assert.deepEqual(readFileSync(join(scratch, 'down', 'file.bin')), bytes)
+})
+
+test('its logs and what its VM really uses are there', async () => {
+  const { data } = (await ok('GET', `/v1/streams/logs/query?instance_id=${id}&order=asc`)) as { data: { msg: string; labels: { stream: string } }[] }
+  assert.ok(data.some(line => line.msg === 'hello-from-app' && line.labels.stream === 'stdout'), JSON.stringify(data))
+  assert.ok(data.some(line => line.msg === 'to-stderr' && line.labels.stream === 'stderr'))
+  await exec('sh', '-c', 'i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done')
+  for (const [name, least] of [['MEM_RSS', 16 * 2 ** 20], ['CPU_TOTAL_PERCENT', 0.01]] as const) {
+    const { metrics } = (await ok('GET', `/v1/streams/metrics?instance_id=${id}&name=${name}`)) as { metrics: { samples: { value: number }[] }[] }
+    assert.ok((metrics[0]?.samples.at(-1)?.value ?? 0) > least, `${name}: ${JSON.stringify(metrics)}`)
+  }
+})
+
+test('it is put to sleep, and a command wakes it where it was', async () => {
+  await exec('sh', '-c', 'echo kept > /tmp/in-memory')
+  await berth('standby', 'walk')
+  await until(id, 'SLEEPING')
+  const outcome = await exec('cat', '/tmp/in-memory')
+  assert.deepEqual([outcome.stdout, outcome.exitCode], ['kept\n', 0])
+  assert.equal(await statusOf(id), 'HEALTHY')
+  const { events } = (await ok('GET', `/v1/instance_events?instance_ids=${id}&types=SLEEPING&types=WAKING`)) as { events: { type: string }[] }
+  assert.deepEqual(events.map(event => event.type), ['SLEEPING', 'WAKING'])
+})
+
+test('a service is VMs: a dead replica is replaced, an idle one sleeps, and a request to its port wakes it', async () => {
+  const { app } = (await ok('POST', '/v1/apps', { name: 'shop' })) as { app: { id: string } }
+  const page = 'mkdir -p /www; echo "served by $(hostname)" > /www/index.html; exec httpd -f -p 8000 -h /www'
+  const { service } = (await ok('POST', '/v1/services', {
+    app_id: app.id,
+    definition: {
+      name: 'web',
+      type: 'WEB',
+      docker: { image: IMAGE, command: 'sh', args: ['-c', page] },
+      regions: ['fra'],
+      instance_types: [{ type: 'nano' }],
+      ports: [{ port: 8000, protocol: 'http' }],
+      scalings: [{ min: 1, max: 1 }],
+    },
+  })) as { service: { id: string } }
+  const replica = (status: string) =>
+    eventually(`a replica is ${status}`, async () => {
+      const { instances } = (await ok('GET', `/v1/instances?service_id=${service.id}&statuses=${status}`)) as { instances: Item[] }
+      return instances[0] ?? null
+    }, WAIT_MS)
+  const publicPort = () =>
+    eventually('the deployment serves, and shows its public port', async () => {
+      const { service: now } = (await ok('GET', `/v1/services/${service.id}`)) as { service: { active_deployment_id: string; latest_deployment_id: string } }
+      if (now.active_deployment_id !== now.latest_deployment_id) return null
+      const { deployment } = (await ok('GET', `/v1/deployments/${now.active_deployment_id}`)) as { deployment: { metadata: { proxy_ports: { public_port: number }[] } } }
+      return deployment.metadata.proxy_ports[0]?.public_port ?? null
+    }, WAIT_MS)
+  const visit = async (port: number) => (await fetch(`http://127.0.0.1:${port}/`, { headers: { connection: 'close' } })).text()
+
+  const first = await replica('HEALTHY')
+  const port = await publicPort()
+  assert.match(await visit(port), /^served by web-0-/)
+
+  await server.request('DELETE', `/berth/v1/instances/${first.id}`)
+  const second = await eventually('another takes its slot', async () => {
+    const now = await replica('HEALTHY')
+    return now.id === first.id ? null : now
+  }, WAIT_MS)
+  assert.equal(second.replica_index, first.replica_index)
+  assert.match(await visit(port), /^served by web-0-/)
+
+  const targets = [{ sleep_idle_delay: { light_sleep_value: 2 } }]
+  await ok('PATCH', `/v1/services/${service.id}`, { definition: { scalings: [{ min: 0, max: 1, targets }] } })
+  assert.equal(await publicPort(), port, 'the port stays through deployments')
+  const asleep = await replica('SLEEPING')
+  assert.match(await visit(port), /^served by web-0-/)
+  const { events } = (await ok('GET', `/v1/instance_events?instance_ids=${asleep.id}&types=WAKING`)) as { events: unknown[] }
+  assert.equal(events.length, 1)
+
+  await ok('DELETE', `/v1/services/${service.id}`)
+  await eventually('it is gone', async () => {
+    const { service: now } = (await ok('GET', `/v1/services/${service.id}`)) as { service: { status: string } }
+    return now.status === 'DELETED' ? true : null
+  }, WAIT_MS)
+  await assert.rejects(visit(port))
+})
