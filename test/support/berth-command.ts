@@ -94,7 +94,7 @@ def read(until, seconds):
 told = b''
 failed = None
 for step in spec['steps']:
-    if 'expect' in step and not read(step['expect'].encode(), 200):
+    if 'expect' in step and not read(step['expect'].encode(), 100):
         failed = step['expect']
         break
     while step.get('raw') and termios.tcgetattr(fd)[3] & termios.ICANON:
@@ -104,8 +104,7 @@ for step in spec['steps']:
     if 'type' in step:
         os.write(fd, step['type'].encode())
 if failed is None:
-    while read(b'\\0never\\0', 200):
-        pass
+    read(b'\\0never\\0', 100)
 else:
     os.kill(pid, signal.SIGKILL)
 _, status = os.waitpid(pid, 0)
@@ -116,6 +115,7 @@ except OSError:
 print(json.dumps({'cooked': cooked, 'output': (told + seen).decode('utf8', 'replace'), 'status': os.waitstatus_to_exitcode(status), 'failed': failed}))
 `
 
+/** Done in the order of these fields. */
 export interface PtyStep {
   /** Waits until this was written. */
   readonly expect?: string

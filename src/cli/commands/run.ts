@@ -184,7 +184,9 @@ async function ended(client: Client, id: string): Promise<InstanceBody> {
 function statusOf(instance: InstanceBody): number {
   const { exit, phase } = instance
   if (phase === 'failed' || exit === null) throw failedToRun(instance)
-  if (exit.message !== '' && exit.message !== 'exited') say(`berth: ${instance.name}: ${exit.message}`)
+  // That there is no such command, or that it can't be executed, the output has told already.
+  const isTold = exit.message === '' || exit.message === 'exited' || exit.code === STATUS.cannotExecute || exit.code === STATUS.commandNotFound
+  if (!isTold) say(`berth: ${instance.name}: ${exit.message}`)
   return exit.code
 }
 
