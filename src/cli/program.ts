@@ -33,6 +33,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = {
   projects: () => import('./commands/projects.ts'),
   host: () => import('./commands/host.ts'),
   mcp: () => import('./commands/mcp.ts'),
+  capability: () => import('./commands/capability.ts'),
   completion: () => import('./commands/completion.ts'),
   doctor: () => import('./commands/doctor.ts'),
   version: () => import('./commands/version.ts'),

@@ -1,0 +1,216 @@
+/**
+ * What must hold between the parts of a document: references lead somewhere, paths and patterns can be read, ports are
+ * apart, hints tell the truth. What would fail when it is called is an error; what is understood otherwise, a warning.
+ */
+import { pathFault } from './json-path.ts'
+import { findFunction, findOperation, isExec } from './model.ts'
+import type { Action, Capability, ConsumedOperation, McpExpose, McpTool, Output, RestExpose, Unit } from './model.ts'
+import { unitInputs } from './inputs.ts'
+import { READ_FORMATS } from './payload.ts'
+import { fail, isObject } from './shape.ts'
+import type { Path, Report, Severity } from './shape.ts'
+import { namesIn, namesInPath } from './template.ts'
+
+/** The lint of one document; `raw` is what was read, for the places of findings. */
+export function lintCapability(capability: Capability, raw: Readonly<Record<string, unknown>>, report: Report): void {
+  const body: Path = raw['capability'] === undefined ? [] : ['capability']
+  lintBinds(capability, raw, report)
+  lintNamespaces(capability, body, report)
+  lintConsumes(capability, raw, body, report)
+  capability.aggregates.forEach((aggregate, at) => {
+    for (const unit of aggregate.functions) {
+      lintUnit(capability, unit, aggregate.namespace, [...body, 'aggregates', at], report)
+    }
+  })
+  capability.exposes.forEach((expose, at) => {
+    const path = [...body, 'exposes', at]
+    if (expose.type === 'rest') lintRest(capability, expose, raw, path, report)
+    else if (expose.type === 'mcp') lintMcp(capability, expose, raw, path, report)
+    else fail(report, path, 'not-served', `is an adapter of type "${expose.type}", which this runner doesn't serve.`, 'warning')
+  })
+  const ports = capability.exposes.flatMap((each) => ('port' in each && each.port !== 0 ? [each.port] : []))
+  const twice = ports.find((each, at) => ports.indexOf(each) !== at)
+  if (twice !== undefined) fail(report, [...body, 'exposes'], 'port', `use the port ${twice} twice.`)
+  lintScripts(raw, [], report)
+}
+
+/** The bound variable that no template names, if there is just one and no consumed API authenticates. */
+export function implicitCredential(capability: Capability): string | null {
+  const isOpen = capability.consumes.length > 0 && capability.consumes.every((each) => each.authentication === null)
+  const [name, ...more] = unusedVariables(capability)
+  return isOpen && name !== undefined && more.length === 0 ? name : null
+}
+
+function unusedVariables(capability: Capability): readonly string[] {
+  const text = JSON.stringify([capability.consumes, capability.exposes, capability.aggregates])
+  const named = new Set(namesIn(text))
+  const environment = new Set(capability.consumes.flatMap((each) => each.operations).flatMap((each) => each.inputs.filter((input) => input.place === 'environment').map((input) => input.name)))
+  return capability.binds.flatMap((bind) => Object.keys(bind.keys).filter((name) => !named.has(name) && !named.has(`${bind.namespace}.${name}`) && !environment.has(name)))
+}
+
+function lintBinds(capability: Capability, raw: Readonly<Record<string, unknown>>, report: Report): void {
+  const path: Path = raw['binds'] === undefined ? ['capability', 'binds'] : ['binds']
+  const implicit = implicitCredential(capability)
+  for (const name of unusedVariables(capability)) {
+    const meaning =
+      name === implicit
+        ? `it is sent upstream as the bearer token; say so: authentication: {type: bearer, token: "{{${name}}}"}.`
+        : 'the document asks for it in vain.'
+    fail(report, path, 'unused-bind', `bind ${name}, which nothing in the document names; ${meaning}`, 'warning')
+  }
+}
+
+function lintNamespaces(capability: Capability, body: Path, report: Report): void {
+  const parts = { consumes: capability.consumes, aggregates: capability.aggregates, exposes: capability.exposes }
+  for (const [part, entries] of Object.entries(parts)) {
+    const names = entries.map((each) => each.namespace).filter((each) => each !== '')
+    const twice = names.find((each, at) => names.indexOf(each) !== at)
+    if (twice !== undefined) fail(report, [...body, part], 'namespace', `use the namespace "${twice}" twice.`)
+  }
+}
+
+function lintConsumes(capability: Capability, raw: Readonly<Record<string, unknown>>, body: Path, report: Report): void {
+  capability.consumes.forEach((consume, at) => {
+    const path: Path = [...body, 'consumes', at]
+    const source = lookAt(raw, path)
+    if (isObject(source) && typeof source['baseUri'] === 'string' && source['baseUri'].endsWith('/')) {
+      fail(report, [...path, 'baseUri'], 'base-uri', 'ends with a slash, which is left out.', 'warning')
+    }
+    if (isObject(source) && source['tunnel'] !== undefined) fail(report, [...path, 'tunnel'], 'not-served', 'is a tunnel, which this runner has none of.')
+    const names = consume.operations.map((each) => each.name)
+    const twice = names.find((each, index) => names.indexOf(each) !== index)
+    if (twice !== undefined) fail(report, path, 'duplicate', `have two operations "${twice}"; calls reach the first.`, 'warning')
+    const bound = new Set(capability.binds.flatMap((each) => Object.keys(each.keys).flatMap((key) => [key, `${each.namespace}.${key}`])))
+    for (const name of namesIn(JSON.stringify(consume.authentication))) {
+      if (!bound.has(name)) fail(report, [...path, 'authentication'], 'unbound', `names {{${name}}}, which no bind gives.`)
+    }
+    for (const operation of consume.operations) lintOperation(operation, path, report)
+  })
+}
+
+function lintOperation(operation: ConsumedOperation, path: Path, report: Report): void {
+  const where = `have an operation "${operation.name}"`
+  if (!READ_FORMATS.has(operation.format)) fail(report, path, 'format', `${where} that answers ${operation.format}, which this runner doesn't read.`)
+  for (const output of operation.outputs) lintOutput(output, path, where, report)
+  const places = new Set(operation.inputs.filter((each) => each.place === 'path').map((each) => each.name))
+  const inPath = new Set(namesInPath(operation.path))
+  for (const name of places) {
+    if (!inPath.has(name)) fail(report, path, 'path', `${where} with a path input "${name}" that its path ${operation.path} has no place for.`, 'warning')
+  }
+  if (isExec(operation)) fail(report, path, 'exec', `${where} that is an exec: it is run over a WebSocket to the command's end and answered as one document.`, 'warning')
+}
+
+function lintOutput(output: Output, path: Path, where: string, report: Report): void {
+  const fault = output.mapping === null ? null : pathFault(output.mapping)
+  if (fault !== null) fail(report, path, 'json-path', `${where} with the path "${output.mapping}", which can't be read: ${fault}`)
+  for (const each of [...Object.values(output.properties ?? {}), ...(output.items ?? [])]) lintOutput(each, path, where, report)
+}
+
+function lintUnit(capability: Capability, unit: Unit, namespace: string, path: Path, report: Report): void {
+  const { action } = unit
+  const where = `have "${unit.name}"`
+  const missing = (what: string, name: string): void => fail(report, path, 'reference', `${where}, whose ${what} "${name}" leads nowhere.`)
+  if (action.kind === 'ref' && findFunction(capability, action.ref) === null) return missing('ref', action.ref)
+  if (action.kind === 'call' && findOperation(capability, action.call) === null) return missing('call', action.call)
+  if (action.kind === 'steps') {
+    for (const [at, step] of action.steps.entries()) {
+      const before = action.steps.slice(0, at).map((each) => each.name)
+      if (step.kind === 'call' && findOperation(capability, step.call) === null) return missing('step calls', step.call)
+      if (step.kind === 'lookup' && !before.includes(step.index)) return missing('lookup looks into', step.index)
+    }
+    for (const mapping of action.mappings) {
+      const fault = mapping.value.startsWith('$') ? pathFault(mapping.value) : null
+      if (fault !== null) fail(report, path, 'json-path', `${where} with the path "${mapping.value}", which can't be read: ${fault}`)
+    }
+  }
+  if (action.kind !== 'ref') for (const output of action.outputs) lintOutput(output, path, where, report)
+  if (action.kind === 'mock' && action.outputs.length === 0) fail(report, path, 'mode', `${where}, which says not what it does.`)
+  if (unit.inputs === null && action.kind !== 'mock') {
+    const { inputs } = unitInputs(capability, unit, namespace)
+    if (inputs.length > 0) fail(report, path, 'derived-inputs', `${where} without inputParameters; they follow from what it calls: ${inputs.map((each) => each.name).join(', ')}.`, 'warning')
+  }
+  return undefined
+}
+
+function lintRest(capability: Capability, expose: RestExpose, raw: Readonly<Record<string, unknown>>, path: Path, report: Report): void {
+  const seen = new Set<string>()
+  const source = lookAt(raw, [...path, 'resources'])
+  expose.resources.forEach((resource, at) => {
+    const place: Path = [...path, 'resources', ...(Array.isArray(source) ? [at] : [])]
+    for (const operation of resource.operations) {
+      lintUnit(capability, operation, expose.namespace, place, report)
+      const route = `${operation.method} ${resource.path.replace(/\{+[^{}]+\}+/g, '{}')}`
+      if (seen.has(route)) fail(report, place, 'duplicate', `have two operations for ${operation.method} ${resource.path}; the first answers.`, 'warning')
+      seen.add(route)
+      const called = operation.action.kind === 'call' ? findOperation(capability, operation.action.call) : null
+      if (called !== null && isExec(called) && operation.method === 'GET') {
+        fail(report, place, 'unsafe-get', `run commands with a GET; POST to the same path is served too, and is the better one.`, 'warning')
+      }
+    }
+    const target = resource.forward?.targetNamespace
+    if (target !== undefined && !capability.consumes.some((each) => each.namespace === target)) {
+      fail(report, place, 'reference', `forward to "${target}", which is not among the consumed APIs.`)
+    }
+  })
+}
+
+function lintMcp(capability: Capability, expose: McpExpose, raw: Readonly<Record<string, unknown>>, path: Path, report: Report): void {
+  const source = lookAt(raw, [...path, 'tools'])
+  expose.tools.forEach((tool, at) => {
+    const place: Path = [...path, 'tools', Array.isArray(source) ? at : tool.name]
+    lintUnit(capability, tool, expose.namespace, place, report)
+    for (const { severity, message } of hintFaults(capability, tool)) fail(report, [...place, 'hints'], 'hints', message, severity)
+  })
+  for (const resource of expose.resources) {
+    if (resource.unit !== null) lintUnit(capability, resource.unit, expose.namespace, [...path, 'resources'], report)
+  }
+  const names = expose.tools.map((each) => each.name)
+  const twice = names.find((each, at) => names.indexOf(each) !== at)
+  if (twice !== undefined) fail(report, [...path, 'tools'], 'duplicate', `have two tools "${twice}".`)
+}
+
+function hintFaults(capability: Capability, tool: McpTool): readonly { severity: Severity; message: string }[] {
+  const operations = calledOperations(capability, tool.action)
+  const claimed = [...(tool.hints.readOnly === true ? ['readOnly'] : []), ...(tool.hints.idempotent === true ? ['idempotent'] : [])]
+  if (operations.some(isExec)) {
+    const isWrong = claimed.length > 0 || tool.hints.destructive === false
+    const message = `of "${tool.name}" call running commands ${claimed.join(' and ') || 'not destructive'}; it is announced as destructive, neither read-only nor idempotent.`
+    return isWrong ? [{ severity: 'warning', message }] : []
+  }
+  const writes = operations.filter((each) => each.method !== 'GET')
+  if (tool.hints.readOnly !== true || writes.length === 0) return []
+  const message = `of "${tool.name}" say readOnly, and it calls ${writes[0]?.method} ${writes[0]?.path}; it is announced as not read-only.`
+  return [{ severity: 'warning', message }]
+}
+
+/** Every consumed operation that an action may call. */
+export function calledOperations(capability: Capability, action: Action): readonly ConsumedOperation[] {
+  const called = (call: string): readonly ConsumedOperation[] => {
+    const operation = findOperation(capability, call)
+    return operation === null ? [] : [operation]
+  }
+  switch (action.kind) {
+    case 'call':
+      return called(action.call)
+    case 'steps':
+      return action.steps.flatMap((step) => (step.kind === 'call' ? called(step.call) : []))
+    case 'ref': {
+      const target = findFunction(capability, action.ref)
+      return target === null ? [] : calledOperations(capability, target.action)
+    }
+    case 'mock':
+      return []
+  }
+}
+
+/** Scripts would be programs of the document's author, run with the rights of whoever runs the document. */
+function lintScripts(value: unknown, path: Path, report: Report): void {
+  if (Array.isArray(value)) value.forEach((each, at) => lintScripts(each, [...path, at], report))
+  if (!isObject(value)) return
+  if (value['type'] === 'script' && typeof value['file'] === 'string') fail(report, path, 'script', 'is a step that runs a script, and this runner runs none.')
+  for (const [key, each] of Object.entries(value)) lintScripts(each, [...path, key], report)
+}
+
+function lookAt(raw: unknown, path: Path): unknown {
+  return path.reduce<unknown>((at, part) => (Array.isArray(at) ? (at as unknown[])[Number(part)] : isObject(at) ? at[part] : undefined), raw)
+}

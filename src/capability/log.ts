@@ -1,0 +1,11 @@
+/** One JSON line per event on stderr, without queries, bodies and credentials; what is bound is struck out besides. */
+export interface LogEntry {
+  readonly event: string
+  readonly [key: string]: string | number | boolean | null
+}
+
+export type Log = (entry: LogEntry) => void
+
+export function makeLog(write: (line: string) => void, redact: (text: string) => string): Log {
+  return (entry) => write(`${redact(JSON.stringify({ time: new Date().toISOString(), ...entry }))}\n`)
+}

@@ -1,0 +1,338 @@
+/**
+ * The MCP adapter: the document's tools, resources and prompts over Streamable HTTP and stdio, in both protocol eras.
+ * Arguments are checked here, so that a wrong one is a result that the model can read (`isError`), and what tools do
+ * is announced by what they call rather than by what the document claims.
+ */
+import { createServer } from 'node:http'
+import type { IncomingMessage, Server as HttpServer, ServerResponse } from 'node:http'
+import { readFile, realpath } from 'node:fs/promises'
+import { extname, join, sep } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { toNodeHandler } from '@modelcontextprotocol/node'
+import { createMcpHandler, ProtocolError, ProtocolErrorCode, Server } from '@modelcontextprotocol/server'
+import type { CallToolResult, GetPromptResult, ReadResourceResult, Resource, ResourceTemplateType, ServerContext, Tool, ToolAnnotations } from '@modelcontextprotocol/server'
+import { serveStdio } from '@modelcontextprotocol/server/stdio'
+import { Failure, asFailure } from './failure.ts'
+import { checkOrigin, makeGate } from './guard.ts'
+import { checkToolInputs, inputSchema, unitInputs } from './inputs.ts'
+import type { UnitInputs } from './inputs.ts'
+import { calledOperations } from './lint.ts'
+import type { Log } from './log.ts'
+import { isExec } from './model.ts'
+import type { Json, JsonObject, McpExpose, McpPrompt, McpResource, McpTool } from './model.ts'
+import type { Answer, Runner } from './runner.ts'
+import { isObject } from './shape.ts'
+import { renderText, spell } from './template.ts'
+
+/** Progress is told at most so often. */
+const PROGRESS_MS = 250
+/** Files that resources and prompts are read from. */
+const MAX_FILE_BYTES = 10 * 1024 * 1024
+const MAX_REQUEST_BYTES = 4 * 1024 * 1024
+const MAX_MESSAGE = 200
+const ENDPOINT = '/mcp'
+
+export interface McpOptions {
+  readonly runner: Runner
+  readonly expose: McpExpose
+  readonly log: Log
+}
+
+interface Prepared {
+  readonly tool: McpTool
+  readonly inputs: UnitInputs
+  readonly isExec: boolean
+  readonly listed: Tool
+}
+
+/** The adapter's HTTP server; `close` ends what is under way. */
+export async function makeMcpServer(options: McpOptions & { readonly address: string }): Promise<{ server: HttpServer; close: () => Promise<void> }> {
+  const adapter = new McpAdapter(options)
+  const gate = makeGate(options.expose.authentication, options.runner.variables.values, options.runner.upstream)
+  const handler = createMcpHandler(() => adapter.makeServer(), { maxRequestBodySize: MAX_REQUEST_BYTES })
+  const handle = toNodeHandler(handler)
+  const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    const path = (request.url ?? '/').split('?')[0] ?? '/'
+    try {
+      checkOrigin(request, options.address)
+      if (path !== ENDPOINT) throw new Failure('not_found', `There is nothing at ${path}; the endpoint is ${ENDPOINT}.`)
+      await gate.check(request)
+      response.setHeader('cache-control', 'no-store')
+      response.setHeader('x-accel-buffering', 'no')
+      // Node's type says that method and url may be undefined, which they are on answers alone.
+      await handle(request as Parameters<typeof handle>[0], response)
+    } catch (error) {
+      const failure = asFailure(error)
+      if (response.headersSent) return void response.destroy()
+      const challenge = failure.code === 'unauthenticated' || failure.code === 'permission_denied' ? gate.challenge(failure) : null
+      response.writeHead(failure.status, { 'content-type': 'application/json', 'cache-control': 'no-store', ...(challenge === null ? {} : { 'www-authenticate': challenge }) })
+      const message = options.runner.variables.redact(failure.message)
+      response.end(JSON.stringify({ jsonrpc: '2.0', id: null, error: { code: -32000, message } }))
+    }
+    return undefined
+  }
+  return { server: createServer((request, response) => void answer(request, response)), close: () => handler.close() }
+}
+
+export async function serveMcpStdio(options: McpOptions): Promise<{ ended: Promise<void>; close: () => Promise<void> }> {
+  const adapter = new McpAdapter(options)
+  const handle = serveStdio(() => adapter.makeServer())
+  const ended = new Promise<void>((resolve) => {
+    process.stdin.once('end', () => resolve())
+    process.stdin.once('close', () => resolve())
+  })
+  return { ended, close: () => handle.close() }
+}
+
+class McpAdapter {
+  readonly #runner: Runner
+  readonly #expose: McpExpose
+  readonly #log: Log
+  readonly #tools: ReadonlyMap<string, Prepared>
+
+  constructor({ runner, expose, log }: McpOptions) {
+    this.#runner = runner
+    this.#expose = expose
+    this.#log = log
+    const prepared = expose.tools.map((tool) => this.#prepare(tool)).toSorted((a, b) => (a.tool.name < b.tool.name ? -1 : 1))
+    this.#tools = new Map(prepared.map((each) => [each.tool.name, each]))
+  }
+
+  #prepare(tool: McpTool): Prepared {
+    const inputs = unitInputs(this.#runner.capability, tool, this.#expose.namespace)
+    const operations = calledOperations(this.#runner.capability, tool.action)
+    const exec = operations.some(isExec)
+    const writes = operations.some((each) => each.method !== 'GET')
+    const annotations = annotate(tool, exec, writes)
+    const description = exec
+      ? `${tool.description}. Runs argv (no shell) in an instance and gives stdout, stderr and exit code; a status other than 0 is a result, not an error.`
+      : tool.description
+    const listed: Tool = {
+      name: tool.name,
+      ...(tool.title === null ? {} : { title: tool.title }),
+      description,
+      inputSchema: inputSchema(inputs) as Tool['inputSchema'],
+      ...(exec && tool.action.kind === 'call' ? { outputSchema: EXEC_OUTPUT as unknown as NonNullable<Tool['outputSchema']> } : {}),
+      annotations,
+    }
+    return { tool, inputs, isExec: exec, listed }
+  }
+
+  makeServer(): Server {
+    const { capability } = this.#runner
+    const { resources, prompts } = this.#expose
+    const server = new Server(
+      { name: this.#expose.namespace, title: capability.title, version: capability.version },
+      {
+        capabilities: { tools: {}, ...(resources.length === 0 ? {} : { resources: {} }), ...(prompts.length === 0 ? {} : { prompts: {} }) },
+        instructions: this.#expose.description ?? capability.description,
+      },
+    )
+    server.setRequestHandler('tools/list', () => ({ tools: [...this.#tools.values()].map((each) => each.listed) }))
+    server.setRequestHandler('tools/call', (request, context) => this.#call(request.params.name, (request.params.arguments ?? {}) as JsonObject, context))
+    if (resources.length > 0) {
+      server.setRequestHandler('resources/list', () => ({ resources: resources.filter((each) => !each.uri.includes('{')).map(listResource) }))
+      server.setRequestHandler('resources/templates/list', () => ({ resourceTemplates: resources.filter((each) => each.uri.includes('{')).map(listTemplate) }))
+      server.setRequestHandler('resources/read', (request, context) => this.#read(request.params.uri, context))
+    }
+    if (prompts.length > 0) {
+      server.setRequestHandler('prompts/list', () => ({ prompts: prompts.map(listPrompt) }))
+      server.setRequestHandler('prompts/get', (request) => this.#prompt(request.params.name, request.params.arguments ?? {}))
+    }
+    return server
+  }
+
+  async #call(name: string, given: JsonObject, context: ServerContext): Promise<CallToolResult> {
+    const prepared = this.#tools.get(name)
+    if (prepared === undefined) throw new ProtocolError(ProtocolErrorCode.InvalidParams, `There is no tool "${name}".`)
+    const began = Date.now()
+    let result: CallToolResult
+    try {
+      const values = checkToolInputs(prepared.inputs, given)
+      const onOutput = makeProgress(context)
+      const answer = await this.#runner.run(prepared.tool, values, { namespace: this.#expose.namespace, signal: context.mcpReq.signal, ...(onOutput === null ? {} : { onOutput }) })
+      result = present(answer, prepared.isExec)
+    } catch (error) {
+      result = this.#refuse(error)
+    }
+    this.#log({ event: 'tool', tool: name, isError: result.isError === true, ms: Date.now() - began })
+    return result
+  }
+
+  #refuse(error: unknown): CallToolResult {
+    const failure = asFailure(error)
+    if (failure.code === 'internal') this.#log({ event: 'error', message: failure.cause instanceof Error ? (failure.cause.stack ?? failure.cause.message) : failure.message })
+    const body = JSON.parse(this.#runner.variables.redact(JSON.stringify(failure.body))) as Record<string, unknown>
+    return { isError: true, content: [{ type: 'text', text: String(body['message']) }], structuredContent: { error: body } }
+  }
+
+  async #read(uri: string, context: ServerContext): Promise<ReadResourceResult> {
+    for (const resource of this.#expose.resources) {
+      const values = matchUri(resource.uri, uri, resource.location !== null)
+      if (values === null) continue
+      if (resource.location !== null) return { contents: [await readStatic(resource, resource.location, uri, values['path'] ?? '')] }
+      if (resource.unit === null) continue
+      const answer = await this.#runner.run(resource.unit, values, { namespace: this.#expose.namespace, signal: context.mcpReq.signal }).catch((error: unknown) => {
+        const failure = asFailure(error)
+        throw new ProtocolError(failure.code === 'invalid_argument' ? ProtocolErrorCode.InvalidParams : ProtocolErrorCode.InternalError, this.#runner.variables.redact(failure.message))
+      })
+      if (answer.isError) throw new ProtocolError(ProtocolErrorCode.InternalError, messageOf(answer.value) ?? `The upstream answered ${answer.status}.`)
+      if (answer.media !== null) return { contents: [{ uri, mimeType: answer.media.type, blob: answer.media.bytes.toString('base64') }] }
+      return { contents: [{ uri, mimeType: resource.mimeType ?? 'application/json', text: typeof answer.value === 'string' ? answer.value : JSON.stringify(answer.value ?? null) }] }
+    }
+    throw new ProtocolError(ProtocolErrorCode.InvalidParams, 'There is no such resource.', { uri })
+  }
+
+  async #prompt(name: string, given: Readonly<Record<string, string>>): Promise<GetPromptResult> {
+    const prompt = this.#expose.prompts.find((each) => each.name === name)
+    if (prompt === undefined) throw new ProtocolError(ProtocolErrorCode.InvalidParams, `There is no prompt "${name}".`)
+    const missing = prompt.arguments.filter((each) => each.isRequired && given[each.name] === undefined).map((each) => each.name)
+    if (missing.length > 0) throw new ProtocolError(ProtocolErrorCode.InvalidParams, `The prompt needs ${missing.join(', ')}.`)
+    const scope = { variables: {}, inputs: given }
+    const template = prompt.location === null ? prompt.template : [{ role: 'user' as const, content: (await readWhole(fileURLToPath(prompt.location))).toString('utf8') }]
+    return { description: prompt.description, messages: template.map(({ role, content }) => ({ role, content: { type: 'text', text: renderText(content, scope) } })) }
+  }
+}
+
+/** What a tool does, by what it calls; the document may only make it sound more careful than that. */
+function annotate(tool: McpTool, exec: boolean, writes: boolean): ToolAnnotations {
+  if (exec) return { readOnlyHint: false, destructiveHint: true, idempotentHint: false, openWorldHint: true }
+  const readOnly = tool.hints.readOnly === true && !writes
+  return {
+    readOnlyHint: readOnly,
+    destructiveHint: tool.hints.destructive ?? !readOnly,
+    idempotentHint: tool.hints.idempotent ?? readOnly,
+    openWorldHint: tool.hints.openWorld ?? true,
+  }
+}
+
+function present(answer: Answer, exec: boolean): CallToolResult {
+  if (answer.media !== null) {
+    const { type, bytes } = answer.media
+    const data = bytes.toString('base64')
+    if (type.startsWith('image/')) return { content: [{ type: 'image', data, mimeType: type }] }
+    return { content: [{ type: 'resource', resource: { uri: 'capability://answer', mimeType: type, blob: data } }] }
+  }
+  const { value } = answer
+  if (value === undefined) return { content: [], ...(answer.isError ? { isError: true } : {}) }
+  if (answer.isError) {
+    return { isError: true, content: [{ type: 'text', text: `${messageOf(value) ?? `HTTP ${answer.status}`}\n${JSON.stringify(value)}` }], structuredContent: { error: value } }
+  }
+  const text = exec && isObject(value) ? spellExec(value as JsonObject) : typeof value === 'string' ? value : JSON.stringify(value)
+  // Older clients take only objects as structured content.
+  const structuredContent = isObject(value) ? (value as Record<string, unknown>) : { result: value }
+  return { content: [{ type: 'text', text }], structuredContent }
+}
+
+function spellExec(value: JsonObject): string {
+  const head = value['timed_out'] === true ? 'timed out' : `exit_code: ${spell(value['exit_code'])}`
+  const cut = isObject(value['truncated']) ? Object.entries(value['truncated']).filter((each) => each[1] === true).map(([name]) => `${name} is cut at its limit`) : []
+  const streams = ['stdout', 'stderr'].flatMap((name) => (typeof value[name] === 'string' && value[name] !== '' ? [`${name}:\n${value[name]}`] : []))
+  return [head, ...cut, ...streams].join('\n')
+}
+
+const messageOf = (value: Json | undefined): string | null => {
+  const message = isObject(value) ? value['message'] : undefined
+  return typeof message === 'string' ? message : null
+}
+
+/** Tells progress in bytes, rising strictly, with the last line; null if the caller asked for none. */
+function makeProgress(context: ServerContext): ((bytes: number, text: string) => void) | null {
+  const token = context.mcpReq._meta?.progressToken
+  if (token === undefined) return null
+  let last = 0
+  let told = 0
+  return (bytes, text) => {
+    const now = Date.now()
+    if (bytes <= told || now - last < PROGRESS_MS) return
+    last = now
+    told = bytes
+    const line = text.trimEnd().split('\n').at(-1) ?? ''
+    const message = line.replace(/\p{Cc}/gu, ' ').slice(0, MAX_MESSAGE)
+    // Whoever no longer listens misses it; the call's own end tells them apart.
+    void context.mcpReq.notify({ method: 'notifications/progress', params: { progressToken: token, progress: bytes, message } }).catch(() => undefined)
+  }
+}
+
+function listResource(resource: McpResource): Resource {
+  return { name: resource.name, title: resource.title, description: resource.description, uri: resource.uri, ...(resource.mimeType === null ? {} : { mimeType: resource.mimeType }) }
+}
+
+function listTemplate(resource: McpResource): ResourceTemplateType {
+  const uriTemplate = resource.uri.replace(/\{\{\s*([^{}\s]+)\s*\}\}/g, '{$1}')
+  return { name: resource.name, title: resource.title, description: resource.description, uriTemplate, ...(resource.mimeType === null ? {} : { mimeType: resource.mimeType }) }
+}
+
+function listPrompt(prompt: McpPrompt): { name: string; title: string; description: string; arguments: { name: string; description: string; required: boolean }[] } {
+  const own = prompt.arguments.map(({ name, description, isRequired }) => ({ name, description, required: isRequired }))
+  return { name: prompt.name, title: prompt.title, description: prompt.description, arguments: own }
+}
+
+/** The values of a URI's templates; of a directory, what follows its URI as `path`. */
+function matchUri(template: string, uri: string, isDirectory: boolean): Record<string, string> | null {
+  const names: string[] = []
+  const source = template
+    .split(/(\{\{?[^{}]+\}?\})/)
+    .map((part, at) => {
+      if (at % 2 === 0) return part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
+      names.push(part.replace(/[{}\s]/g, ''))
+      return '([^/]+)'
+    })
+    .join('')
+  const found = new RegExp(isDirectory ? `^${source.replace(/\/$/, '')}(?:/(.+))?$` : `^${source}$`).exec(uri)
+  if (found === null) return null
+  if (isDirectory) names.push('path')
+  try {
+    return Object.fromEntries(names.map((name, at) => [name, decodeURIComponent(found[at + 1] ?? '')]))
+  } catch {
+    return null
+  }
+}
+
+const TYPES: Readonly<Record<string, string>> = { '.md': 'text/markdown', '.txt': 'text/plain', '.json': 'application/json', '.html': 'text/html', '.yml': 'application/yaml', '.yaml': 'application/yaml', '.csv': 'text/csv' }
+
+/** A file under the resource's location, and nowhere else: links out of it lead nowhere. */
+async function readStatic(resource: McpResource, location: string, uri: string, path: string): Promise<ReadResourceResult['contents'][number]> {
+  const missing = (): ProtocolError => new ProtocolError(ProtocolErrorCode.InvalidParams, 'There is no such resource.', { uri })
+  const root = await realpath(fileURLToPath(location)).catch(() => {
+    throw missing()
+  })
+  const file = await realpath(path === '' ? root : join(root, path)).catch(() => {
+    throw missing()
+  })
+  if (file !== root && !file.startsWith(root + sep)) throw missing()
+  const bytes = await readWhole(file).catch(() => {
+    throw missing()
+  })
+  const mimeType = resource.mimeType ?? TYPES[extname(file)] ?? 'application/octet-stream'
+  const isText = /^text\/|json|yaml|xml/.test(mimeType)
+  return isText ? { uri, mimeType, text: bytes.toString('utf8') } : { uri, mimeType, blob: bytes.toString('base64') }
+}
+
+async function readWhole(file: string): Promise<Buffer> {
+  const bytes = await readFile(file)
+  if (bytes.length > MAX_FILE_BYTES) throw new Failure('too_large', 'The file is larger than 10 MiB.')
+  return bytes
+}
+
+const EXEC_OUTPUT: JsonObject = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['stdout', 'stderr', 'encoding', 'exit_code', 'timed_out', 'truncated', 'duration_ms'],
+  properties: {
+    stdout: { type: 'string' },
+    stderr: { type: 'string' },
+    encoding: { type: 'string', enum: ['utf-8', 'base64'] },
+    exit_code: { type: ['integer', 'null'] },
+    signal: { type: ['string', 'null'] },
+    timed_out: { type: 'boolean' },
+    truncated: {
+      type: 'object',
+      properties: { stdout: { type: 'boolean' }, stderr: { type: 'boolean' } },
+      required: ['stdout', 'stderr'],
+      additionalProperties: false,
+    },
+    duration_ms: { type: 'integer' },
+    instance_id: { type: 'string' },
+  },
+}

@@ -1,0 +1,238 @@
+/**
+ * A capability as the runner knows it: one shape for both spellings of the grammar (Naftiko's lists of named
+ * things, Ikanos' keyed maps). What the document left out is null, so that nothing is guessed twice.
+ */
+export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json }
+export type JsonObject = { readonly [key: string]: Json }
+
+export type ValueType = 'string' | 'number' | 'integer' | 'boolean' | 'array' | 'object'
+export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
+export const METHODS: readonly Method[] = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE']
+
+export interface Capability {
+  readonly title: string
+  readonly description: string
+  readonly version: string
+  readonly binds: readonly Bind[]
+  readonly consumes: readonly Consume[]
+  readonly aggregates: readonly Aggregate[]
+  readonly exposes: readonly Expose[]
+}
+
+/** Names of variables, each with where its value is: a variable of the environment, or a key in a file. */
+export interface Bind {
+  readonly namespace: string
+  readonly location: string | null
+  readonly keys: Readonly<Record<string, string>>
+}
+
+export type Authentication =
+  | { readonly type: 'basic' | 'digest'; readonly username: string; readonly password: string }
+  | { readonly type: 'bearer'; readonly token: string }
+  | { readonly type: 'apikey'; readonly key: string; readonly value: string; readonly placement: 'header' | 'query' }
+  | {
+      readonly type: 'oauth2'
+      readonly authorizationServerUri: string
+      readonly resource: string
+      readonly scopes: readonly string[]
+      readonly audience: string | null
+      readonly tokenEndpoint: string | null
+      readonly tokenValidation: 'jwks' | 'introspection'
+    }
+
+export interface Consume {
+  readonly namespace: string
+  readonly baseUri: string
+  readonly authentication: Authentication | null
+  readonly operations: readonly ConsumedOperation[]
+}
+
+export type Place = 'query' | 'header' | 'path' | 'cookie' | 'body' | 'environment'
+
+export interface ConsumedInput {
+  readonly name: string
+  readonly place: Place
+  /** A template that gives the value instead of the caller. */
+  readonly value: string | null
+  readonly type: ValueType | null
+  readonly description: string | null
+  readonly isRequired: boolean
+}
+
+export type RawFormat = 'json' | 'xml' | 'avro' | 'protobuf' | 'csv' | 'tsv' | 'psv' | 'yaml' | 'html' | 'markdown' | 'binary'
+
+export interface ConsumedOperation {
+  readonly namespace: string
+  readonly name: string
+  readonly description: string | null
+  readonly method: Method
+  readonly path: string
+  /** Those of the adapter, the resource and the operation; of one name, the nearest. */
+  readonly inputs: readonly ConsumedInput[]
+  readonly format: RawFormat
+  readonly outputSchema: string | null
+  readonly mediaType: string | null
+  readonly outputs: readonly Output[]
+  readonly body: RequestBody | null
+}
+
+export interface FormPart {
+  readonly name: string
+  readonly value: string
+  readonly filename: string | null
+  readonly contentType: string | null
+}
+
+export type RequestBody =
+  | { readonly type: 'json'; readonly data: Json }
+  | { readonly type: 'text' | 'xml' | 'sparql'; readonly data: string }
+  | { readonly type: 'formUrlEncoded'; readonly data: string | Readonly<Record<string, string>> }
+  | { readonly type: 'multipartForm'; readonly data: readonly FormPart[] }
+
+/** One shape of output: mapped from a document, orchestrated from steps, or a mock with a value. */
+export interface Output {
+  readonly name: string | null
+  readonly type: ValueType
+  readonly mapping: string | null
+  readonly value: Json | undefined
+  readonly properties: Readonly<Record<string, Output>> | null
+  readonly items: readonly Output[] | null
+}
+
+export type With = Readonly<Record<string, string | number>>
+
+export type Step =
+  | { readonly kind: 'call'; readonly name: string; readonly call: string; readonly with: With }
+  | {
+      readonly kind: 'lookup'
+      readonly name: string
+      readonly index: string
+      readonly match: string
+      readonly lookupValue: string
+      readonly fields: readonly string[]
+    }
+
+export interface StepMapping {
+  readonly target: string
+  readonly value: string
+}
+
+export type Action =
+  | { readonly kind: 'call'; readonly call: string; readonly with: With; readonly outputs: readonly Output[] }
+  | { readonly kind: 'steps'; readonly steps: readonly Step[]; readonly mappings: readonly StepMapping[]; readonly outputs: readonly Output[] }
+  | { readonly kind: 'mock'; readonly outputs: readonly Output[] }
+  | { readonly kind: 'ref'; readonly ref: string; readonly with: With }
+
+export interface Input {
+  readonly name: string
+  readonly place: Exclude<Place, 'environment'> | null
+  readonly type: ValueType | null
+  readonly description: string | null
+  readonly isRequired: boolean
+  readonly pattern: string | null
+  readonly value: string | null
+}
+
+export interface Hints {
+  readonly readOnly: boolean | null
+  readonly destructive: boolean | null
+  readonly idempotent: boolean | null
+  readonly openWorld: boolean | null
+}
+
+/** What an adapter exposes and an aggregate offers: inputs, and what is done with them. */
+export interface Unit {
+  readonly name: string
+  readonly title: string | null
+  readonly description: string
+  /** Null if the document declares none: then they follow from what the unit calls. */
+  readonly inputs: readonly Input[] | null
+  readonly action: Action
+}
+
+export interface AggregateFunction extends Unit {
+  readonly semantics: { readonly safe: boolean | null; readonly idempotent: boolean | null }
+}
+
+export interface Aggregate {
+  readonly namespace: string
+  readonly functions: readonly AggregateFunction[]
+}
+
+export interface RestOperation extends Unit {
+  readonly method: Method
+}
+
+export interface RestResource {
+  readonly path: string
+  readonly operations: readonly RestOperation[]
+  readonly forward: { readonly targetNamespace: string; readonly trustedHeaders: readonly string[] } | null
+}
+
+export interface McpTool extends Unit {
+  readonly hints: Hints
+}
+
+export interface McpResource {
+  readonly unit: Unit | null
+  readonly name: string
+  readonly title: string
+  readonly description: string
+  readonly uri: string
+  readonly mimeType: string | null
+  readonly location: string | null
+}
+
+export interface McpPrompt {
+  readonly name: string
+  readonly title: string
+  readonly description: string
+  readonly arguments: readonly { readonly name: string; readonly description: string; readonly isRequired: boolean }[]
+  readonly template: readonly { readonly role: 'user' | 'assistant'; readonly content: string }[]
+  readonly location: string | null
+}
+
+export type Expose =
+  | {
+      readonly type: 'rest'
+      readonly namespace: string
+      readonly address: string | null
+      readonly port: number
+      readonly authentication: Authentication | null
+      readonly resources: readonly RestResource[]
+    }
+  | {
+      readonly type: 'mcp'
+      readonly namespace: string
+      readonly transport: 'http' | 'stdio'
+      readonly address: string | null
+      readonly port: number
+      readonly description: string | null
+      readonly authentication: Authentication | null
+      readonly tools: readonly McpTool[]
+      readonly resources: readonly McpResource[]
+      readonly prompts: readonly McpPrompt[]
+    }
+  | { readonly type: 'skill' | 'control'; readonly namespace: string }
+
+export type RestExpose = Extract<Expose, { type: 'rest' }>
+export type McpExpose = Extract<Expose, { type: 'mcp' }>
+
+/** Whether a consumed operation is Koyeb's exec: a stream over a WebSocket, spelled as a GET. */
+export function isExec(operation: ConsumedOperation): boolean {
+  return operation.method === 'GET' && /\/streams\/instances\/exec\/?$/.test(operation.path)
+}
+
+/** The operation that `namespace.name` calls. */
+export function findOperation(capability: Capability, call: string): ConsumedOperation | null {
+  const [namespace, name] = call.split('.')
+  const consume = capability.consumes.find((each) => each.namespace === namespace)
+  return consume?.operations.find((each) => each.name === name) ?? null
+}
+
+/** The function of an aggregate that `namespace.name` refers to. */
+export function findFunction(capability: Capability, ref: string): AggregateFunction | null {
+  const [namespace, name] = ref.split('.')
+  const aggregate = capability.aggregates.find((each) => each.namespace === namespace)
+  return aggregate?.functions.find((each) => each.name === name) ?? null
+}

@@ -1,0 +1,88 @@
+/** Upstream bodies of every raw format, as one JSON document; and what of a body may be shown where it is an error. */
+import { parse as parseCsv } from 'csv-parse/sync'
+import { XMLParser } from 'fast-xml-parser'
+import { parse as parseYaml } from 'yaml'
+import { Failure } from './failure.ts'
+import type { ConsumedOperation, Json, JsonObject, RawFormat } from './model.ts'
+import { isObject } from './shape.ts'
+
+/** Formats that the runner turns into JSON. */
+export const READ_FORMATS: ReadonlySet<RawFormat> = new Set(['json', 'xml', 'csv', 'tsv', 'psv', 'yaml', 'markdown', 'html', 'binary'])
+const SEPARATORS = { csv: ',', tsv: '\t', psv: '|' } as const
+/** An error's text is a hint, not a transport. */
+const MAX_ERROR_TEXT = 500
+const MAX_ALIASES = 100
+
+/** A body that is no JSON and stays as it is. */
+export interface Media {
+  readonly type: string
+  readonly bytes: Buffer
+}
+
+export type Payload = { readonly kind: 'json'; readonly value: Json } | { readonly kind: 'empty' } | { readonly kind: 'media'; readonly media: Media }
+
+/** The document in a body; a body without bytes has none. */
+export function readPayload(operation: ConsumedOperation, body: Buffer, mediaType: string | undefined): Payload {
+  if (operation.format === 'binary') return { kind: 'media', media: { type: operation.mediaType ?? mediaType ?? 'application/octet-stream', bytes: body } }
+  if (body.length === 0) return { kind: 'empty' }
+  const text = body.toString('utf8')
+  try {
+    return { kind: 'json', value: parse(operation, text) }
+  } catch (error) {
+    throw new Failure('upstream_error', `The upstream's answer is not ${operation.format}, which "${operation.name}" promises.`, { cause: error })
+  }
+}
+
+function parse(operation: ConsumedOperation, text: string): Json {
+  switch (operation.format) {
+    case 'json':
+      return JSON.parse(text) as Json
+    case 'yaml':
+      return parseYaml(text, { maxAliasCount: MAX_ALIASES }) as Json
+    case 'xml':
+      return new XMLParser({ ignoreAttributes: false, attributeNamePrefix: '', parseTagValue: false, processEntities: true }).parse(text, true) as Json
+    case 'csv':
+    case 'tsv':
+    case 'psv':
+      return parseCsv(text, { columns: true, delimiter: SEPARATORS[operation.format], bom: true, skip_empty_lines: true, relax_column_count: true }) as Json
+    case 'markdown':
+      return readMarkdown(text, operation.outputSchema)
+    case 'html':
+    case 'binary':
+      return text
+    default:
+      throw new Error(`no reader for ${operation.format}`)
+  }
+}
+
+/** Sections by their headings; with a prefix, only those whose heading begins with it. Front matter is read as YAML. */
+function readMarkdown(text: string, prefix: string | null): Json {
+  const [, front, rest] = /^---\r?\n([\s\S]*?)\r?\n---\r?\n?([\s\S]*)$/.exec(text) ?? [undefined, undefined, text]
+  const sections: { level: number; heading: string; content: string }[] = []
+  for (const line of (rest ?? '').split(/\r?\n/)) {
+    const heading = /^(#{1,6})\s+(.*?)\s*#*$/.exec(line)
+    if (heading !== null) sections.push({ level: heading[1]?.length ?? 1, heading: heading[2] ?? '', content: '' })
+    else if (sections.length > 0) {
+      const last = sections.at(-1)
+      if (last !== undefined) last.content += `${line}\n`
+    } else if (line.trim() !== '') sections.push({ level: 0, heading: '', content: `${line}\n` })
+  }
+  const wanted = prefix === null ? sections : sections.filter((each) => each.heading.startsWith(prefix.replace(/^#+\s*/, '')))
+  return {
+    ...(front === undefined ? {} : { frontMatter: parseYaml(front, { maxAliasCount: MAX_ALIASES }) as Json }),
+    sections: wanted.map((each) => ({ ...each, content: each.content.trim() })),
+  }
+}
+
+/** What the upstream said of its error: its own JSON, or its text in one of ours. */
+export function readErrorBody(status: number, body: Buffer, host: string): JsonObject {
+  const text = body.toString('utf8')
+  try {
+    const value = JSON.parse(text) as Json
+    if (isObject(value)) return value as JsonObject
+    return { status, code: 'upstream_error', message: `${host} answered ${status}.`, details: value }
+  } catch {
+    const plain = text.replace(/<[^>]*>/g, ' ').replace(/[\s\p{Cc}]+/gu, ' ').trim().slice(0, MAX_ERROR_TEXT)
+    return { status, code: 'upstream_error', message: plain === '' ? `${host} answered ${status}.` : `${host} answered ${status}: ${plain}` }
+  }
+}

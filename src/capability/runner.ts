@@ -1,0 +1,214 @@
+/**
+ * Runs exposed units: one call upstream, steps one after another, a mock, or a function of an aggregate. Adapters give
+ * it inputs that are already checked and present what it answers; it knows neither REST nor MCP.
+ */
+import { Credentials } from './credentials.ts'
+import { callExec } from './exec-call.ts'
+import { readExec } from './exec-input.ts'
+import { Failure, invalid } from './failure.ts'
+import { findFunction, findOperation, isExec } from './model.ts'
+import type { Action, Capability, Consume, ConsumedOperation, Json, JsonObject, Step, Unit } from './model.ts'
+import { composeSteps, mapOutputs, mockOutputs, projectOutputs } from './output.ts'
+import { readErrorBody, readPayload } from './payload.ts'
+import type { Media, Payload } from './payload.ts'
+import { isStepPath, resolveWith } from './reference.ts'
+import { buildRequest } from './request.ts'
+import type { BuiltRequest } from './request.ts'
+import { findJson } from './json-path.ts'
+import { isObject } from './shape.ts'
+import { namesIn, renderValue, spell } from './template.ts'
+import type { Scope } from './template.ts'
+import { Upstream } from './upstream.ts'
+import type { Timeouts, UpstreamAnswer } from './upstream.ts'
+import { makeRedactor } from './variables.ts'
+import type { Variables } from './variables.ts'
+
+export interface RunnerOptions {
+  readonly capability: Capability
+  readonly variables: Variables
+  /** Stands in for the `baseUri` of every consumed API. */
+  readonly baseUri: string | null
+  readonly timeouts?: Timeouts
+}
+
+/** What a unit answered; `value` is undefined where the upstream's answer had no body. */
+export interface Answer {
+  readonly status: number
+  readonly value: Json | undefined
+  readonly media: Media | null
+  /** The upstream's own error, told as it told it. */
+  readonly isError: boolean
+}
+
+export interface CallContext {
+  /** The namespace of the adapter, which `with` refers to. */
+  readonly namespace: string
+  readonly signal: AbortSignal | null
+  readonly onOutput?: (bytes: number, text: string) => void
+}
+
+interface Called {
+  readonly answer: Answer
+  readonly operation: ConsumedOperation
+}
+
+export class Runner {
+  readonly capability: Capability
+  readonly variables: Variables
+  readonly upstream: Upstream
+  readonly #baseUri: string | null
+  readonly #credentials = new Map<string, Credentials>()
+  readonly #strike: (text: string) => string
+
+  constructor(options: RunnerOptions) {
+    this.capability = options.capability
+    this.variables = options.variables
+    this.upstream = new Upstream(options.timeouts)
+    this.#baseUri = options.baseUri?.replace(/\/+$/, '') ?? null
+    const secrets = options.capability.consumes.flatMap((each) => namesIn(JSON.stringify(each.authentication)))
+    this.#strike = makeRedactor(secrets.flatMap((name) => options.variables.values[name] ?? []))
+    for (const consume of options.capability.consumes) {
+      this.#credentials.set(consume.namespace, new Credentials(consume.authentication, options.variables.values, this.upstream))
+    }
+  }
+
+  close(): void {
+    this.upstream.close()
+  }
+
+  /** Runs a unit with its inputs. Throws a Failure; the upstream's own error is an answer. */
+  async run(unit: Pick<Unit, 'action'>, inputs: JsonObject, context: CallContext): Promise<Answer> {
+    return this.#act(unit.action, inputs, context, [context.namespace])
+  }
+
+  /** Where an operation of this consumed API goes. */
+  baseUriOf(consume: Consume): string {
+    return this.#baseUri ?? consume.baseUri
+  }
+
+  credentialsOf(namespace: string): Credentials {
+    const found = this.#credentials.get(namespace)
+    if (found === undefined) throw new Failure('internal', `There is no consumed API "${namespace}".`)
+    return found
+  }
+
+  async #act(action: Action, inputs: JsonObject, context: CallContext, namespaces: readonly string[]): Promise<Answer> {
+    const scope = this.#scope(inputs)
+    switch (action.kind) {
+      case 'mock':
+        return { status: 200, value: mockOutputs(action.outputs, scope), media: null, isError: false }
+      case 'ref': {
+        const target = findFunction(this.capability, action.ref)
+        if (target === null) throw new Failure('internal', `There is no function ${action.ref}.`)
+        const given = resolveWith(action.with, scope, namespaces)
+        return this.#act(target.action, given, context, [...namespaces, action.ref.split('.')[0] ?? ''])
+      }
+      case 'call': {
+        const { answer } = await this.#call(action.call, resolveWith(action.with, scope, namespaces), context)
+        if (answer.isError || answer.value === undefined || action.outputs.length === 0) return answer
+        return { ...answer, value: mapOutputs(action.outputs, answer.value, scope) }
+      }
+      case 'steps':
+        return this.#runSteps(action, inputs, context, namespaces)
+    }
+  }
+
+  /** Steps see the inputs and what the steps before them gave, by their names. The first that fails ends it. */
+  async #runSteps(action: Extract<Action, { kind: 'steps' }>, inputs: JsonObject, context: CallContext, namespaces: readonly string[]): Promise<Answer> {
+    const given: Record<string, Json> = {}
+    let last: Json = null
+    for (const step of action.steps) {
+      const scope = this.#scope({ ...inputs, ...given })
+      if (step.kind === 'lookup') {
+        last = this.#lookUp(step, scope, given)
+        given[step.name] = last
+        continue
+      }
+      const values = resolveWith(step.with, scope, namespaces, given)
+      const { answer, operation } = await this.#call(step.call, values, context)
+      if (answer.isError) return answer
+      last = answer.value === undefined ? null : projectOutputs(operation.outputs, answer.value, scope)
+      given[step.name] = last
+    }
+    const scope = this.#scope({ ...inputs, ...given })
+    return { status: 200, value: composeSteps(action.mappings, action.outputs, given, last, scope), media: null, isError: false }
+  }
+
+  /** Finds the entries of an earlier step by a field; for a list of values, a list of what was found. */
+  #lookUp(step: Extract<Step, { kind: 'lookup' }>, scope: Scope, given: JsonObject): Json {
+    const index = given[step.index]
+    if (index === undefined) throw new Failure('internal', `The step "${step.name}" looks up in "${step.index}", which gave nothing.`)
+    const value = isStepPath(step.lookupValue, given) ? findJson(step.lookupValue, given) : renderValue(step.lookupValue, scope)
+    const entries = (Array.isArray(index) ? index : [index]) as readonly Json[]
+    const find = (wanted: Json): Json => {
+      const entry = entries.find((each) => isObject(each) && each[step.match] !== undefined && spell(each[step.match] as Json) === spell(wanted))
+      if (!isObject(entry)) return null
+      return Object.fromEntries(step.fields.map((field): [string, Json] => [field, (entry[field] as Json | undefined) ?? null]))
+    }
+    if (value === undefined || value === null) return null
+    return Array.isArray(value) ? (value as readonly Json[]).map(find).filter((each) => each !== null) : find(value)
+  }
+
+  #scope(inputs: JsonObject): Scope {
+    return { variables: this.variables.values, inputs }
+  }
+
+  async #call(call: string, values: JsonObject, context: CallContext): Promise<Called> {
+    const operation = findOperation(this.capability, call)
+    const consume = this.capability.consumes.find((each) => each.namespace === operation?.namespace)
+    if (operation === null || consume === undefined) throw new Failure('internal', `There is no operation ${call}.`)
+    if (isExec(operation)) return { operation, answer: await this.#exec(consume, operation, values, context) }
+    const built = await buildRequest(operation, this.#scope(values), this.baseUriOf(consume))
+    const answer = await this.send(consume.namespace, built, context.signal)
+    return { operation, answer: this.#read(operation, answer, built.url.host) }
+  }
+
+  async #exec(consume: Consume, operation: ConsumedOperation, values: JsonObject, context: CallContext): Promise<Answer> {
+    const request = readExec(values)
+    if (/^\.{1,2}$/.test(request.id)) throw invalid([{ field: 'id', description: `can't be "${request.id}".` }])
+    const credential = await this.credentialsOf(consume.namespace).first()
+    const url = new URL(this.baseUriOf(consume) + operation.path)
+    const onOutput = context.onOutput === undefined ? {} : { onOutput: context.onOutput }
+    const value = await callExec(request, { url, credential, timeouts: this.upstream.timeouts, signal: context.signal, ...onOutput })
+    return { status: 200, value: this.#clean(value), media: null, isError: false }
+  }
+
+  /** Sends with the consumed API's credential, and once more if its challenge can be answered. */
+  async send(namespace: string, built: BuiltRequest, signal: AbortSignal | null): Promise<UpstreamAnswer> {
+    const credentials = this.credentialsOf(namespace)
+    const attempt = async (credential: Awaited<ReturnType<Credentials['first']>>): Promise<UpstreamAnswer> => {
+      const url = new URL(built.url)
+      for (const [name, value] of credential.query) url.searchParams.append(name, value)
+      return this.upstream.send({ ...built, url, headers: { ...built.headers, ...credential.headers }, signal })
+    }
+    const answer = await attempt(await credentials.first())
+    if (answer.status !== 401) return answer
+    const second = await credentials.retry(answer.headers['www-authenticate'], { method: built.method, url: built.url })
+    return second === null ? answer : attempt(second)
+  }
+
+  #read(operation: ConsumedOperation, answer: UpstreamAnswer, host: string): Answer {
+    const { status, headers, body } = answer
+    if (status === 401 || status === 403) {
+      throw new Failure('upstream_auth', `${host} refused the capability's own credential (HTTP ${status}); the caller's has no part in it.`)
+    }
+    if (status >= 300 && status < 400) throw new Failure('upstream_error', `${host} redirects (HTTP ${status}), and redirects are not followed.`)
+    if (status >= 400) return { status, value: this.#clean(readErrorBody(status, body, host)), media: null, isError: true }
+    const payload: Payload = readPayload(operation, body, headers['content-type'])
+    switch (payload.kind) {
+      case 'empty':
+        return { status, value: undefined, media: null, isError: false }
+      case 'media':
+        return { status, value: undefined, media: payload.media, isError: false }
+      case 'json':
+        return { status, value: this.#clean(payload.value), media: null, isError: false }
+    }
+  }
+
+  /** An upstream that repeats our credential must not give it to the caller. */
+  #clean<T extends Json>(value: T): T {
+    const text = JSON.stringify(value)
+    const clean = this.#strike(text)
+    return clean === text ? value : (JSON.parse(clean) as T)
+  }
+}

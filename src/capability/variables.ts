@@ -1,0 +1,95 @@
+/**
+ * The variables that a document binds, found once at the start, and the words that must never be shown. A variable
+ * comes from the command line, else from its file, else from the environment; a missing one is named, its value never.
+ */
+import { readFile } from 'node:fs/promises'
+import { isAbsolute, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parse } from 'yaml'
+import { BerthError } from '../instance/errors.ts'
+import type { Bind } from './model.ts'
+import { isObject } from './shape.ts'
+
+/** Shorter values are too likely to be a part of something harmless. */
+const SHORTEST_SECRET = 6
+/** A file of variables is small. */
+const MAX_FILE_BYTES = 1024 * 1024
+
+export interface Variables {
+  readonly values: Readonly<Record<string, string>>
+  /** Text with every bound value struck out, in each of the forms in which it travels. */
+  readonly redact: (text: string) => string
+}
+
+export async function findVariables(
+  binds: readonly Bind[],
+  given: Readonly<Record<string, string>>,
+  env: Readonly<Record<string, string | undefined>>,
+  directory: string,
+): Promise<Variables> {
+  const values: Record<string, string> = {}
+  const missing: string[] = []
+  for (const bind of binds) {
+    const file = bind.location === null ? null : await readVariables(bind.location, directory)
+    for (const [name, key] of Object.entries(bind.keys)) {
+      const value = given[name] ?? given[key] ?? (file === null ? env[key] : file[key])
+      if (value === undefined || value === '') {
+        missing.push(bind.location === null ? (name === key ? name : `${name} (the variable ${key})`) : `${name} (the key ${key} of ${bind.location})`)
+        continue
+      }
+      values[name] = value
+      values[`${bind.namespace}.${name}`] = value
+    }
+  }
+  if (missing.length > 0) {
+    const first = missing[0]?.split(' ')[0] ?? ''
+    const what = missing.length === 1 ? `The variable ${missing[0]} is not set` : `These variables are not set: ${missing.join(', ')}`
+    throw new BerthError('invalid_request', `${what}; set it in the environment or give --bind ${first}=….`)
+  }
+  return { values, redact: makeRedactor(Object.values(values)) }
+}
+
+async function readVariables(location: string, directory: string): Promise<Readonly<Record<string, string>>> {
+  if (!location.startsWith('file:')) {
+    throw new BerthError('not_supported', `Variables are read from the environment and from file: addresses, not from ${location}.`)
+  }
+  const path = location.startsWith('file:///') ? fileURLToPath(location) : resolveIn(directory, location.replace(/^file:\/\//, ''))
+  let text: string
+  try {
+    text = await readFile(path, 'utf8')
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? 'unknown'
+    throw new BerthError('invalid_request', `The file of variables ${path} can't be read (${code}).`, { cause: error })
+  }
+  if (text.length > MAX_FILE_BYTES) throw new BerthError('invalid_request', `The file of variables ${path} is larger than 1 MiB.`)
+  let content: unknown
+  try {
+    content = parse(text)
+  } catch {
+    // The parser's words quote the line, which may hold a secret.
+    throw new BerthError('invalid_request', `The file of variables ${path} is neither JSON nor YAML.`)
+  }
+  if (!isObject(content)) throw new BerthError('invalid_request', `The file of variables ${path} is not a flat map.`)
+  return Object.fromEntries(Object.entries(content).flatMap(([key, value]) => (['string', 'number', 'boolean'].includes(typeof value) ? [[key, String(value)]] : [])))
+}
+
+const resolveIn = (directory: string, path: string): string => (isAbsolute(path) ? path : resolve(directory, path))
+
+/** Strikes out values as they are, percent-encoded, in JSON, and in base64 at each of its three offsets. */
+export function makeRedactor(secrets: readonly string[]): (text: string) => string {
+  const forms = new Set<string>()
+  for (const secret of secrets) {
+    if (secret.length < SHORTEST_SECRET) continue
+    forms.add(secret)
+    forms.add(encodeURIComponent(secret))
+    forms.add(JSON.stringify(secret).slice(1, -1))
+    for (const offset of [0, 1, 2]) {
+      const bytes = Buffer.concat([Buffer.alloc(offset), Buffer.from(secret)])
+      // The characters at both ends also carry bits of the neighbours.
+      const inner = bytes.toString('base64').replace(/=+$/, '').slice(offset === 0 ? 0 : offset + 1, -1)
+      if (inner.length >= 8) forms.add(inner)
+    }
+  }
+  const longestFirst = [...forms].sort((a, b) => b.length - a.length)
+  return (text) => longestFirst.reduce((sum, each) => (sum.includes(each) ? sum.replaceAll(each, '***') : sum), text)
+}
