@@ -212,8 +212,9 @@ describe('the inspector’s command line', () => {
       const listed = await inspect('--protocol-era', era, '--method', 'tools/list')
       assert.equal(listed.status, 0, listed.stdout)
       assert.match(listed.stdout, /"wait-for-instance"/)
-      const name = `inspected-${era}`
-      const created = await inspect('--protocol-era', era, '--method', 'tools/call', '--tool-name', 'create-instance', '--tool-args-json', JSON.stringify({ image: 'localhost/busybox', name, memory_mib: 256 }))
+      const name = 'inspected'
+      const wanted = { image: 'localhost/busybox', name, memory_mib: 256, idempotency_key: 'inspected' }
+      const created = await inspect('--protocol-era', era, '--method', 'tools/call', '--tool-name', 'create-instance', '--tool-args-json', JSON.stringify(wanted))
       assert.equal(created.status, 0, created.stdout)
       const said = await inspect('--protocol-era', era, '--method', 'tools/call', '--tool-name', 'exec-command', '--tool-args-json', JSON.stringify({ id: name, command: ['echo', 'inspected'] }))
       assert.match(said.stdout, /inspected\\n/)
