@@ -1,0 +1,167 @@
+/**
+ * Clients that are not ours, unmodified, against the Koyeb dialect: one generated from the vendor's schema, and the
+ * vendor's own command line.
+ *
+ * The generator needs an older TypeScript than ours, so it lives in a directory of its own below .berth; the command
+ * line is taken from $KOYEB_CLI or the PATH, or built from its public module. What is not to be had is skipped with
+ * the reason.
+ */
+import assert from 'node:assert/strict'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { commandEnv, startBerth } from './support/berth-command.ts'
+import { CONTRACT_FILE } from './support/koyeb.ts'
+import type { TestServer } from './support/server.ts'
+import { eventually, startServer } from './support/server.ts'
+
+const CACHE = fileURLToPath(new URL('../.berth/koyeb-clients', import.meta.url))
+const PACKAGES = { 'openapi-fetch': '0.17.0', 'openapi-typescript': '7.13.0', typescript: '5.9.3' }
+const CLI_MODULE = 'github.com/koyeb/koyeb-cli/cmd/koyeb@latest'
+const INSTALL_LIMIT_MS = 180_000
+const RUN_LIMIT_MS = 240_000
+const IMAGE = 'localhost/busybox'
+const HOST = process.env['BERTH_TEST_HOST'] === 'simulated' ? 'simulated' : 'qemu'
+
+/** Every call is checked against the types that the schema gives, then made. */
+const CLIENT = `
+import createClient from 'openapi-fetch'
+import type { paths } from './koyeb.d.ts'
+
+const client = createClient<paths>({ baseUrl: process.env['KOYEB_URL'] ?? '', headers: { Authorization: 'Bearer ' + (process.env['KOYEB_TOKEN'] ?? '') } })
+const listed = await client.GET('/v1/instances', { params: { query: { statuses: ['HEALTHY', 'SLEEPING'], limit: '100', order: 'desc' } } })
+const instance = listed.data?.instances?.[0]
+const id = instance?.id ?? ''
+const described = await client.GET('/v1/instances/{id}', { params: { path: { id } } })
+const events = await client.GET('/v1/instance_events', { params: { query: { instance_ids: [id], types: ['HEALTHY'], order: 'asc' } } })
+const ran = await client.GET('/v1/streams/instances/exec', { params: { query: { id, 'body.command': ['echo', 'a,b', '[c]'], 'body.disableTty': true } } })
+const service = await client.GET('/v1/services/{id}', { params: { path: { id: instance?.service_id ?? '' } } })
+const app = await client.GET('/v1/apps/{id}', { params: { path: { id: instance?.app_id ?? '' } } })
+const missing = await client.GET('/v1/instances/{id}', { params: { path: { id: '11111111-1111-4111-8111-111111111111' } } })
+const wrong = await client.GET('/v1/instances', { params: { query: { limit: 'many' } } })
+const made = await client.POST('/v1/apps', { body: { name: 'generated' } })
+console.log(JSON.stringify({
+  count: listed.data?.count,
+  status: described.data?.instance?.status,
+  types: events.data?.events?.map(event => event.type),
+  stdout: Buffer.from(ran.data?.result?.stdout?.data ?? '', 'base64').toString(),
+  exit: ran.data?.result?.exit_code,
+  service: service.data?.service?.name,
+  app: app.data?.app?.status,
+  missing: missing.error && 'status' in missing.error ? missing.error.status : null,
+  wrong: wrong.error && 'fields' in wrong.error ? wrong.error.fields?.[0]?.field : null,
+  made: made.data?.app?.name,
+}))
+`
+
+let server: TestServer
+let scratch = ''
+let id = ''
+
+before(async () => {
+  scratch = mkdtempSync(join(tmpdir(), 'kc-'))
+  server = await startServer({ host: HOST })
+  const outcome = await startBerth(commandEnv(server), ['run', '-d', '--name', 'target', '--memory', '256MiB', IMAGE, 'sleep', '100000']).done
+  assert.equal(outcome.status, 0, outcome.stderr)
+  id = await eventually('it runs', async () => {
+    const { body } = await server.request('GET', '/v1/instances?statuses=HEALTHY')
+    return (body as { instances: { id: string }[] }).instances[0]?.id ?? null
+  }, RUN_LIMIT_MS)
+})
+after(async () => {
+  await server.stop()
+  rmSync(scratch, { recursive: true, force: true })
+})
+
+test('a client generated from the schema does what its types promise', async t => {
+  if (!existsSync(CONTRACT_FILE)) return t.skip('koyeb.openapi.json is not beside the checkout')
+  if (!bringGenerator()) return t.skip('openapi-typescript is not installed, and no package registry can be reached')
+  const dir = join(scratch, 'client')
+  mkdirSync(dir)
+  symlinkSync(join(CACHE, 'node_modules'), join(dir, 'node_modules'))
+  writeFileSync(join(dir, 'package.json'), '{"type":"module"}')
+  writeFileSync(join(dir, 'client.ts'), CLIENT)
+  const bin = (name: string) => join(CACHE, 'node_modules', '.bin', name)
+  execFileSync(bin('openapi-typescript'), [CONTRACT_FILE, '-o', join(dir, 'koyeb.d.ts')], { stdio: 'pipe', timeout: RUN_LIMIT_MS })
+  const types = fileURLToPath(new URL('../node_modules/@types', import.meta.url))
+  const flags = ['--strict', '--noEmit', '--target', 'es2024', '--module', 'nodenext', '--skipLibCheck', '--allowImportingTsExtensions', '--typeRoots', types, '--types', 'node']
+  const checked = spawnSync(bin('tsc'), [...flags, 'client.ts'], { cwd: dir, encoding: 'utf8', timeout: RUN_LIMIT_MS })
+  assert.equal(checked.status, 0, checked.stdout + checked.stderr)
+  const env = { ...process.env, KOYEB_URL: server.url, KOYEB_TOKEN: server.key }
+  const ran = await runProgram(process.execPath, [join(dir, 'client.ts')], env)
+  assert.equal(ran.status, 0, ran.output)
+  assert.deepEqual(JSON.parse(ran.output), {
+    count: 1,
+    status: 'HEALTHY',
+    types: ['HEALTHY'],
+    stdout: 'a,b [c]\n',
+    exit: 0,
+    service: 'instances',
+    app: 'HEALTHY',
+    missing: 404,
+    wrong: 'limit',
+    made: 'generated',
+  })
+})
+
+test('the vendor’s command line lists, describes, executes, copies and reads logs', async t => {
+  const cli = findCli()
+  if (typeof cli !== 'string') return t.skip(cli.reason)
+  if (HOST === 'simulated') return t.skip('the simulated host has no guest')
+  const config = join(scratch, 'koyeb.yaml')
+  writeFileSync(config, `url: ${server.url}\ntoken: ${server.key}\n`)
+  const koyeb = (...args: readonly string[]) => runProgram(cli, ['--config', config, '--url', server.url, '--token', server.key, ...args], process.env)
+  const short = id.slice(0, 8)
+  for (const args of [['instances', 'list'], ['instances', 'get', short], ['instances', 'describe', id], ['instances', 'logs', id], ['apps', 'list'], ['services', 'list'], ['deployments', 'list']]) {
+    const ran = await koyeb(...args)
+    assert.equal(ran.status, 0, `koyeb ${args.join(' ')}\n${ran.output}`)
+  }
+  assert.match((await koyeb('instances', 'list', '-o', 'json')).output, new RegExp(id))
+  const quoted = [cli, '--url', server.url, '--token', server.key, 'instances', 'exec', id, '--', 'sh', '-c', "'echo $((6*7)); exit 5'"].join(' ')
+  const onTerminal = await runProgram('script', ['-qefc', quoted, '/dev/null'], process.env)
+  assert.match(onTerminal.output, /\b42\b/)
+  assert.equal(onTerminal.status, 5, onTerminal.output)
+  writeFileSync(join(scratch, 'note.txt'), 'copied\n')
+  const up = await koyeb('instances', 'cp', join(scratch, 'note.txt'), `${id}:/root`)
+  assert.equal(up.status, 0, up.output)
+  mkdirSync(join(scratch, 'back'), { recursive: true })
+  const down = await koyeb('instances', 'cp', `${id}:/root/note.txt`, join(scratch, 'back'))
+  assert.equal(down.status, 0, down.output)
+  assert.equal(readFileSync(join(scratch, 'back', 'note.txt'), 'utf8'), 'copied\n')
+})
+
+/** Installed once; false where that can't be done. */
+function bringGenerator(): boolean {
+  const wanted = JSON.stringify({ private: true, type: 'module', dependencies: PACKAGES })
+  const marker = join(CACHE, 'installed.json')
+  if (existsSync(marker) && readFileSync(marker, 'utf8') === wanted) return true
+  mkdirSync(CACHE, { recursive: true })
+  writeFileSync(join(CACHE, 'package.json'), wanted)
+  const installed = spawnSync('npm', ['install', '--no-audit', '--no-fund'], { cwd: CACHE, encoding: 'utf8', timeout: INSTALL_LIMIT_MS })
+  if (installed.status !== 0) return false
+  copyFileSync(join(CACHE, 'package.json'), marker)
+  return true
+}
+
+/** The command line's path, or why there is none. */
+function findCli(): string | { readonly reason: string } {
+  const given = process.env['KOYEB_CLI']
+  if (given !== undefined) return given
+  const onPath = spawnSync('sh', ['-c', 'command -v koyeb'], { encoding: 'utf8' })
+  if (onPath.status === 0) return onPath.stdout.trim()
+  const built = join(CACHE, 'koyeb')
+  if (existsSync(built)) return built
+  if (spawnSync('go', ['version']).status !== 0) return { reason: 'neither koyeb nor Go is installed; set KOYEB_CLI to try it' }
+  mkdirSync(CACHE, { recursive: true })
+  const made = spawnSync('go', ['install', CLI_MODULE], { encoding: 'utf8', timeout: INSTALL_LIMIT_MS, env: { ...process.env, GOBIN: CACHE } })
+  if (made.status !== 0 || !existsSync(built)) return { reason: `${CLI_MODULE} can't be had from the module proxy; set KOYEB_CLI to try it` }
+  return built
+}
+
+function runProgram(file: string, args: readonly string[], env: NodeJS.ProcessEnv): Promise<{ readonly status: number | null; readonly output: string }> {
+  const ran = spawnSync(file, args, { encoding: 'utf8', timeout: RUN_LIMIT_MS, env: { ...env, NODE_NO_WARNINGS: '1' } })
+  return Promise.resolve({ status: ran.status, output: ran.stdout + ran.stderr })
+}
