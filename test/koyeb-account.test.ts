@@ -115,10 +115,21 @@ describe('what there is', () => {
     for (const [method, path] of [
       ['DELETE', `/v1/apps/${one.app_id}`],
       ['DELETE', `/v1/services/${one.service_id}`],
-      ['POST', `/v1/services/${one.service_id}/pause`],
+      ['POST', `/v1/services/${one.service_id}/redeploy`],
+      ['PUT', `/v1/services/${one.service_id}/scale`],
     ] as const) {
-      assert.equal((await call(method, path)).status, 400, `${method} ${path}`)
+      assert.equal((await call(method, path, { body: { scalings: [{ instances: 1 }] } })).status, 400, `${method} ${path}`)
     }
+    const statusIs = (status: string) =>
+      eventually(`the service is ${status}`, async () => {
+        const { service } = (await ok(`/v1/services/${one.service_id}`)) as { service: { status: string } }
+        return service.status === status ? true : null
+      })
+    await ok(`/v1/services/${one.service_id}/pause`, 'POST')
+    await statusIs('PAUSED')
+    assert.equal(((await ok('/v1/instances?statuses=SLEEPING'))['instances'] as unknown[]).length, 1)
+    await ok(`/v1/services/${one.service_id}/resume`, 'POST')
+    await statusIs('HEALTHY')
   })
 })
 

@@ -151,7 +151,8 @@ test('its logs and what its VM really uses are there', async () => {
 
 test('it is put to sleep, and a command wakes it where it was', async () => {
   await exec('sh', '-c', 'echo kept > /tmp/in-memory')
-  await berth('standby', 'walk')
+  const { instance } = (await ok('GET', `/v1/instances/${id}`)) as { instance: { service_id: string } }
+  await ok('POST', `/v1/services/${instance.service_id}/pause`)
   await until(id, 'SLEEPING')
   const outcome = await exec('cat', '/tmp/in-memory')
   assert.deepEqual([outcome.stdout, outcome.exitCode], ['kept\n', 0])

@@ -1,6 +1,7 @@
 /** Apps, services, deployments and regional deployments: what CLI and SDKs call before they come to instances. */
 import type { FastifyRequest } from 'fastify'
 import { BerthError } from '../../instance/errors.ts'
+import type { Phase } from '../../instance/phase.ts'
 import { ANNOTATION } from '../../instance/service.ts'
 import type { App, Deployment, ReplicaSet, ServiceEvent, ServiceRecordKind, ServiceRecords } from '../../instance/service.ts'
 import type { Identity } from '../dialect.ts'
@@ -155,13 +156,17 @@ export async function deleteService(surface: Surface, request: FastifyRequest): 
 
 export async function pauseService(surface: Surface, request: FastifyRequest): Promise<Json> {
   const caller = callerOf(request)
-  await surface.engine.services.pause(caller, changeable(caller, surface, pathParameter(request, 'id')))
+  const id = pathParameter(request, 'id')
+  if (isLoose(surface, caller, id)) await moveLoose(surface, caller, 'sleep')
+  else await surface.engine.services.pause(caller, id)
   return {}
 }
 
 export async function resumeService(surface: Surface, request: FastifyRequest): Promise<Json> {
   const caller = callerOf(request)
-  await surface.engine.services.resume(caller, changeable(caller, surface, pathParameter(request, 'id')))
+  const id = pathParameter(request, 'id')
+  if (isLoose(surface, caller, id)) await moveLoose(surface, caller, 'wake')
+  else await surface.engine.services.resume(caller, id)
   return {}
 }
 
@@ -286,6 +291,36 @@ async function findAll(surface: Surface, caller: Identity, deploymentId: string)
   }
 }
 
+/** Whether a service stands for the instances that no service made. */
+function isLoose(surface: Surface, caller: Identity, serviceId: string): boolean {
+  return serviceId === defaultView(caller.projectId, surface.catalogue).service.id
+}
+
+/** Puts the instances that no service made to sleep, or wakes them: what pausing and resuming means to them. */
+async function moveLoose(surface: Surface, caller: Identity, to: 'sleep' | 'wake'): Promise<void> {
+  const { instances } = surface.engine
+  const phases = to === 'sleep' ? (['running', 'unhealthy'] as const) : (['standby'] as const)
+  for (const { id } of await instances.list(caller, { lacksAnnotation: ANNOTATION.service, phases })) {
+    try {
+      await (to === 'sleep' ? instances.standby(caller, id) : instances.restore(caller, id))
+    } catch (error) {
+      // It moved by itself meanwhile.
+      if (!(error instanceof BerthError && error.code === 'invalid_state')) throw error
+    }
+  }
+}
+
+/** The service of the instances that no service made is paused while all of them sleep. */
+async function looseView(surface: Surface, caller: Identity): Promise<ServiceView> {
+  const { instances } = surface.engine
+  const view = defaultView(caller.projectId, surface.catalogue)
+  const some = (phases: readonly Phase[]) => instances.list(caller, { lacksAnnotation: ANNOTATION.service, phases, limit: 1 }).then(found => found.length > 0)
+  const [isAwake, isAsleep] = await Promise.all([some(['pending', 'allocated', 'preparing', 'starting', 'running', 'unhealthy', 'restoring', 'suspending']), some(['standby'])])
+  if (isAwake || !isAsleep) return view
+  const deployment = { ...view.deployment, state: 'stopped' } as const
+  return { service: { ...view.service, desired: 'paused' }, latest: deployment, active: deployment }
+}
+
 /** An id whose record may change: that of the instances that no service made is not one. */
 function changeable(caller: Identity, surface: Surface, id: string): string {
   const { app, service } = defaultView(caller.projectId, surface.catalogue)
@@ -294,6 +329,7 @@ function changeable(caller: Identity, surface: Surface, id: string): string {
 }
 
 export async function viewOf(surface: Surface, caller: Identity, service: ServiceRecords['service']): Promise<ServiceView> {
+  if (isLoose(surface, caller, service.id)) return looseView(surface, caller)
   const latest = await find(surface, caller, 'deployment', service.latestDeploymentId)
   const { activeDeploymentId: activeId } = service
   return { service, latest, active: activeId === null ? null : activeId === latest.id ? latest : await find(surface, caller, 'deployment', activeId) }
