@@ -4,49 +4,22 @@ import { regionsOf, typesOf } from '../../instance/catalogue.ts'
 import type { Instance, InstanceEvent } from '../../instance/model.ts'
 import type { Phase } from '../../instance/phase.ts'
 import { PHASES } from '../../instance/phase.ts'
+import { koyebWords } from '../../instance/projection.ts'
 import { ANNOTATION } from '../../instance/service.ts'
 import { allocationId, derivedId, placeOf } from './ids.ts'
 import type * as wire from './schema.ts'
 import { formatNullableTime, formatTime } from './timestamp.ts'
 
-interface PhaseWords {
-  readonly status: wire.InstanceStatus
-  /** Of the event that tells the step into this phase. Free text on the wire; the list is documented. */
-  readonly event: string
-  /** `Instance web …` */
-  readonly sentence: string
-}
-
-/** Every phase has one status (that enum is closed) and an event type of its own (that one is free). */
-const WORDS: Readonly<Record<Phase, PhaseWords>> = {
-  pending: { status: 'ALLOCATING', event: 'ALLOCATING', sentence: 'waits for a place' },
-  allocated: { status: 'ALLOCATING', event: 'ALLOCATED', sentence: 'has a place' },
-  preparing: { status: 'STARTING', event: 'PREPARING', sentence: 'is prepared' },
-  starting: { status: 'STARTING', event: 'STARTING', sentence: 'is starting' },
-  running: { status: 'HEALTHY', event: 'HEALTHY', sentence: 'is healthy' },
-  unhealthy: { status: 'UNHEALTHY', event: 'UNHEALTHY', sentence: 'does not answer' },
-  stopping: { status: 'STOPPING', event: 'STOPPING', sentence: 'is stopping' },
-  stopped: { status: 'STOPPED', event: 'STOPPED', sentence: 'is stopped' },
-  suspending: { status: 'SLEEPING', event: 'FALLING_ASLEEP', sentence: 'is falling asleep' },
-  standby: { status: 'SLEEPING', event: 'SLEEPING', sentence: 'is sleeping' },
-  restoring: { status: 'STARTING', event: 'WAKING', sentence: 'is waking up' },
-  preempting: { status: 'STOPPING', event: 'PREEMPTING', sentence: 'gives way to another' },
-  preempted: { status: 'STOPPED', event: 'PREEMPTED', sentence: 'gave way to another' },
-  deleting: { status: 'STOPPING', event: 'DELETING', sentence: 'is being deleted' },
-  deleted: { status: 'STOPPED', event: 'DELETED', sentence: 'is deleted' },
-  failed: { status: 'ERROR', event: 'ERROR', sentence: 'has failed' },
-  lost: { status: 'UNHEALTHY', event: 'LOST', sentence: 'is out of sight' },
-}
 /** The type of events that are no step: what the server noted about an instance. */
 const NOTE = 'NOTE'
 const ENDED: readonly Phase[] = ['stopped', 'preempted', 'failed', 'deleted']
 
 export function presentStatus(phase: Phase): wire.InstanceStatus {
-  return WORDS[phase].status
+  return koyebWords(phase).status
 }
 
 export function phasesOfStatus(status: wire.InstanceStatus): readonly Phase[] {
-  return PHASES.filter(phase => WORDS[phase].status === status)
+  return PHASES.filter(phase => koyebWords(phase).status === status)
 }
 
 export function presentListItem(instance: Instance, catalogue: Catalogue): wire.InstanceListItem {
@@ -83,7 +56,7 @@ export function presentInstance(instance: Instance, catalogue: Catalogue): wire.
 }
 
 export function presentEvent(event: InstanceEvent): wire.InstanceEvent {
-  const words = WORDS[event.to]
+  const words = koyebWords(event.to)
   const isStep = event.kind === 'phase'
   return {
     id: derivedId(`koyeb:event:${event.seq}`),
@@ -93,14 +66,14 @@ export function presentEvent(event: InstanceEvent): wire.InstanceEvent {
     type: isStep ? words.event : NOTE,
     message: isStep ? sentence(`Instance ${words.sentence}`, event.reason) : (event.reason ?? ''),
     metadata: isStep
-      ? { ...(event.from === null ? {} : { from: WORDS[event.from].event }), to: words.event, status: words.status }
+      ? { ...(event.from === null ? {} : { from: koyebWords(event.from).event }), to: words.event, status: words.status }
       : { status: words.status },
   }
 }
 
 /** What the engine is asked for where only some types are wanted; null if no event has any of them. */
 export function eventsOfTypes(types: readonly string[]): { readonly kinds: readonly InstanceEvent['kind'][]; readonly toPhases: readonly Phase[] } | null {
-  const toPhases = PHASES.filter(phase => types.includes(WORDS[phase].event))
+  const toPhases = PHASES.filter(phase => types.includes(koyebWords(phase).event))
   const kinds = [...(toPhases.length > 0 ? (['phase'] as const) : []), ...(types.includes(NOTE) ? (['note'] as const) : [])]
   return kinds.length === 0 ? null : { kinds, toPhases }
 }
@@ -128,7 +101,7 @@ function typeOf(instance: Instance, catalogue: Catalogue): string {
 }
 
 function messagesOf(instance: Instance): readonly string[] {
-  return [sentence(`Instance ${instance.spec.name} ${WORDS[instance.phase].sentence}`, instance.reason ?? instance.exit?.message ?? null)]
+  return [sentence(`Instance ${instance.spec.name} ${koyebWords(instance.phase).sentence}`, instance.reason ?? instance.exit?.message ?? null)]
 }
 
 function sentence(text: string, reason: string | null): string {
