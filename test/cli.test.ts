@@ -362,6 +362,14 @@ test('volumes are made, attached, detached and deleted', async () => {
   await fails(1, /no volume/, 'volumes', 'inspect', volume)
 })
 
+for (const what of ['images', 'volumes', 'keys', 'projects']) {
+  test(`${what} list is ${what} ls, and ${what} alone`, async () => {
+    const listed = await ends(0, what, 'ls', '--json')
+    assert.equal(await ends(0, what, 'list', '--json'), listed)
+    assert.equal(await ends(0, what, '--json'), listed)
+  })
+}
+
 test('a key that was made works and dies', async () => {
   const secret = (await ends(0, 'keys', 'create', 'cli-key', '--scopes', 'read')).trim()
   await ends(0, '--key', secret, 'ps')

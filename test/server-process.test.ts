@@ -13,6 +13,7 @@ import { eventually, send, startServer } from './support/server.ts'
 import type { TestServer } from './support/server.ts'
 
 const MAIN = fileURLToPath(new URL('../src/server/main.ts', import.meta.url))
+const CLI = fileURLToPath(new URL('../src/cli/main.ts', import.meta.url))
 const IMAGE = 'localhost/busybox'
 
 async function inDataDir(run: (dataDir: string) => Promise<void>): Promise<void> {
@@ -133,6 +134,29 @@ test('an address that is taken is one sentence, and the data directory is free a
     const server = await startServer({ dataDir })
     await server.stop()
   })
+})
+
+test('doctor knows its own server by both of its ports, and a stranger by neither', async () => {
+  await using server = await startServer({ env: { BERTH_MCP_LISTEN: '127.0.0.1:0' } })
+  const { url, mcpUrl } = JSON.parse(readFileSync(join(server.dataDir, 'server.json'), 'utf8')) as { readonly url: string; readonly mcpUrl: string }
+  const ports = (api: string) => {
+    const { stdout, stderr } = spawnSync(process.execPath, [CLI, 'doctor', '--json'], {
+      env: { PATH: process.env['PATH'] ?? '', HOME: '/root', BERTH_ACCEL: 'tcg', BERTH_DATA_DIR: server.dataDir, BERTH_LISTEN: api, BERTH_MCP_LISTEN: new URL(mcpUrl).host },
+      encoding: 'utf8',
+      timeout: 60_000,
+    })
+    assert.notEqual(stdout, '', stderr)
+    const checks = JSON.parse(stdout) as readonly { readonly name: string; readonly status: string; readonly detail: string }[]
+    return checks.filter(({ name }) => name.startsWith('port ')).map(({ status, detail }) => `${status} ${detail}`)
+  }
+  const known = (at: string) => `ok the server of this data directory is at ${at}`
+  assert.deepEqual(ports(new URL(url).host), [known(url), known(mcpUrl)])
+  const stranger = createServer().listen(0, '127.0.0.1')
+  await new Promise(resolve => stranger.once('listening', resolve))
+  const { port } = stranger.address() as AddressInfo
+  stranger.on('connection', socket => socket.destroy())
+  assert.deepEqual(ports(`127.0.0.1:${port}`), [`warning 127.0.0.1:${port} is taken by another program`, known(mcpUrl)])
+  stranger.close()
 })
 
 test('nothing in the data directory can be read by others', async () => {

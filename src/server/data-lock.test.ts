@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'node:test'
 import { BerthError } from '../instance/errors.ts'
-import { lockDataDir, OWNER_FILE } from './data-lock.ts'
+import { lockDataDir, OWNER_FILE, ownerOf } from './data-lock.ts'
 
 function inTemporaryDir(run: (dir: string) => void): void {
   const dir = mkdtempSync(join(tmpdir(), 'berth-lock-'))
@@ -44,5 +44,22 @@ test('what a dead owner left behind does not keep the next one out', () => {
     assert.match(owner.startTicks, /^\d+$/)
     assert.match(owner.bootId, /^[0-9a-f-]{36}$/)
     lock.release()
+  })
+})
+
+test('the owner is who serves now, never who did', () => {
+  inTemporaryDir(dir => {
+    assert.equal(ownerOf(dir), null)
+    const lock = lockDataDir(dir)
+    assert.equal(ownerOf(dir), null)
+    lock.announce('http://127.0.0.1:2', 'http://127.0.0.1:3/mcp')
+    const owner = ownerOf(dir)
+    assert.deepEqual([owner?.pid, owner?.url, owner?.mcpUrl], [process.pid, 'http://127.0.0.1:2', 'http://127.0.0.1:3/mcp'])
+    lock.release()
+    // A pid that is alive, but somebody else's by now.
+    writeFileSync(join(dir, OWNER_FILE), JSON.stringify({ ...owner, startTicks: '1' }))
+    assert.equal(ownerOf(dir), null)
+    writeFileSync(join(dir, OWNER_FILE), '{')
+    assert.equal(ownerOf(dir), null)
   })
 })

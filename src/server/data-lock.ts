@@ -50,7 +50,7 @@ export function lockDataDir(dataDir: string): DataLock {
   const ownerFile = join(dataDir, OWNER_FILE)
   return {
     announce(url, mcpUrl = null) {
-      writeFileSync(ownerFile, `${JSON.stringify({ ...ownIdentity(), url, mcpUrl } satisfies Owner)}\n`, { mode: 0o644 })
+      writeFileSync(ownerFile, `${JSON.stringify({ ...identityOf(process.pid), url, mcpUrl } satisfies Owner)}\n`, { mode: 0o644 })
     },
     release() {
       rmSync(ownerFile, { force: true })
@@ -59,12 +59,24 @@ export function lockDataDir(dataDir: string): DataLock {
   }
 }
 
-function ownIdentity(): Omit<Owner, 'url' | 'mcpUrl'> {
-  const stat = readFileSync('/proc/self/stat', 'utf8')
+/** The server that uses this directory now; null if none does, or it has not announced itself yet. */
+export function ownerOf(dataDir: string): Owner | null {
+  try {
+    const owner = JSON.parse(readFileSync(join(dataDir, OWNER_FILE), 'utf8')) as Owner
+    const { startTicks, bootId } = identityOf(owner.pid)
+    return owner.startTicks === startTicks && owner.bootId === bootId ? owner : null
+  } catch {
+    // Nobody is announced, or whoever was has gone.
+    return null
+  }
+}
+
+function identityOf(pid: number): Omit<Owner, 'url' | 'mcpUrl'> {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
   // The command's name may hold spaces and parentheses; what follows its last parenthesis doesn't.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
   return {
-    pid: process.pid,
+    pid,
     startTicks: fields[19] ?? '',
     bootId: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(),
   }

@@ -4,14 +4,19 @@ import type { Flags } from './config.ts'
 import { readConfig } from './config.ts'
 import { diagnose } from './doctor.ts'
 import type { Check } from './doctor.ts'
+import { ownerOf } from './data-lock.ts'
 
 /** Looks at this machine. Throws `invalid_request` if the configuration itself is wrong. */
 export async function doctor(env: NodeJS.ProcessEnv, flags: Flags): Promise<readonly Check[]> {
   const config = readConfig(env, flags)
+  const owner = ownerOf(config.dataDir)
   return diagnose({
     dataDir: config.dataDir,
     artifactsDir: config.guestDir,
-    listeners: [{ name: 'API', ...config.listen }, ...(config.mcp.listen === null ? [] : [{ name: 'MCP', ...config.mcp.listen }])],
+    listeners: [
+      { name: 'API', ...config.listen, servedAt: servedAt(owner?.url ?? null, config.listen) },
+      ...(config.mcp.listen === null ? [] : [{ name: 'MCP', ...config.mcp.listen, servedAt: servedAt(owner?.mcpUrl ?? null, config.mcp.listen) }]),
+    ],
     proveAccelerator: () =>
       proveAccelerator({
         dataDir: config.dataDir,
@@ -19,4 +24,9 @@ export async function doctor(env: NodeJS.ProcessEnv, flags: Flags): Promise<read
         accelerator: config.accelerator === 'auto' ? null : config.accelerator,
       }),
   })
+}
+
+/** That address, if it is on this port; a server that listens elsewhere says nothing about the port. */
+function servedAt(url: string | null, { port }: { readonly port: number }): string | null {
+  return url !== null && new URL(url).port === String(port) ? url : null
 }

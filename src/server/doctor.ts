@@ -34,9 +34,17 @@ export interface DoctorOptions {
   /** Directory with the guest's kernel and initramfs. */
   readonly artifactsDir: string
   /** `host:port` pairs that the server would listen on, and what each is for. */
-  readonly listeners: readonly { readonly name: string; readonly host: string; readonly port: number }[]
+  readonly listeners: readonly Listener[]
   /** Proves KVM by a real boot, or tells the remembered verdict. */
   readonly proveAccelerator: () => Promise<{ readonly accelerator: 'kvm' | 'tcg'; readonly reason: string }>
+}
+
+export interface Listener {
+  readonly name: string
+  readonly host: string
+  readonly port: number
+  /** Where the data directory's own server has it now; null if there is no such server, or it has it elsewhere. */
+  readonly servedAt: string | null
 }
 
 interface Tool {
@@ -155,7 +163,7 @@ async function checkDisk(dataDir: string): Promise<Check> {
   return free >= MIN_FREE_BYTES ? ok('disk', detail) : warning('disk', detail, 'Free some space, or choose another data directory with BERTH_DATA_DIR.')
 }
 
-async function checkPort(listener: { name: string; host: string; port: number }): Promise<Check> {
+async function checkPort(listener: Listener): Promise<Check> {
   const where = `${listener.host}:${listener.port}`
   const name = `port ${listener.name}`
   const free = await new Promise<boolean>((resolve) => {
@@ -164,6 +172,7 @@ async function checkPort(listener: { name: string; host: string; port: number })
     server.listen(listener.port, listener.host, () => server.close(() => resolve(true)))
   })
   if (free) return ok(name, `${where} is free`)
+  if (listener.servedAt !== null) return ok(name, `the server of this data directory is at ${listener.servedAt}`)
   try {
     const answer = await fetch(`http://${where}/healthz`, { signal: AbortSignal.timeout(PROBE_TIMEOUT_MS) })
     if (answer.ok) return ok(name, `${where} answers: a server runs there`)

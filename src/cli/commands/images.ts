@@ -24,7 +24,7 @@ export function register(program: Command, context: Context): void {
     if (options.quiet === true) return printLines(all.map(({ name }) => name))
     await print(imageTable(all))
   }
-  withServer(images.command('ls', { isDefault: true }).description('list images')).option('-q, --quiet', 'names only').action(list)
+  withServer(images.command('ls', { isDefault: true }).alias('list').description('list images')).option('-q, --quiet', 'names only').action(list)
 
   withServer(images.command('pull <name>').description('pull an image, by tag or digest'))
     .option('--platform <os/arch>', 'other than this machine')

@@ -18,7 +18,7 @@ interface CreateOptions {
 export function register(program: Command, context: Context): void {
   const keys = program.command('keys').alias('key').description('list, create and delete API keys')
 
-  withServer(keys.command('ls', { isDefault: true }).description('list keys'))
+  withServer(keys.command('ls', { isDefault: true }).alias('list').description('list keys'))
     .option('-q, --quiet', 'ids only')
     .action(async (options: { quiet?: boolean }, command: Command) => {
       const all = await context.connect(command).list<KeyBody>('/keys')

@@ -14,7 +14,7 @@ interface ChangeOptions {
 export function register(program: Command, context: Context): void {
   const projects = program.command('projects').alias('project').description('list, create and change projects')
 
-  withServer(projects.command('ls', { isDefault: true }).description('list projects'))
+  withServer(projects.command('ls', { isDefault: true }).alias('list').description('list projects'))
     .option('-q, --quiet', 'ids only')
     .action(async (options: { quiet?: boolean }, command: Command) => {
       const all = await context.connect(command).list<ProjectBody>('/projects')

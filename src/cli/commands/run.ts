@@ -8,6 +8,7 @@
 import type { Command } from 'commander'
 import type { ImageBody, InstanceBody, LogRecordBody } from '../../dialects/native/schema.ts'
 import { resolveCommand } from '../../instance/command.ts'
+import { describeExit } from '../../instance/exit.ts'
 import { part } from '../client.ts'
 import type { Client } from '../client.ts'
 import { commonOptions, withServer } from '../context.ts'

@@ -21,7 +21,7 @@ interface CreateOptions {
 export function register(program: Command, context: Context): void {
   const volumes = program.command('volumes').alias('volume').description('list, create, attach, detach and delete volumes')
 
-  withServer(volumes.command('ls', { isDefault: true }).description('list volumes'))
+  withServer(volumes.command('ls', { isDefault: true }).alias('list').description('list volumes'))
     .option('-q, --quiet', 'ids only')
     .action(async (options: { quiet?: boolean }, command: Command) => {
       const all = await context.connect(command).list<VolumeBody>('/volumes')
