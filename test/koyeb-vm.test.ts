@@ -6,10 +6,11 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
 import { gzipSync } from 'node:zlib'
 import { commandEnv, startBerth } from './support/berth-command.ts'
 import { cliFrames, judgedCalls, loadKoyebContract, openSession, runSession } from './support/koyeb.ts'
@@ -159,6 +160,19 @@ test('it is put to sleep, and a command wakes it where it was', async () => {
   assert.equal(await statusOf(id), 'HEALTHY')
   const { events } = (await ok('GET', `/v1/instance_events?instance_ids=${id}&types=SLEEPING&types=WAKING`)) as { events: { type: string }[] }
   assert.deepEqual(events.map(event => event.type), ['SLEEPING', 'WAKING'])
+})
+
+test('the session in docs/koyeb.md runs as it stands there', async () => {
+  const page = readFileSync(new URL('../docs/koyeb.md', import.meta.url), 'utf8')
+  const session = /```js\n(.*?)```/s.exec(page)?.[1]
+  assert.ok(session !== undefined)
+  writeFileSync(join(scratch, 'session.mjs'), session)
+  symlinkSync(fileURLToPath(new URL('../node_modules', import.meta.url)), join(scratch, 'node_modules'))
+  const env = { ...process.env, KOYEB_URL: server.url, KOYEB_TOKEN: server.key, TMPDIR: scratch }
+  const output = execFileSync(process.execPath, [join(scratch, 'session.mjs')], { env, encoding: 'utf8', timeout: WAIT_MS })
+  assert.match(output, /^HEALTHY \S+ fra\nLinux /)
+  assert.match(output, /awake\n/)
+  assert.equal(readFileSync(join(scratch, 'hostname'), 'utf8'), readFileSync('/etc/hostname', 'utf8'))
 })
 
 test('a service is VMs: a dead replica is replaced, an idle one sleeps, and a request to its port wakes it', async () => {
