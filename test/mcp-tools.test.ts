@@ -1,8 +1,13 @@
 /** The official client of either era lists and calls every tool, over a real engine and a simulated host. */
 import assert from 'node:assert/strict'
+import { createServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import { after, before, describe, test } from 'node:test'
 import type { Client } from '@modelcontextprotocol/client'
-import { connect, dataOf, ERAS, mcpFixture, textOf } from './support/mcp.ts'
+import { serveMcp } from '../src/server/mcp-server.ts'
+import { makeLog } from '../src/server/logging.ts'
+import { EVERYTHING } from '../src/mcp/mode.ts'
+import { catalogue, connect, dataOf, ERAS, mcpFixture, textOf } from './support/mcp.ts'
 import type { McpFixture } from './support/mcp.ts'
 
 const TOOLS = [
@@ -122,3 +127,118 @@ for (const era of ERAS) {
     })
   })
 }
+
+describe('create-instance', () => {
+  let client: Client
+  before(async () => {
+    client = await connect(mcp.url, '2026-07-28', mcp.key)
+  })
+  after(() => client.close())
+  const create = (args: Record<string, unknown>) => client.callTool({ name: 'create-instance', arguments: args })
+  type Created = { instance: { id: string; phase: string; image: string; type: string | null; region: string | null; vcpus: number; memory_mib: number }; idles: boolean; timed_out: boolean }
+
+  test('pulls an image that is not here', async () => {
+    const made = dataOf<Created>(await create({ image: 'registry.example/org/app:1', type: 'medium', region: 'home', memory_mib: 300 }))
+    assert.equal(made.instance.phase, 'running')
+    assert.deepEqual([made.instance.type, made.instance.region, made.instance.vcpus, made.instance.memory_mib], ['medium', 'home', 2, 300])
+  })
+
+  test('says what the registry said', async () => {
+    assert.match(textOf(await create({ image: 'registry.example/org/missing:1' })), /^image_failed: .*is not in its registry/)
+    assert.match(textOf(await create({ image: 'registry.example/org/denied:1' })), /^image_failed: .*needs credentials/)
+    assert.equal(dataOf<{ count: number }>(await client.callTool({ name: 'list-instances', arguments: { statuses: ['ERROR'] } })).count, 0)
+  })
+
+  test('makes one instance of one idempotency key, and refuses the key for another request', async () => {
+    const args = { image: 'localhost/busybox', expires_in_s: 3600, idempotency_key: 'once' }
+    const [first, second] = [dataOf<Created>(await create(args)), dataOf<Created>(await create(args))]
+    assert.equal(first.instance.id, second.instance.id)
+    assert.match(textOf(await create({ ...args, expires_in_s: 60 })), /^idempotency_conflict: /)
+  })
+
+  test('answers at once where it is told not to wait', async () => {
+    const made = dataOf<Created>(await create({ image: 'registry.example/org/later:1', wait: false }))
+    assert.notEqual(made.instance.phase, 'failed')
+    const waited = await client.callTool({ name: 'wait-for-instance', arguments: { id: made.instance.id, status: 'HEALTHY' } })
+    assert.equal(dataOf<{ reached: boolean }>(waited).reached, true)
+  })
+
+  test('says of an application that ends at once that it has ended', async () => {
+    const made = await create({ image: 'localhost/busybox', command: ['true'] })
+    assert.equal(dataOf<Created>(made).instance.id.length, 36)
+    const { id } = dataOf<Created>(made).instance
+    const waited = await client.callTool({ name: 'wait-for-instance', arguments: { id, status: 'STOPPED' } })
+    assert.equal(dataOf<{ reached: boolean; instance: { exit: { code: number } } }>(waited).instance.exit.code, 0)
+  })
+
+  test('an instance that never gets the status is an answer, too', async () => {
+    const made = dataOf<Created>(await create({ image: 'localhost/busybox' }))
+    const waited = await client.callTool({ name: 'wait-for-instance', arguments: { id: made.instance.id, status: 'SLEEPING', timeout_ms: 100 } })
+    assert.equal(dataOf<{ reached: boolean }>(waited).reached, false)
+  })
+
+  test('deletes the volumes that an instance alone wrote to, if it is told to', async () => {
+    const { engine, caller } = mcp.fixture
+    const volume = await engine.volumes.create(caller, { name: 'data', sizeBytes: 2 ** 24 })
+    const made = dataOf<Created>(await create({ image: 'localhost/busybox', volumes: [{ volume: 'data', path: '/data' }] }))
+    const gone = await client.callTool({ name: 'delete-instance', arguments: { id: made.instance.id, delete_volumes: true } })
+    assert.deepEqual(dataOf<{ deleted_volumes: string[] }>(gone).deleted_volumes, [volume.id])
+    assert.deepEqual(await engine.volumes.list(caller), [])
+  })
+})
+
+describe('pages', () => {
+  test('lists are told in pages that meet without a gap', async () => {
+    const own = await mcpFixture()
+    try {
+      const { engine, caller } = own.fixture
+      const names = ['one', 'two', 'three', 'four', 'five']
+      for (const name of names) await engine.instances.create(caller, { image: 'localhost/busybox', name })
+      const client = await connect(own.url, '2025', own.key)
+      type Page = { instances: { name: string; created_at: string }[]; count: number; has_next: boolean }
+      const page = async (args: object) => dataOf<Page>(await client.callTool({ name: 'list-instances', arguments: { order: 'asc', limit: 2, ...args } }))
+      const seen = [await page({}), await page({ offset: 2 }), await page({ offset: 4 })]
+      assert.deepEqual(seen.flatMap(({ instances }) => instances.map(({ name }) => name)), names)
+      assert.deepEqual(seen.map(({ has_next, count }) => [has_next, count]), [[true, 5], [true, 5], [false, 5]])
+      const after = seen[1]?.instances[0]?.created_at ?? ''
+      assert.deepEqual((await page({ starting_time: after, limit: 100 })).instances.map(({ name }) => name).slice(-3), ['three', 'four', 'five'])
+      assert.equal((await page({ app_id: 'none' })).count, 0)
+      assert.equal((await page({ allocation_id: 'not-an-id' })).count, 0)
+      await client.close()
+    } finally {
+      await own.close()
+    }
+  })
+})
+
+describe('the server’s own MCP', () => {
+  const options = () => ({
+    engine: mcp.fixture.engine,
+    catalogue,
+    authenticate: async () => null,
+    version: '0',
+    stopping: new AbortController().signal,
+    now: Date.now,
+    log: makeLog('silent'),
+  })
+  const config = { hostnames: [], mode: EVERYTHING }
+
+  test('a port that something else has is a warning where nobody asked for it, and a failure where somebody did', async () => {
+    const other = createServer().listen(0, '127.0.0.1')
+    await new Promise(resolve => other.once('listening', resolve))
+    const listen = { host: '127.0.0.1', port: (other.address() as AddressInfo).port }
+    try {
+      const served = await serveMcp({ ...options(), config: { ...config, listen, isRequired: false } })
+      assert.equal(served.url, null)
+      assert.match(served.warnings.join(), /MCP can't be served on 127\.0\.0\.1:\d+: something else listens there; .*--mcp-listen/)
+      await assert.rejects(serveMcp({ ...options(), config: { ...config, listen, isRequired: true } }), { code: 'port_in_use' })
+    } finally {
+      other.close()
+    }
+  })
+
+  test('an empty address serves none', async () => {
+    const served = await serveMcp({ ...options(), config: { ...config, listen: null, isRequired: true } })
+    assert.deepEqual([served.url, served.warnings], [null, []])
+  })
+})

@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
-import { findConnection } from './connection.ts'
+import { findConnection, findMcp } from './connection.ts'
 
 const home = mkdtempSync(join(tmpdir(), 'berth-connection-'))
 after(() => rmSync(home, { recursive: true }))
@@ -38,4 +38,32 @@ for (const [name, flags, env, server, key] of CASES) {
 
 test('an address that is none is a usage error', () => {
   assert.throws(() => findConnection({ server: 'ftp://x' }, local), { status: 2 })
+})
+
+function serving(name: string, file: object): NodeJS.ProcessEnv {
+  const dir = join(home, name)
+  mkdirSync(dir)
+  writeFileSync(join(dir, 'admin.key'), 'local-admin')
+  writeFileSync(join(dir, 'server.json'), JSON.stringify(file))
+  return { BERTH_DATA_DIR: dir, XDG_CONFIG_HOME: join(home, 'none') }
+}
+const withMcp = serving('with-mcp', { pid: 1, url: 'http://127.0.0.1:4321', mcpUrl: 'http://127.0.0.1:4322/mcp' })
+const withoutMcp = serving('without-mcp', { pid: 1, url: 'http://127.0.0.1:4321', mcpUrl: null })
+
+const MCP_CASES: readonly (readonly [string, object, NodeJS.ProcessEnv, string, string | null])[] = [
+  ['MCP is where the local server says', {}, withMcp, 'http://127.0.0.1:4322/mcp', 'local-admin'],
+  ['a server that says nothing of MCP has it at the usual port', {}, local, 'http://127.0.0.1:9090/mcp', 'local-admin'],
+  ['another server has it at the usual port', { server: 'https://berth.example', key: 'k' }, withMcp, 'https://berth.example:9090/mcp', 'k'],
+  ['an address comes first', { url: 'http://127.0.0.1:5000' }, { ...withMcp, BERTH_MCP_URL: 'http://h:1/x' }, 'http://127.0.0.1:5000/mcp', 'local-admin'],
+  ['the environment may name it', {}, { ...withMcp, BERTH_MCP_URL: 'https://h:1/x' }, 'https://h:1/x', null],
+]
+for (const [name, flags, env, url, key] of MCP_CASES) {
+  test(name, () => {
+    const found = findMcp(flags, env)
+    assert.deepEqual([found.url.href, found.key], [url, key])
+  })
+}
+
+test('a local server without MCP is told so', () => {
+  assert.throws(() => findMcp({}, withoutMcp), /serves no MCP: start it with --mcp-listen/)
 })
