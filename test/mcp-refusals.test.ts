@@ -6,7 +6,8 @@ import type { Client } from '@modelcontextprotocol/client'
 import { SCOPES } from '../src/instance/model.ts'
 import type { Scope } from '../src/instance/model.ts'
 import { EVERYTHING } from '../src/mcp/mode.ts'
-import { SMALL } from './engine-fixture.ts'
+import { CALLS_LIMIT } from '../src/mcp/tool.ts'
+import { eventually, SMALL } from './engine-fixture.ts'
 import { connect, dataOf, ERAS, mcpFixture, textOf } from './support/mcp.ts'
 import type { McpFixture } from './support/mcp.ts'
 
@@ -221,6 +222,21 @@ describe('what each key is shown', () => {
       await strict.close()
     }
   })
+})
+
+test('calls past the limit of a project are refused, and those of another are not held up', async () => {
+  const client = await connect(mcp.url, '2026-07-28', mcp.key)
+  const other = await connect(mcp.url, '2026-07-28', await mcp.keyWith(['read', 'write'], 'busy'))
+  const { id } = await mcp.fixture.engine.instances.create(mcp.fixture.caller, { ...SMALL, name: 'waited-for' })
+  const cancel = new AbortController()
+  const waits = Array.from({ length: CALLS_LIMIT }, () => client.callTool({ name: 'wait-for-instance', arguments: { id, status: 'SLEEPING' } }, { signal: cancel.signal }))
+  const ended = Promise.allSettled(waits)
+  await eventually(async () => textOf(await client.callTool({ name: 'get-instance', arguments: { id } })).startsWith('rate_limited: '), 'a refusal')
+  assert.equal(dataOf<{ count: number }>(await other.callTool({ name: 'list-instances', arguments: {} })).count, 0)
+  cancel.abort()
+  await ended
+  await eventually(async () => (await client.callTool({ name: 'get-instance', arguments: { id } })).isError !== true, 'room again')
+  await Promise.all([client.close(), other.close()])
 })
 
 test('the audit tells who ran what and how it ended, and never what a command was fed or a key', async () => {

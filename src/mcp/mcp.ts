@@ -20,6 +20,7 @@ import type { Mode } from './mode.ts'
 import { registerResources } from './resources.ts'
 import { serveSubscriptions, Sessions } from './sessions.ts'
 import { ALL_TOOLS } from './tools/all.ts'
+import { Gate } from './tool.ts'
 import type { ToolWiring } from './tool.ts'
 import { jsonRpcError } from './wire.ts'
 
@@ -78,17 +79,18 @@ export interface Principal {
 
 export function createMcp(options: McpOptions): Mcp {
   const principals = new WeakMap<Request, Principal>()
+  const gate = new Gate()
   const onerror = (error: Error) => options.log.debug({ err: error }, 'MCP')
   const factory = ({ era, requestInfo }: McpRequestContext) => {
     const principal = requestInfo === undefined ? undefined : principals.get(requestInfo)
     if (principal === undefined) throw new Error('a request reached the factory without a principal')
-    return serverFor(options, principal, era)
+    return serverFor(options, gate, principal, era)
   }
   const settings = { legacy: 'reject', maxRequestBodySize: BODY_LIMIT_BYTES, onerror } as const
   const brief = createMcpHandler(factory, settings)
   const lasting = createMcpHandler(factory, { ...settings, responseMode: 'sse' })
   const makeServer = (principal: Principal, over: AbortSignal) =>
-    serverFor(options, principal, 'legacy', server => serveSubscriptions(server, feedParts(options, principal), over))
+    serverFor(options, gate, principal, 'legacy', server => serveSubscriptions(server, feedParts(options, principal), over))
   const sessions = new Sessions({ makeServer, log: options.log, now: options.now })
   const listens = new Set<McpHttpHandler>()
   let closed: Promise<void> | null = null
@@ -172,7 +174,13 @@ function feedParts({ engine, log }: McpOptions, { caller }: Principal): FeedPart
   return { engine, caller, onError: error => log.debug({ err: error }, 'a feed of MCP ended') }
 }
 
-function serverFor(options: McpOptions, { caller, mode }: Principal, era: McpRequestContext['era'], addSubscriptions?: (server: McpServer) => void): McpServer {
+function serverFor(
+  options: McpOptions,
+  gate: Gate,
+  { caller, mode }: Principal,
+  era: McpRequestContext['era'],
+  addSubscriptions?: (server: McpServer) => void,
+): McpServer {
   const canRead = caller.scopes.includes('read')
   const server = new McpServer(
     { name: 'berth', title: 'Berth', version: options.version },
@@ -184,7 +192,7 @@ function serverFor(options: McpOptions, { caller, mode }: Principal, era: McpReq
     },
   )
   const { engine, catalogue, stopping, now, log } = options
-  const wiring: ToolWiring = { engine, catalogue, caller, stopping, now, audit: line => log.info({ audit: 'mcp', ...line }, 'tool call') }
+  const wiring: ToolWiring = { engine, catalogue, caller, stopping, now, gate, audit: line => log.info({ audit: 'mcp', ...line }, 'tool call') }
   for (const tool of shownTools(ALL_TOOLS, mode, caller.scopes)) tool.register(server, wiring)
   if (canRead) {
     registerResources(server, wiring)

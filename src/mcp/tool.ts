@@ -71,6 +71,28 @@ export interface ToolWiring {
   readonly stopping: AbortSignal
   readonly now: () => number
   readonly audit: Audit
+  /** Counts the calls that run. */
+  readonly gate: Gate
+}
+
+/** Calls that one project has running at once; more are refused, so that one agent can't hold all others up. */
+export const CALLS_LIMIT = 128
+
+/** Counts, by project, what runs. */
+export class Gate {
+  readonly #running = new Map<string, number>()
+
+  /** Lets one more in, and returns how it leaves. Throws `rate_limited` at the limit. */
+  enter(projectId: string): () => void {
+    const count = this.#running.get(projectId) ?? 0
+    if (count >= CALLS_LIMIT) throw new BerthError('rate_limited', `${CALLS_LIMIT} calls of this project run already: wait for one to end.`)
+    this.#running.set(projectId, count + 1)
+    return () => {
+      const left = (this.#running.get(projectId) ?? 1) - 1
+      if (left === 0) this.#running.delete(projectId)
+      else this.#running.set(projectId, left)
+    }
+  }
 }
 
 /** One line of the audit log. */
@@ -146,7 +168,9 @@ async function call<Input extends z.ZodType, Output extends z.ZodType>(
       outcome,
       durationMs: Math.round(performance.now() - startedAt),
     })
+  let leave: () => void = () => undefined
   try {
+    leave = wiring.gate.enter(wiring.caller.projectId)
     const { data, text } = await spec.run(args, context)
     finish('ok')
     await progress.told()
@@ -155,6 +179,8 @@ async function call<Input extends z.ZodType, Output extends z.ZodType>(
     const failure = asBerthError(error)
     finish(failure.code)
     return errorResult(failure)
+  } finally {
+    leave()
   }
 }
 
