@@ -27,7 +27,7 @@ import type { RpcStatus } from './schema.ts'
 import { Slot } from './slot.ts'
 import type { Surface } from './surface.ts'
 import { callerOf } from './surface.ts'
-import { formatTime } from './timestamp.ts'
+import { formatTime, wholeMicros } from './timestamp.ts'
 
 /** The newest lines of an instance that a query looks through. */
 const LINES_PER_INSTANCE = 20_000
@@ -220,7 +220,7 @@ async function* readSource(
     records = await surface.engine.instances.logs(wish.caller, instance.id, { source, ...query })
     for await (const record of records) {
       const stream: Stream = source === 'server' ? 'koyeb' : record.stream === 'stderr' ? 'stderr' : 'stdout'
-      if (wish.streams.includes(stream)) yield { at: record.at ?? instance.startedAt ?? instance.createdAt, stream, text: record.text, instance }
+      if (wish.streams.includes(stream)) yield { at: wholeMicros(record.at ?? instance.startedAt ?? instance.createdAt), stream, text: record.text, instance }
     }
   } catch (error) {
     // It has no log yet, or is gone with it: there is nothing to show.

@@ -8,7 +8,7 @@ const TIME = /^(\d{4}-\d{2}-\d{2})[Tt ](\d{2}:\d{2}:\d{2})(\.\d{1,9})?(?:[Zz]|([
 /** `2026-07-01T10:00:00.123456Z` */
 export function formatTime(atMs: number): string {
   const wholeMs = Math.floor(atMs)
-  const micros = Math.min(999, Math.floor((atMs - wholeMs) * 1000))
+  const micros = Math.min(999, Math.round((atMs - wholeMs) * 1000))
   const text = new Date(wholeMs).toISOString()
   return `${text.slice(0, -1)}${String(micros).padStart(3, '0')}Z`
 }
@@ -25,5 +25,10 @@ export function parseTime(text: string): number | null {
   const base = Date.parse(`${date}T${time}Z`)
   if (Number.isNaN(base)) return null
   const zoneMs = (Number(hours) * 60 + Number(minutes)) * 60_000
-  return base + Number(`0${fraction}`) * 1000 + (sign === '-' ? zoneMs : -zoneMs)
+  return wholeMicros(base + Number(`0${fraction}`) * 1000 + (sign === '-' ? zoneMs : -zoneMs))
+}
+
+/** As fine as the wire tells it: what is written and read back is the same number. */
+export function wholeMicros(atMs: number): number {
+  return Math.round(atMs * 1000) / 1000
 }
