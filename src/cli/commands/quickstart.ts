@@ -57,6 +57,7 @@ async function quickstart(options: Options, context: Context): Promise<void> {
     const started = await serve(options, context)
     return { value: started, detail: `${started.url}, ${started.accelerator}` }
   })
+  for (const warning of server.warnings) say(`${paint('yellow', '!', process.stderr)} ${warning}`)
   let instance: string | null = null
   try {
     instance = await tour(server.client, timeline)
@@ -133,6 +134,7 @@ interface Server {
   readonly url: string
   readonly key: string | null
   readonly accelerator: string
+  readonly warnings: readonly string[]
   readonly client: Client
   readonly close: () => Promise<void>
 }
@@ -157,6 +159,7 @@ async function serve(options: Options, context: Context): Promise<Server> {
     url: running.url,
     key: running.adminKey.secret,
     accelerator: running.facts.accelerator === 'kvm' ? 'KVM' : `emulated CPU (${running.facts.acceleratorReason})`,
+    warnings: running.warnings,
     client: new Client({ server: new URL(running.url), key: running.adminKey.secret }),
     close: () => running.close(),
   }

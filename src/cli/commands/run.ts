@@ -187,7 +187,7 @@ function statusOf(instance: InstanceBody): number {
   if (phase === 'failed' || exit === null) throw failedToRun(instance)
   // That there is no such command, or that it can't be executed, the output has told already.
   const isTold = exit.message === '' || exit.message === 'exited' || exit.code === STATUS.cannotExecute || exit.code === STATUS.commandNotFound
-  if (!isTold) say(`berth: ${instance.name}: ${exit.message}`)
+  if (!isTold) say(`berth: ${instance.name} ${describeExit(exit)}`)
   return exit.code
 }
 

@@ -97,13 +97,16 @@ export function acceptTags(tags: Readonly<Record<string, string>> | undefined): 
   return tags ?? {}
 }
 
+const GIB = 2 ** 30
+/** More bytes than that are no exact number here. */
+const SIZE_GB_LIMIT = Math.floor(Number.MAX_SAFE_INTEGER / GIB)
+
 /** GiB of the wire as bytes. */
 export function acceptVolumeSize(sizeGb: number): number {
-  const bytes = sizeGb * 2 ** 30
-  if (!Number.isSafeInteger(sizeGb) || sizeGb < 1 || !Number.isSafeInteger(bytes)) {
-    throw invalid(`size_gb must be a whole number from 1 up, got ${sizeGb}`)
+  if (!Number.isSafeInteger(sizeGb) || sizeGb < 1 || sizeGb > SIZE_GB_LIMIT) {
+    throw invalid(`size_gb must be a whole number from 1 to ${SIZE_GB_LIMIT}, got ${sizeGb}`)
   }
-  return bytes
+  return sizeGb * GIB
 }
 
 function acceptCredentials(credentials: NonNullable<wire.CreateImageRequest['credentials']>): NonNullable<PullImage['credentials']> {
