@@ -148,6 +148,18 @@ else
   say "agent: built, $(stat -c %s "$out/agent") bytes"
 fi
 
+# --- the host's tool ------------------------------------------------------------------------------------
+
+tool_key=$(cd "$here" && { sha256sum host/sealed-memory.c; echo "${flags[*]}"; musl-gcc -dumpfullversion; } | sha256sum | cut -c1-24)
+if [ "$(cat "$out/.sealed-memory.key" 2>/dev/null)" = "$tool_key" ] && [ -x "$out/sealed-memory" ]; then
+  say 'sealed-memory: up to date'
+else
+  musl-gcc "${flags[@]}" -o "$work/sealed-memory" "$here/host/sealed-memory.c"
+  mv "$work/sealed-memory" "$out/sealed-memory"
+  printf '%s\n' "$tool_key" > "$out/.sealed-memory.key"
+  say 'sealed-memory: built'
+fi
+
 # --- the initramfs --------------------------------------------------------------------------------------
 
 image_key=$(hash_of "$out/agent" "$out"/kernel/modules/*)

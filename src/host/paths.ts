@@ -4,6 +4,7 @@
  *   <data>/instances/<uuid>/    vm.json overlay.ext4 volume-<port>.ext4 memory state *.log
  *   <data>/images/  <data>/volumes/      laid out by those rooms
  *   <data>/guest/<version>/     the guest's kernel and initramfs
+ *   <data>/templates/<uuid>/    template.json memory state: booted guests that instances are cloned from
  *   <data>/host/                what the host remembers of the machine (id, accelerator verdict)
  *   <run>/<8 hex>/<uuid>/       sockets; emptied by a reboot, and short: a socket's path has at most 107 bytes
  *
@@ -48,6 +49,7 @@ export interface HostPaths {
   readonly instances: string
   readonly images: string
   readonly volumes: string
+  readonly templates: string
   readonly host: string
   /** Kernel and initramfs, by version. */
   readonly guest: string
@@ -79,6 +81,7 @@ export function hostPaths(dataDir: string, runDir: string = defaultRunDir()): Ho
     instances: join(data, 'instances'),
     images: join(data, 'images'),
     volumes: join(data, 'volumes'),
+    templates: join(data, 'templates'),
     host,
     guest: join(data, 'guest'),
     hostId: join(host, 'id'),

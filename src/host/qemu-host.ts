@@ -36,7 +36,7 @@ import { defaultRunDir, hostPaths, type HostPaths } from './paths.ts'
 import { chooseAccelerator, qemuVersion } from './qemu/accel.ts'
 import { closedDirectory, takeArtifacts } from './qemu/artifacts.ts'
 import { isMissing } from './qemu/atomic-file.ts'
-import type { HostLog, VmContext } from './qemu/context.ts'
+import { machineIdentity, type HostLog, type VmContext } from './qemu/context.ts'
 import { readDevices } from './qemu/devices.ts'
 import { PASSAGE_MODE } from './qemu/disks.ts'
 import { readCpuModel, readFacts, type FixedFacts } from './qemu/facts.ts'
@@ -51,7 +51,8 @@ import { Seat } from './qemu/seat.ts'
 import { readStats } from './qemu/stats.ts'
 import { resume, suspend } from './qemu/standby-ops.ts'
 import { findStrays } from './qemu/strays.ts'
-import { readRecord } from './qemu/vm-record.ts'
+import { Templates, type TemplateHome } from './qemu/templates.ts'
+import { neededTemplate, readRecord } from './qemu/vm-record.ts'
 import { attachVolume, detachVolume } from './qemu/volume-ops.ts'
 import { openVolumes } from './volumes/volumes.ts'
 
@@ -67,9 +68,16 @@ export interface QemuHostOptions {
   readonly images?: Omit<ImageStoreOptions, 'dataDir' | 'log'>
   /** `own` (the default for root) gives each VM a user of its own; `same` runs QEMU as the server's user. */
   readonly vmUser?: 'own' | 'same'
+  /** Sizes whose templates are made as soon as the host is open; null (the default) boots every instance from nothing. */
+  readonly templates?: readonly TemplateSize[] | null
   /** A log above this is rotated. */
   readonly logLimitBytes?: number
   readonly log?: HostLog
+}
+
+export interface TemplateSize {
+  readonly vcpus: number
+  readonly memoryBytes: number
 }
 
 const ROTATE_EVERY_MS = 2_000
@@ -100,8 +108,11 @@ export async function openQemuHost(options: QemuHostOptions): Promise<Host> {
   ])
   await network.ensure()
   const listeners = new Set<(event: HostEvent) => void>()
+  const seats = new Map<InstanceId, Seat>()
+  const templates = await chooseTemplates(options, { paths, jail, artifacts, log }, seats)
   const context: VmContext = {
     paths,
+    templates,
     jail,
     cgroups,
     network,
@@ -122,8 +133,9 @@ export async function openQemuHost(options: QemuHostOptions): Promise<Host> {
     devices: await readDevices(),
     warnings: [...warnings, ...cgroups.warnings, ...network.facts().warnings],
   }
-  const host = new QemuHost(context, fixed, listeners)
+  const host = new QemuHost(context, fixed, listeners, seats)
   await host.recover()
+  for (const size of options.templates ?? []) wantTemplate(context, size)
   log.info({ accelerator: accelerator.accelerator, reason: accelerator.reason, qemu: version }, 'host is open')
   return host
 }
@@ -133,11 +145,12 @@ class QemuHost implements Host {
   readonly #context: VmContext
   readonly #fixed: FixedFacts
   readonly #listeners: Set<(event: HostEvent) => void>
-  readonly #seats = new Map<InstanceId, Seat>()
+  readonly #seats: Map<InstanceId, Seat>
   readonly #rotation: NodeJS.Timeout
   #closed = false
 
-  constructor(context: VmContext, fixed: FixedFacts, listeners: Set<(event: HostEvent) => void>) {
+  constructor(context: VmContext, fixed: FixedFacts, listeners: Set<(event: HostEvent) => void>, seats: Map<InstanceId, Seat>) {
+    this.#seats = seats
     this.id = fixed.hostId
     this.#context = context
     this.#fixed = fixed
@@ -301,6 +314,7 @@ class QemuHost implements Host {
       live?.link?.close()
       live?.vmm.detach()
     }
+    await this.#context.templates?.close()
     await this.#context.images.close()
   }
 
@@ -344,6 +358,25 @@ class QemuHost implements Host {
       if (id !== null) await cgroups.remove(id).catch((error: unknown) => log.warn({ err: error, instance: id }, 'a control group could not be removed'))
     }
   }
+}
+
+/** Templates where the host can use them: its clones' memory is read and written as root. */
+async function chooseTemplates(options: QemuHostOptions, home: TemplateHome, seats: ReadonlyMap<InstanceId, Seat>): Promise<Templates | null> {
+  if ((options.templates ?? null) === null) return null
+  const { memoryTool } = home.artifacts
+  const why = process.getuid?.() !== 0 ? 'only root may read and write the memory of VMs' : memoryTool === null ? 'guest/build.sh has not built sealed-memory' : null
+  if (why !== null || memoryTool === null) {
+    home.log.warn({ why }, 'instances boot from nothing instead of from templates')
+    return null
+  }
+  const needed = () => new Set([...seats.values()].map(({ record }) => neededTemplate(record)).filter((id) => id !== null))
+  return await Templates.open(home, memoryTool, needed)
+}
+
+function wantTemplate(context: VmContext, size: TemplateSize): void {
+  const { mode } = context.network.facts()
+  const network = mode === 'bridge' ? 'tap' : mode
+  context.templates?.want({ machine: machineIdentity(context), guest: context.artifacts.version, ...size, network })
 }
 
 /** Who VMs run as, and what an operator should know about that. */

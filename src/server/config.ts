@@ -25,6 +25,8 @@ export interface ServerConfig {
   readonly guestDir: string
   /** For sockets; null is the host's own choice. */
   readonly runDir: string | null
+  /** Whether instances are cloned from booted guests where that is possible. */
+  readonly templates: boolean
   readonly network: 'auto' | 'bridge' | 'user' | 'none'
   readonly subnet: string
   /** The bridge's name, where two servers share a machine; null is the host's own. */
@@ -71,6 +73,7 @@ export const SETTINGS = {
   accelerator: setting('accel', 'BERTH_ACCEL', 'KIND', 'auto', 'auto proves KVM by a boot and else emulates; kvm or tcg insist'),
   guestDir: setting('guest-dir', 'BERTH_GUEST_DIR', 'DIR', '', 'the guest’s kernel and initramfs (default: where set-up put them)'),
   runDir: setting('run-dir', 'BERTH_RUN_DIR', 'DIR', '', 'where sockets are kept (default /run/berth for root, else the user’s own)'),
+  templates: setting('templates', 'BERTH_TEMPLATES', 'YES|NO', 'yes', 'clone instances from a guest that has booted already, instead of booting each'),
   network: setting('network', 'BERTH_NETWORK', 'MODE', 'auto', 'auto, bridge (needs root), user or none'),
   subnet: setting('subnet', 'BERTH_SUBNET', 'CIDR', DEFAULT_SUBNET, 'addresses of instances'),
   bridge: setting('bridge', 'BERTH_BRIDGE', 'NAME', '', 'the network bridge of this server; a second server on a machine needs its own, and its own subnet'),
@@ -123,6 +126,7 @@ export function readConfig(env: NodeJS.ProcessEnv, flags: Flags = {}): ServerCon
     accelerator: read('accelerator', choice(['auto', 'kvm', 'tcg'])),
     guestDir: read('guestDir', text => (text === '' ? BUILT_GUEST_DIR : resolve(text))),
     runDir: read('runDir', text => (text === '' ? null : resolve(text))),
+    templates: read('templates', parseYesNo),
     network: read('network', choice(['auto', 'bridge', 'user', 'none'])),
     subnet: read('subnet', parseSubnet),
     bridge: read('bridge', text => (text === '' ? null : text)),

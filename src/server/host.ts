@@ -1,6 +1,7 @@
 /** The host that the configuration asks for. */
 import { join } from 'node:path'
 import type { Logger } from 'pino'
+import { DEFAULT_SPEC } from '../engine/defaults.ts'
 import type { Host } from '../engine/host-port.ts'
 import { openQemuHost } from '../host/qemu-host.ts'
 import { createSimulatedHost } from '../host/simulated/simulated-host.ts'
@@ -24,6 +25,7 @@ export async function openHost(config: ServerConfig, log: Logger): Promise<Host>
           ...(config.bridge === null ? {} : { bridgeName: config.bridge }),
           ...(config.dns.length === 0 ? {} : { dns: config.dns }),
         },
+        templates: config.templates ? [{ vcpus: DEFAULT_SPEC.vcpus, memoryBytes: DEFAULT_SPEC.memoryBytes }] : null,
         images: { insecureRegistries: config.insecureRegistries },
         log,
       })

@@ -5,7 +5,7 @@
  * of their own and can't reach into a checkout in somebody's home.
  */
 import { createHash } from 'node:crypto'
-import { createReadStream } from 'node:fs'
+import { constants, createReadStream } from 'node:fs'
 import { access, chmod, copyFile, mkdir, readdir, realpath, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
@@ -15,6 +15,7 @@ import type { GuestArtifacts } from './context.ts'
 
 const KERNEL = 'vmlinuz'
 const INITRAMFS = 'initramfs.gz'
+const MEMORY_TOOL = 'sealed-memory'
 
 /** Takes what was built into `ownDir`, and removes older versions there. Throws `host_unavailable` if nothing was built. */
 export async function takeArtifacts(builtDir: string, ownDir: string): Promise<GuestArtifacts> {
@@ -23,7 +24,13 @@ export async function takeArtifacts(builtDir: string, ownDir: string): Promise<G
   // By content: a rebuild that changed nothing is the same version.
   const version = createHash('sha256').update(`${await hashOf(kernel)} ${await hashOf(initramfs)}`).digest('hex').slice(0, 16)
   const dir = join(ownDir, version)
-  const own: GuestArtifacts = { kernel: join(dir, KERNEL), initramfs: join(dir, INITRAMFS), version }
+  const tool = join(builtDir, MEMORY_TOOL)
+  const own: GuestArtifacts = {
+    kernel: join(dir, KERNEL),
+    initramfs: join(dir, INITRAMFS),
+    memoryTool: await access(tool, constants.X_OK).then(() => tool, () => null),
+    version,
+  }
   try {
     await mkdir(dir, { recursive: true })
     await chmod(ownDir, 0o711)

@@ -9,15 +9,18 @@ import { BerthError } from '../../instance/errors.ts'
 import { GuestLink } from '../guest-link/link.ts'
 import type { VmContext } from './context.ts'
 import { makeMemory } from './disks.ts'
-import { bringToLife } from './guest.ts'
+import { configureGuest } from './guest.ts'
 import type { ProcessIdentity } from './identity.ts'
-import type { MachineNetwork, MachineSpec, PluggedDisk } from './machine.ts'
+import type { MachineMemory, MachineNetwork, MachineSpec, PluggedDisk } from './machine.ts'
 import type { PluggedVolume } from './vm-record.ts'
 import { Vmm } from './vmm.ts'
 
 /** A boot takes a second under emulation on an idle machine, and many on a busy one. */
 const AGENT_TIMEOUT_MS = 120_000
 const END_NOTICE_MS = 300
+
+/** A clone's QEMU inherits the template's memory as its first extra descriptor. */
+const CLONE_MEMORY_PATH = '/proc/self/fd/3'
 
 /** All that is prepared for a VM. */
 export interface Prepared {
@@ -33,6 +36,7 @@ export interface Running {
   readonly link: GuestLink
 }
 
+/** A VM that has become the instance; its application has not been started. Leaves no VM behind if it throws. */
 export async function coldBoot(context: VmContext, prepared: Prepared, onSpawned: (identity: ProcessIdentity) => Promise<void>): Promise<Running> {
   const { spec } = prepared
   const startedAt = Date.now()
@@ -41,7 +45,7 @@ export async function coldBoot(context: VmContext, prepared: Prepared, onSpawned
   try {
     const link = await connectLink(context, spec, vmm, AGENT_TIMEOUT_MS)
     try {
-      await bringToLife(link, spec, prepared.volumes, context.network.facts())
+      await configureGuest(link, spec, prepared.volumes, context.network.facts())
       return { vmm, link }
     } catch (error) {
       link.close()
@@ -57,8 +61,14 @@ export async function coldBoot(context: VmContext, prepared: Prepared, onSpawned
   }
 }
 
+export interface MachineOptions {
+  readonly incoming: boolean
+  /** Default `own`. */
+  readonly memory?: MachineMemory
+}
+
 /** The machine of a VM, from what was prepared for it. */
-export function machineSpec(context: VmContext, prepared: Prepared, options: { readonly incoming: boolean }): MachineSpec {
+export function machineSpec(context: VmContext, prepared: Prepared, options: MachineOptions): MachineSpec {
   const { spec } = prepared
   const paths = context.paths.instance(spec.instanceId)
   return {
@@ -66,7 +76,8 @@ export function machineSpec(context: VmContext, prepared: Prepared, options: { r
     accelerator: context.accelerator.accelerator,
     vcpus: spec.vcpus,
     memoryBytes: spec.memoryBytes,
-    memoryPath: paths.memory,
+    memoryPath: options.memory === 'template' ? CLONE_MEMORY_PATH : paths.memory,
+    memory: options.memory ?? 'own',
     kernelPath: context.artifacts.kernel,
     initramfsPath: context.artifacts.initramfs,
     root: prepared.root,

@@ -8,6 +8,7 @@ import type { Volumes } from '../volumes/volumes.ts'
 import type { AcceleratorVerdict } from './accel.ts'
 import type { Jail } from './jail.ts'
 import { MACHINE_PROFILE, type MachineIdentity } from './machine.ts'
+import type { Templates } from './templates.ts'
 
 /** As much of a pino logger as this room uses. */
 export interface HostLog {
@@ -19,6 +20,8 @@ export interface HostLog {
 export interface GuestArtifacts {
   readonly kernel: string
   readonly initramfs: string
+  /** Makes the memory that a template's clones share; null where it wasn't built. */
+  readonly memoryTool: string | null
   /** Changes when either does. */
   readonly version: string
 }
@@ -34,13 +37,15 @@ export interface VmContext {
   readonly accelerator: AcceleratorVerdict
   readonly qemuVersion: string
   readonly cpuModel: string
+  /** null where instances always boot from nothing. */
+  readonly templates: Templates | null
   readonly logLimitBytes: number
   readonly log: HostLog
   emit(event: HostEvent): void
 }
 
 /** What a VM that is started now would be; a saved state must have been the same. */
-export function machineIdentity(context: VmContext): MachineIdentity {
+export function machineIdentity(context: Pick<VmContext, 'accelerator' | 'qemuVersion' | 'cpuModel'>): MachineIdentity {
   return {
     profile: MACHINE_PROFILE,
     qemu: context.qemuVersion,

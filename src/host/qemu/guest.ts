@@ -30,9 +30,13 @@ export function guestVolume(plugged: PluggedVolume): GuestVolume {
   }
 }
 
-/** Makes a blank guest this instance and starts its application. */
-export async function bringToLife(link: GuestLink, spec: VmSpec, volumes: readonly PluggedVolume[], network: NetworkFacts): Promise<void> {
+/** Makes a blank guest this instance. */
+export async function configureGuest(link: GuestLink, spec: VmSpec, volumes: readonly PluggedVolume[], network: NetworkFacts): Promise<void> {
   await link.configure(guestConfig(spec, volumes, network))
+}
+
+/** Starts the application of a guest that knows who it is. */
+export async function startApplication(link: GuestLink, spec: VmSpec): Promise<void> {
   await link.startApp({
     command: spec.command,
     env: spec.env,

@@ -7,10 +7,13 @@ import type { VmRef, VmSpec, VmStarted } from '../../engine/host-port.ts'
 import { asBerthError, BerthError } from '../../instance/errors.ts'
 import type { AppExit } from '../../instance/model.ts'
 import type { Plug } from '../network/network.ts'
-import { coldBoot, type Prepared } from './cold-boot.ts'
+import { cloneTemplate, templateKey } from './clone.ts'
+import { coldBoot, type Prepared, type Running } from './cold-boot.ts'
 import { machineIdentity, type VmContext } from './context.ts'
 import { continueAfterFullDisk } from './disk-pause.ts'
 import { makeDirectories, makeOverlay, openRoot, openVolume, removeRuntime } from './disks.ts'
+import { startApplication } from './guest.ts'
+import type { ProcessIdentity } from './identity.ts'
 import { keepLink } from './link-keeper.ts'
 import { planPorts } from './ports.ts'
 import { untilGone } from './process.ts'
@@ -67,19 +70,48 @@ export async function start(seat: Seat, spec: VmSpec): Promise<VmStarted> {
   const startedAt = Date.now()
   await seat.note(`start: generation ${spec.generation}, ${spec.vcpus} vCPU, ${spec.memoryBytes} bytes of memory, ${seat.context.accelerator.accelerator}`)
   try {
-    const running = await coldBoot(seat.context, prepared, async (process) => {
-      await seat.save({ status: 'starting', process, machine: machineIdentity(seat.context), exit: null, startedAt })
-    })
+    const { running, how } = await bringUp(seat, prepared, startedAt)
+    try {
+      await startApplication(running.link, spec)
+    } catch (error) {
+      running.link.close()
+      await running.vmm.kill()
+      throw error
+    }
     await seat.save({ status: 'running' })
     keepLink(seat, settleIn(seat, running.vmm), running.link)
-    await seat.note(`running after ${Math.round(performance.now() - begun)} ms`)
-    return { startedAt, how: 'cold' }
+    await seat.note(`running after ${Math.round(performance.now() - begun)} ms (${how === 'template' ? 'cloned from a template' : 'booted'})`)
+    return { startedAt, how }
   } catch (error) {
     await seat.note(`start failed: ${asBerthError(error).message}`)
     await clearAway(seat)
     await seat.save({ status: 'prepared', process: null })
     throw error
   }
+}
+
+/** As a clone where there is a template and it works, else by a boot. */
+async function bringUp(seat: Seat, prepared: Prepared, startedAt: number): Promise<{ readonly running: Running; readonly how: 'cold' | 'template' }> {
+  const { context } = seat
+  const begin = async (process: ProcessIdentity, template: string | null): Promise<void> => {
+    await seat.save({ status: 'starting', process, template, machine: machineIdentity(context), exit: null, startedAt })
+  }
+  const key = templateKey(context, prepared)
+  const template = context.templates?.take(key) ?? null
+  if (template !== null) {
+    try {
+      return { running: await cloneTemplate(context, prepared, template, (process) => begin(process, template.id)), how: 'template' }
+    } catch (error) {
+      await seat.note(`cloning template ${template.id} failed, booting instead: ${asBerthError(error).message}`)
+      context.templates?.retire(template, error)
+    }
+  } else if (context.templates !== null) {
+    await seat.note('no template of this size is ready: booting; one is made for the next')
+  }
+  const running = await coldBoot(context, prepared, (process) => begin(process, null))
+  // Not before: the two boots would slow each other down.
+  context.templates?.want(key)
+  return { running, how: 'cold' }
 }
 
 /** From now on the VMM is the seat's, and its end is noticed. The caller sees to its link. */

@@ -30,11 +30,15 @@ export interface MachineSpec {
   readonly vcpus: number
   readonly memoryBytes: number
   readonly memoryPath: string
+  /** Default `own`. */
+  readonly memory?: MachineMemory
   readonly kernelPath: string
   readonly initramfsPath: string
-  /** null in a guest that is to run nothing (the probe, a template). */
+  /** null in a guest that is to run nothing (the probe). */
   readonly root: string | null
   readonly overlay: string | null
+  /** A template: disks of this size stand in for root and overlay, which its clones have. */
+  readonly placeholderBytes?: number
   readonly volumes: readonly PluggedDisk[]
   /** For all disks of the VM together; null is unlimited. */
   readonly diskIoBytesPerSecond: number | null
@@ -59,8 +63,16 @@ export type MachineNetwork =
   /** QEMU's own user-mode network; `options` as the network room made them (`net=…`, `hostfwd=…`). */
   | { readonly kind: 'user'; readonly mac: string; readonly options: readonly string[] }
 
+/** Where the guest's memory is. */
+export type MachineMemory =
+  /** Its own file, which holds what the guest wrote. */
+  | 'own'
+  /** A template's file, copied on write; a saved state holds devices alone. */
+  | 'template'
+
 /** QEMU's arguments, its own name left out. */
 export function machineArgs(spec: MachineSpec): string[] {
+  const share = spec.memory === 'template' ? 'off' : 'on'
   const lines: (readonly string[])[] = [
     ['-name', `guest=${spec.name},debug-threads=on`],
     ['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
@@ -70,7 +82,7 @@ export function machineArgs(spec: MachineSpec): string[] {
     ['-cpu', spec.accelerator === 'kvm' ? 'host' : EMULATED_CPU],
     ['-smp', `${spec.vcpus}`],
     ['-m', `size=${spec.memoryBytes}B`],
-    ['-object', `memory-backend-file,id=ram,size=${spec.memoryBytes},mem-path=${quote(spec.memoryPath)},share=on,dump=off`],
+    ['-object', `memory-backend-file,id=ram,size=${spec.memoryBytes},mem-path=${quote(spec.memoryPath)},share=${share},dump=off`],
     ['-kernel', spec.kernelPath, '-initrd', spec.initramfsPath, '-append', kernelArguments(spec.accelerator)],
     ['-chardev', `socket,id=qmp,path=${quote(spec.qmpSocket)},server=on,wait=off`, '-mon', 'chardev=qmp,mode=control'],
     ['-chardev', `file,id=console,path=${quote(spec.consoleLog)},append=on`, '-serial', 'chardev:console'],
@@ -84,9 +96,15 @@ export function machineArgs(spec: MachineSpec): string[] {
   if (throttled) lines.push(['-object', `throttle-group,id=${THROTTLE_GROUP},x-bps-total=${spec.diskIoBytesPerSecond}`])
   if (spec.root !== null) lines.push(fixedDisk('root', 3, { path: spec.root, readOnly: true }, throttled))
   if (spec.overlay !== null) lines.push(fixedDisk('overlay', 4, { path: spec.overlay, readOnly: false }, throttled))
+  if (spec.placeholderBytes !== undefined) {
+    lines.push(placeholderDisk('root', 3, { bytes: spec.placeholderBytes, readOnly: true }))
+    lines.push(placeholderDisk('overlay', 4, { bytes: spec.placeholderBytes, readOnly: false }))
+  }
   lines.push(networkArgs(spec.network), ['-device', 'pvpanic-pci,bus=pcie.0,addr=06'], rootPorts())
   for (const disk of spec.volumes) lines.push(portDisk(disk, throttled))
   if (spec.incoming) lines.push(['-S', '-incoming', 'defer'])
+  // Device state without memory comes without the section that names the machine; the template's key does that.
+  if (spec.incoming && spec.memory === 'template') lines.push(['-global', 'migration.send-configuration=off'])
   return lines.flat()
 }
 
@@ -160,6 +178,11 @@ export function diskDevice(name: string, place: { readonly bus: string; readonly
 
 function fixedDisk(name: string, slot: number, disk: { readonly path: string; readonly readOnly: boolean }, throttled: boolean): string[] {
   return diskArgs(name, disk, { bus: 'pcie.0', addr: `0${slot}` }, throttled)
+}
+
+function placeholderDisk(name: string, slot: number, disk: { readonly bytes: number; readonly readOnly: boolean }): string[] {
+  const node = { driver: 'null-co', 'node-name': name, size: disk.bytes, 'read-zeroes': true, 'read-only': disk.readOnly }
+  return ['-blockdev', JSON.stringify(node), '-device', JSON.stringify(diskDevice(name, { bus: 'pcie.0', addr: `0${slot}` }))]
 }
 
 function portDisk(disk: PluggedDisk, throttled: boolean): string[] {

@@ -12,7 +12,7 @@
  *        the pages of each run of kind 0, in order
  *
  * Invariants: the VMM is paused while pages are taken, and has not run yet when they are put back; the
- * file is complete and synced before it gets its name; a file that doesn't match the memory is refused.
+ * file is complete (and synced, unless the caller does that) before it gets its name; a file that doesn't match the memory is refused.
  */
 import { open, readFile, rename, rm } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
@@ -52,6 +52,11 @@ export interface PrivateMemory {
   readonly memoryBytes: number
 }
 
+export interface SaveOptions {
+  /** false leaves it to the caller to bring the file to the disk. */
+  readonly sync?: boolean
+}
+
 /** What was kept: pages with bytes, pages that are zero (not stored), and the size of the file. */
 export interface SavedPages {
   readonly dataPages: number
@@ -63,7 +68,7 @@ export interface SavedPages {
  * Writes the clone's own pages to `path`, whole or not at all.
  * @throws BerthError `host_unavailable` if the VMM's memory can't be read, `disk_full`.
  */
-export async function savePrivateMemory(memory: PrivateMemory, path: string): Promise<SavedPages> {
+export async function savePrivateMemory(memory: PrivateMemory, path: string, options: SaveOptions = {}): Promise<SavedPages> {
   const temporary = `${path}.part`
   const source = await openProcessFile(memory.pid, 'mem', 'r')
   try {
@@ -72,7 +77,7 @@ export async function savePrivateMemory(memory: PrivateMemory, path: string): Pr
     const out = await open(temporary, 'w', 0o600)
     try {
       const saved = await writeRuns(source, mappings, written, out, memory.memoryBytes)
-      await out.datasync()
+      if (options.sync !== false) await out.datasync()
       await out.close()
       await rename(temporary, path)
       return saved
@@ -85,6 +90,45 @@ export async function savePrivateMemory(memory: PrivateMemory, path: string): Pr
     throw asHostError(error, 'save')
   } finally {
     await source.close()
+  }
+}
+
+/** Writes a whole memory file, zeros left out, in the same format and with the same promises. */
+export async function saveWholeMemory(source: FileHandle, memoryBytes: number, path: string): Promise<SavedPages> {
+  const out = await open(path, 'wx', 0o600)
+  try {
+    const everything = { firstPage: 0, pages: memoryBytes / PAGE_BYTES, zero: false }
+    const saved = await writeRuns(source, [{ address: 0, bytes: memoryBytes, offset: 0 }], [everything], out, memoryBytes)
+    await out.datasync()
+    return saved
+  } catch (error) {
+    throw asHostError(error, 'save')
+  } finally {
+    await out.close()
+  }
+}
+
+/** Fills an empty memory file with what {@link saveWholeMemory} wrote. */
+export async function loadWholeMemory(target: FileHandle, memoryBytes: number, path: string): Promise<void> {
+  const file = await open(path, 'r')
+  try {
+    const { runs, dataOffset } = await readRuns(file, memoryBytes, path)
+    const buffer = Buffer.allocUnsafe(COPY_BYTES)
+    let position = dataOffset
+    for (const run of runs) {
+      if (run.zero) continue
+      for (let done = 0; done < run.pages * PAGE_BYTES; ) {
+        const piece = buffer.subarray(0, Math.min(COPY_BYTES, run.pages * PAGE_BYTES - done))
+        await readFully(file, piece, position, path)
+        await writeFully(target, piece, run.firstPage * PAGE_BYTES + done)
+        position += piece.length
+        done += piece.length
+      }
+    }
+  } catch (error) {
+    throw asHostError(error, 'load')
+  } finally {
+    await file.close()
   }
 }
 

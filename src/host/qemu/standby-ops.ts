@@ -8,10 +8,12 @@ import { connectLink, machineSpec } from './cold-boot.ts'
 import { machineIdentity } from './context.ts'
 import { bootId } from './identity.ts'
 import { prepare, settleIn } from './lifecycle.ts'
+import { loadClone, saveClone } from './clone-standby.ts'
 import { keepLink } from './link-keeper.ts'
 import { identityMismatch } from './machine.ts'
 import type { Live, Seat } from './seat.ts'
 import { loadDevices, saveDevices, syncSaved } from './standby.ts'
+import type { Template } from './template.ts'
 import type { SavedState } from './vm-record.ts'
 import { Vmm } from './vmm.ts'
 
@@ -71,6 +73,8 @@ export async function resume(seat: Seat, spec: VmSpec): Promise<VmStarted> {
   }
   const live = settleIn(seat, vmm)
   await rm(seat.paths.state, { force: true })
+  // A clone's memory was read into it; any other's VM lives in that file.
+  if ((record.template ?? null) !== null) await rm(seat.paths.memory, { force: true })
   await wake(seat, live)
   await seat.note(`restored after ${Math.round(performance.now() - begun)} ms`)
   return { startedAt, how: 'restored' }
@@ -85,16 +89,18 @@ async function loadSaved(seat: Seat, spec: VmSpec, saved: SavedState): Promise<V
   const prepared = await prepare(seat, frozen)
   const state = await open(paths.state, 'r')
   try {
+    const template = await templateOf(seat)
     const vmm = await Vmm.start(context, {
       id: seat.id,
-      machine: machineSpec(context, prepared, { incoming: true }),
-      descriptors: [state.fd],
+      machine: machineSpec(context, prepared, { incoming: true, memory: template === null ? 'own' : 'template' }),
+      descriptors: template === null ? [state.fd] : [template.memory.file.fd, state.fd],
       onSpawned: async (process) => {
         await seat.save({ status: 'resuming', process })
       },
     })
     try {
-      await loadDevices(vmm.qmp)
+      if (template === null) await loadDevices(vmm.qmp)
+      else await loadClone(vmm, spec, paths)
       return vmm
     } catch (error) {
       await vmm.kill()
@@ -110,9 +116,20 @@ async function loadSaved(seat: Seat, spec: VmSpec, saved: SavedState): Promise<V
   }
 }
 
+/** The template a saved clone needs; null for a VM whose memory is its own. */
+async function templateOf(seat: Seat): Promise<Template | null> {
+  const id = seat.known.template ?? null
+  if (id === null) return null
+  if (seat.context.templates === null) {
+    throw new BerthError('not_supported', 'The instance came from a template, and this host is set to use none; stop the instance and start it anew.')
+  }
+  return await seat.context.templates.get(id)
+}
+
 async function checkFiles(seat: Seat, spec: VmSpec): Promise<void> {
   const memory = await stat(seat.paths.memory).catch(() => null)
-  if (memory === null || memory.size !== spec.memoryBytes) {
+  const isClone = (seat.known.template ?? null) !== null
+  if (memory === null || (!isClone && memory.size !== spec.memoryBytes)) {
     throw new BerthError('invalid_state', 'The saved memory of the instance is missing or has another size; stop the instance and start it anew.')
   }
 }
@@ -124,6 +141,7 @@ async function pauseAndSave(seat: Seat, live: Live): Promise<number> {
   live.link = null
   link?.close()
   await vmm.qmp.execute('stop')
+  if ((seat.known.template ?? null) !== null) return await saveClone(vmm, seat)
   return await saveDevices(vmm.qmp, seat.id, seat.paths, seat.context.jail)
 }
 
@@ -139,6 +157,7 @@ async function freeze(seat: Seat, link: GuestLink): Promise<void> {
 /** After a failed save: as before. */
 async function runOn(seat: Seat, live: Live): Promise<void> {
   await rm(seat.paths.state, { force: true })
+  if ((seat.known.template ?? null) !== null) await rm(seat.paths.memory, { force: true })
   if (live.vmm.hasEnded) return
   await live.vmm.qmp.execute('cont')
   await seat.save({ status: 'running', saved: null })

@@ -23,6 +23,8 @@ export interface VmRecord {
   readonly process: ProcessIdentity | null
   /** What the VMM is or was; a saved state needs the same again. */
   readonly machine: MachineIdentity | null
+  /** The template the VM is a clone of: what it has not written is there. null or missing: its memory is all its own. */
+  readonly template?: string | null
   readonly volumes: readonly PluggedVolume[]
   readonly saved: SavedState | null
   readonly exit: AppExit | null
@@ -48,6 +50,12 @@ export interface SavedState {
 
 export function newRecord(spec: VmSpec): VmRecord {
   return { format: 1, spec, status: 'prepared', process: null, machine: null, volumes: [], saved: null, exit: null, startedAt: null }
+}
+
+/** The template without which this VM could not sleep and wake. */
+export function neededTemplate(record: VmRecord | null): string | null {
+  if (record === null || record.status === 'prepared' || record.status === 'exited') return null
+  return record.template ?? null
 }
 
 /** null if there is none, or one that this Berth can't read. */

@@ -1,0 +1,149 @@
+/**
+ * Makes a template: boots a guest on stand-ins for disks and network until its agent waits to be told who it
+ * is, stops it there, and keeps its memory and its devices.
+ *
+ *   boot ─▶ agent answers, unconfigured ─▶ stop ─▶ devices to a file ─▶ quit ─▶ memory sealed and kept ─▶ template.json
+ *
+ * Nothing of any tenant is in it: no image, no name, no address, no key.
+ */
+import { randomUUID } from 'node:crypto'
+import { chmod, chown, mkdir, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { asBerthError, BerthError } from '../../instance/errors.ts'
+import type { InstanceId } from '../../instance/model.ts'
+import { asDiskError } from '../command.ts'
+import { GuestLink } from '../guest-link/link.ts'
+import { ipBatch } from '../network/tap.ts'
+import { QEMU } from './accel.ts'
+import { saveDeviceState } from './device-state.ts'
+import { machineArgs, type MachineNetwork, type MachineSpec } from './machine.ts'
+import { saveWholeMemory } from './private-memory.ts'
+import { killVm, spawnVm, untilGone } from './process.ts'
+import { QmpClient } from './qmp.ts'
+import { SharedMemory } from './shared-memory.ts'
+import { asTemplate, sealTemplate, templateFiles, type Template, type TemplateKey } from './template.ts'
+import type { TemplateHome } from './templates.ts'
+
+/** A boot takes a second under emulation on an idle machine, and many on a busy one. */
+const BOOT_TIMEOUT_MS = 120_000
+const SOCKET_TIMEOUT_MS = 30_000
+const QUIT_TIMEOUT_MS = 10_000
+/** Larger than any disk an instance can have: its guest looks for the real size when it gets the disk. */
+const PLACEHOLDER_BYTES = 16 * 1024 ** 4 - 1024 ** 2
+/** Nobody's: each clone gets its own before its interface is up. */
+const PLACEHOLDER_MAC = '02:00:00:00:00:01'
+const MEMORY_DESCRIPTOR = 3
+
+/** Boots and keeps a template; leaves nothing behind if it throws. `signal` ends it early. */
+export async function buildTemplate(home: TemplateHome, key: TemplateKey, tool: string, signal: AbortSignal): Promise<Template> {
+  const id = randomUUID()
+  const files = templateFiles(home.paths.templates, id)
+  const memory = await SharedMemory.make(tool, key.memoryBytes)
+  try {
+    // VMs pass through to the state that QEMU writes; what is in here stays ours.
+    await mkdir(files.dir, { recursive: true })
+    await chmod(files.dir, 0o711)
+    await bootOnce({ home, key, owner: id as InstanceId, memory, statePath: files.state, signal })
+    await chown(files.state, process.getuid?.() ?? 0, process.getgid?.() ?? 0)
+    await chmod(files.state, 0o600)
+    await memory.seal()
+    await saveWholeMemory(memory.file, memory.bytes, files.memory)
+    const record = await sealTemplate(files, key)
+    await chmod(files.dir, 0o700)
+    return await asTemplate(files, id, record, memory)
+  } catch (error) {
+    await memory.close()
+    await rm(files.dir, { recursive: true, force: true })
+    throw asDiskError(error, 'a template')
+  }
+}
+
+interface Boot {
+  readonly home: TemplateHome
+  readonly key: TemplateKey
+  /** Whose user QEMU runs as: nobody else's. */
+  readonly owner: InstanceId
+  readonly memory: SharedMemory
+  readonly statePath: string
+  readonly signal: AbortSignal
+}
+
+async function bootOnce(boot: Boot): Promise<void> {
+  const { home, key, owner } = boot
+  const dir = join(home.paths.run, `t-${owner.slice(0, 8)}`)
+  const file = (name: string): string => join(dir, name)
+  const tap = key.network === 'tap' ? `bt${home.paths.run.slice(-8)}` : null
+  try {
+    await mkdir(dir, { recursive: true })
+    for (const log of ['console', 'app']) await writeFile(file(log), '', { mode: 0o600 })
+    for (const name of ['', 'console', 'app']) await home.jail.give(file(name), owner, name === '' ? 0o700 : 0o600)
+    if (tap !== null) await makeBareTap(tap, home.jail.uidOf(owner))
+    await bootAndSave(boot, templateMachine(home, key, file, tap), file('log'))
+  } finally {
+    await rm(dir, { recursive: true, force: true })
+    if (tap !== null) await ipBatch([`link delete dev ${tap}`]).catch(() => undefined) // it was never made
+  }
+}
+
+async function bootAndSave(boot: Boot, spec: MachineSpec, logPath: string): Promise<void> {
+  const { home, owner, memory, statePath } = boot
+  const vm = await spawnVm({ command: home.jail.wrap(QEMU, machineArgs(spec), owner), logPath, descriptors: [memory.file.fd] })
+  const ended = new AbortController()
+  void vm.ended.then(() => ended.abort())
+  const stop = AbortSignal.any([ended.signal, boot.signal])
+  let qmp: QmpClient | null = null
+  try {
+    qmp = await QmpClient.connect(spec.qmpSocket, { timeoutMs: SOCKET_TIMEOUT_MS, guard: () => stop.throwIfAborted() })
+    const link = await GuestLink.connect(spec.agentSocket, { timeoutMs: BOOT_TIMEOUT_MS, signal: stop })
+    const { state } = link.status
+    if (state !== 'unconfigured') throw new BerthError('internal', `A template's guest is ${state} before anybody told it who it is.`)
+    // What the boot left to do is done when the agent has nothing else to do but answer.
+    await link.ping()
+    link.close()
+    await qmp.execute('stop')
+    await saveDeviceState(qmp, home.jail, owner, statePath)
+    await qmp.execute('quit').catch(() => undefined) // it may close the socket first
+    if (!(await untilGone(vm.identity, QUIT_TIMEOUT_MS))) throw new BerthError('timeout', "A template's QEMU did not end.")
+    // Its main thread goes first; memory that any thread still maps can't be sealed.
+    await vm.ended
+  } catch (error) {
+    throw ended.signal.aborted ? new BerthError('internal', "A template's QEMU ended while it booted.", { cause: asBerthError(error) }) : error
+  } finally {
+    qmp?.close()
+    await killVm(vm.identity)
+  }
+}
+
+function templateMachine(home: TemplateHome, key: TemplateKey, file: (name: string) => string, tap: string | null): MachineSpec {
+  return {
+    name: 'berth-template',
+    accelerator: key.machine.accelerator,
+    vcpus: key.vcpus,
+    memoryBytes: key.memoryBytes,
+    memoryPath: `/proc/self/fd/${MEMORY_DESCRIPTOR}`,
+    kernelPath: home.artifacts.kernel,
+    initramfsPath: home.artifacts.initramfs,
+    root: null,
+    overlay: null,
+    placeholderBytes: PLACEHOLDER_BYTES,
+    volumes: [],
+    diskIoBytesPerSecond: null,
+    network: templateNetwork(key, tap),
+    qmpSocket: file('qmp'),
+    agentSocket: file('agent'),
+    appLog: file('app'),
+    consoleLog: file('console'),
+    incoming: false,
+  }
+}
+
+function templateNetwork(key: TemplateKey, tap: string | null): MachineNetwork | null {
+  if (tap !== null) return { kind: 'tap', mac: PLACEHOLDER_MAC, tap }
+  return key.network === 'user' ? { kind: 'user', mac: PLACEHOLDER_MAC, options: ['restrict=on'] } : null
+}
+
+/** A tap on no bridge: it leads nowhere, but offers the guest what an instance's tap offers. */
+async function makeBareTap(tap: string, ownerUid: number): Promise<void> {
+  await ipBatch([`link delete dev ${tap}`]).catch(() => undefined) // one that a dead server left
+  await ipBatch([`tuntap add dev ${tap} mode tap user ${ownerUid}`])
+}

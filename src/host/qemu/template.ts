@@ -1,0 +1,136 @@
+/**
+ * A template on the disk: a guest that was booted once and has become nobody yet.
+ *
+ *   <templates>/<uuid>/memory          its pages, zeros left out
+ *                      state           its devices
+ *                      template.json   its key, and checksums of both; written last
+ *
+ * Invariants: a directory without template.json is nothing; files that differ from their checksums are never
+ * used; a template is never changed, only replaced by one with another id.
+ */
+import { createHash } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import { open, readFile, type FileHandle } from 'node:fs/promises'
+import { join } from 'node:path'
+import { pipeline } from 'node:stream/promises'
+import { BerthError } from '../../instance/errors.ts'
+import { readJson, writeJson } from './atomic-file.ts'
+import type { MachineIdentity } from './machine.ts'
+import { loadWholeMemory } from './private-memory.ts'
+import { SharedMemory } from './shared-memory.ts'
+
+/** All that two guests must have in common to come from one template. */
+export interface TemplateKey {
+  readonly machine: MachineIdentity
+  /** Of kernel and initramfs. */
+  readonly guest: string
+  readonly vcpus: number
+  readonly memoryBytes: number
+  readonly network: 'tap' | 'user' | 'none'
+}
+
+export interface TemplateRecord {
+  readonly format: 1
+  readonly key: TemplateKey
+  readonly memorySha256: string
+  readonly stateSha256: string
+  readonly builtAt: number
+}
+
+export interface TemplateFiles {
+  readonly dir: string
+  readonly record: string
+  readonly memory: string
+  readonly state: string
+}
+
+/** A template that clones can be made from now. */
+export interface Template {
+  readonly id: string
+  readonly key: TemplateKey
+  readonly memory: SharedMemory
+  /** The devices, checked; each clone gets them through a descriptor of its own. */
+  openState(): Promise<FileHandle>
+}
+
+export function templateFiles(templates: string, id: string): TemplateFiles {
+  const dir = join(templates, id)
+  return { dir, record: join(dir, 'template.json'), memory: join(dir, 'memory'), state: join(dir, 'state') }
+}
+
+/** One line for a key: equal keys, equal lines. */
+export function keyText(key: TemplateKey): string {
+  const { machine } = key
+  return [machine.profile, machine.qemu, machine.accelerator, machine.cpu, key.guest, key.vcpus, key.memoryBytes, key.network].join(' | ')
+}
+
+/** null if there is none, or one that this Berth can't read. */
+export async function readTemplate(files: TemplateFiles): Promise<TemplateRecord | null> {
+  const value = await readJson(files.record)
+  return isTemplate(value) ? value : null
+}
+
+/** Makes the files a template. */
+export async function sealTemplate(files: TemplateFiles, key: TemplateKey): Promise<TemplateRecord> {
+  const [memorySha256, stateSha256] = await Promise.all([hashOf(files.memory), hashOf(files.state)])
+  const record: TemplateRecord = { format: 1, key, memorySha256, stateSha256, builtAt: Date.now() }
+  await writeJson(files.record, record, { durable: true })
+  return record
+}
+
+/** Brings a template's memory into memory that clones can share. Throws `host_unavailable` if its files are damaged. */
+export async function loadTemplate(files: TemplateFiles, id: string, record: TemplateRecord, tool: string): Promise<Template> {
+  const memory = await SharedMemory.make(tool, record.key.memoryBytes)
+  try {
+    if ((await hashOf(files.memory)) !== record.memorySha256) throw damaged(id)
+    await loadWholeMemory(memory.file, memory.bytes, files.memory)
+    await memory.seal()
+    return await asTemplate(files, id, record, memory)
+  } catch (error) {
+    await memory.close()
+    throw error
+  }
+}
+
+/** A template over memory that is filled and sealed. */
+export async function asTemplate(files: TemplateFiles, id: string, record: TemplateRecord, memory: SharedMemory): Promise<Template> {
+  const state = await readFile(files.state)
+  if (createHash('sha256').update(state).digest('hex') !== record.stateSha256) throw damaged(id)
+  const checked = await stampOf(files.state)
+  return {
+    id,
+    key: record.key,
+    memory,
+    openState: async () => {
+      const file = await open(files.state, 'r')
+      if ((await stampOf(file)) === checked) return file
+      await file.close()
+      throw damaged(id)
+    },
+  }
+}
+
+/** Changes when a file does. */
+async function stampOf(file: string | FileHandle): Promise<string> {
+  const handle = typeof file === 'string' ? await open(file, 'r') : file
+  try {
+    const { ino, size, mtimeMs, ctimeMs } = await handle.stat()
+    return `${ino} ${size} ${mtimeMs} ${ctimeMs}`
+  } finally {
+    if (handle !== file) await handle.close()
+  }
+}
+
+async function hashOf(path: string): Promise<string> {
+  const hash = createHash('sha256')
+  await pipeline(createReadStream(path, { highWaterMark: 1024 * 1024 }), hash)
+  return hash.digest('hex')
+}
+
+function damaged(id: string): BerthError {
+  return new BerthError('host_unavailable', `The template ${id} is damaged: its files are not those that were written.`)
+}
+
+function isTemplate(value: unknown): value is TemplateRecord {
+  return typeof value === 'object' && value !== null && 'format' in value && value.format === 1 && 'key' in value && 'memorySha256' in value && 'stateSha256' in value
+}

@@ -1,0 +1,203 @@
+/**
+ * The templates of a host: which are there, which are ready, and which are made next.
+ *
+ *   wanted ─▶ (one at a time, in the background) read from the disk and checked, or booted ─▶ ready ─▶ clones
+ *
+ * Invariants: a launch never waits for a template; a template that an instance came from stays on the disk as
+ * long as that instance may need it to wake; a damaged one is removed and made anew.
+ */
+import { chmod, mkdir, readdir, rm } from 'node:fs/promises'
+import { asBerthError, BerthError } from '../../instance/errors.ts'
+import type { HostPaths } from '../paths.ts'
+import type { GuestArtifacts, HostLog } from './context.ts'
+import type { Jail } from './jail.ts'
+import { keyText, loadTemplate, readTemplate, templateFiles, type Template, type TemplateKey, type TemplateRecord } from './template.ts'
+import { buildTemplate } from './template-build.ts'
+
+/** Each costs some 60 MB of memory and as much disk. */
+const MAX_TEMPLATES = 8
+/** More sizes than this waiting to be made are a client gone wild; those that come later boot from nothing. */
+const MAX_WANTED = 16
+/** After a template could not be made, launches go without for this long. */
+const RETRY_AFTER_MS = 60_000
+
+/** What building needs of the host. */
+export interface TemplateHome {
+  readonly paths: HostPaths
+  readonly jail: Jail
+  readonly artifacts: GuestArtifacts
+  readonly log: HostLog
+}
+
+interface Known {
+  readonly id: string
+  readonly record: TemplateRecord
+  usedAt: number
+  /** A clone of it failed. */
+  retired: boolean
+}
+
+export class Templates {
+  readonly #home: TemplateHome
+  readonly #tool: string
+  readonly #known = new Map<string, Known>()
+  readonly #ready = new Map<string, Template>()
+  readonly #failedAt = new Map<string, number>()
+  readonly #wanted = new Map<string, TemplateKey>()
+  /** Templates that instances came from and may still need. */
+  readonly #inUse: () => ReadonlySet<string>
+  #work: Promise<void> = Promise.resolve()
+  readonly #closing = new AbortController()
+
+  private constructor(home: TemplateHome, tool: string, inUse: () => ReadonlySet<string>) {
+    this.#home = home
+    this.#tool = tool
+    this.#inUse = inUse
+  }
+
+  /** Finds what is on the disk; checks nothing yet, boots nothing yet. */
+  static async open(home: TemplateHome, tool: string, inUse: () => ReadonlySet<string>): Promise<Templates> {
+    const templates = new Templates(home, tool, inUse)
+    const dir = home.paths.templates
+    await mkdir(dir, { recursive: true })
+    // QEMU passes through to the one file it writes while a template is made.
+    await chmod(dir, 0o711)
+    for (const id of await readdir(dir)) {
+      const record = await readTemplate(templateFiles(dir, id))
+      if (record === null) await rm(templateFiles(dir, id).dir, { recursive: true, force: true })
+      else templates.#known.set(id, { id, record, usedAt: record.builtAt, retired: false })
+    }
+    return templates
+  }
+
+  /** A template of this key if one is ready, at once. */
+  take(key: TemplateKey): Template | null {
+    const known = this.#newest(key)
+    const ready = known === undefined ? undefined : this.#ready.get(known.id)
+    if (known === undefined || ready === undefined) return null
+    known.usedAt = Date.now()
+    return ready
+  }
+
+  /** Makes one of this key ready in the background. */
+  want(key: TemplateKey): void {
+    const text = keyText(key)
+    const known = this.#newest(key)
+    if (this.#closing.signal.aborted || this.#wanted.has(text) || this.#wanted.size >= MAX_WANTED) return
+    if (known !== undefined && this.#ready.has(known.id)) return
+    if (Date.now() - (this.#failedAt.get(text) ?? 0) < RETRY_AFTER_MS) return
+    this.#wanted.set(text, key)
+    this.#enqueue(async () => {
+      try {
+        if (!this.#closing.signal.aborted) await this.#make(key)
+      } catch (error) {
+        this.#failedAt.set(text, Date.now())
+        if (!this.#closing.signal.aborted) this.#home.log.warn({ err: error, key: text }, 'a template could not be made; instances of its size boot from nothing')
+      } finally {
+        this.#wanted.delete(text)
+      }
+    })
+  }
+
+  /** The very template a saved instance came from. Throws `invalid_state` if it is gone or damaged. */
+  async get(id: string): Promise<Template> {
+    const ready = this.#ready.get(id)
+    if (ready !== undefined) return ready
+    const known = this.#known.get(id)
+    if (known === undefined) throw gone(id)
+    let loaded: Template | undefined
+    await this.#enqueue(async () => {
+      loaded = this.#ready.get(id) ?? (await this.#load(known))
+    })
+    if (loaded === undefined) throw gone(id)
+    return loaded
+  }
+
+  /** A clone of it failed: no launch gets it any more. It goes when no instance needs it. */
+  retire(template: Template, why: unknown): void {
+    this.#home.log.warn({ err: why, template: template.id }, 'a template is given up')
+    const known = this.#known.get(template.id)
+    if (known !== undefined) known.retired = true
+  }
+
+  /** Waits until nothing is being made. */
+  async settled(): Promise<void> {
+    await this.#work
+  }
+
+  /** Lets go of the memory; running clones keep theirs. */
+  async close(): Promise<void> {
+    this.#closing.abort()
+    await this.#work
+    for (const template of this.#ready.values()) await template.memory.close()
+    this.#ready.clear()
+  }
+
+  async #make(key: TemplateKey): Promise<void> {
+    const known = this.#newest(key)
+    if (known !== undefined) {
+      const loaded = await this.#load(known)
+      if (loaded !== undefined) return
+    }
+    await this.#makeRoom()
+    const begun = performance.now()
+    const template = await buildTemplate(this.#home, key, this.#tool, this.#closing.signal)
+    const record = await readTemplate(templateFiles(this.#home.paths.templates, template.id))
+    if (record === null) throw new BerthError('internal', 'A template vanished as soon as it was made.')
+    this.#known.set(template.id, { id: template.id, record, usedAt: Date.now(), retired: false })
+    this.#ready.set(template.id, template)
+    this.#home.log.info({ template: template.id, key: keyText(key), ms: Math.round(performance.now() - begun) }, 'a template is ready')
+  }
+
+  /** undefined if its files are damaged: then it is removed. */
+  async #load(known: Known): Promise<Template | undefined> {
+    const files = templateFiles(this.#home.paths.templates, known.id)
+    try {
+      const template = await loadTemplate(files, known.id, known.record, this.#tool)
+      this.#ready.set(known.id, template)
+      return template
+    } catch (error) {
+      this.#home.log.warn({ err: error, template: known.id }, `a template is removed: ${asBerthError(error).message}`)
+      await this.#drop(known.id)
+      return undefined
+    }
+  }
+
+  /** Removes the least recently used until there is room for one more; never one that an instance needs. */
+  async #makeRoom(): Promise<void> {
+    const inUse = this.#inUse()
+    const idle = [...this.#known.values()].filter(({ id }) => !inUse.has(id)).sort((a, b) => a.usedAt - b.usedAt)
+    // Of another QEMU, kernel or agent: no launch will ever ask for them.
+    const useless = idle.filter(({ record, retired }) => retired || record.key.guest !== this.#home.artifacts.version)
+    for (const { id } of useless) await this.#drop(id)
+    for (const { id } of idle) {
+      if (this.#known.size < MAX_TEMPLATES) return
+      if (this.#known.has(id)) await this.#drop(id)
+    }
+    if (this.#known.size >= MAX_TEMPLATES) throw new BerthError('limit_exceeded', `All ${MAX_TEMPLATES} templates are needed by instances.`)
+  }
+
+  async #drop(id: string): Promise<void> {
+    const ready = this.#ready.get(id)
+    this.#ready.delete(id)
+    this.#known.delete(id)
+    await ready?.memory.close()
+    await rm(templateFiles(this.#home.paths.templates, id).dir, { recursive: true, force: true })
+  }
+
+  #newest(key: TemplateKey): Known | undefined {
+    const text = keyText(key)
+    const usable = [...this.#known.values()].filter(({ record, retired }) => !retired && keyText(record.key) === text)
+    return usable.sort((a, b) => b.record.builtAt - a.record.builtAt)[0]
+  }
+
+  #enqueue(work: () => Promise<void>): Promise<void> {
+    const turn = this.#work.then(work)
+    this.#work = turn.catch(() => undefined)
+    return turn
+  }
+}
+
+function gone(id: string): BerthError {
+  return new BerthError('invalid_state', `The template ${id} that the instance came from is gone or damaged; stop the instance and start it anew.`)
+}

@@ -1,0 +1,184 @@
+/** Instances that are clones of a template, on real VMs: each is itself, sleeps and wakes, and no template that is damaged is used. */
+import assert from 'node:assert/strict'
+import { open, readdir, readFile, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { after, before, describe, it } from 'node:test'
+import { randomUUID } from 'node:crypto'
+import type { VmSpec } from '../src/engine/host-port.ts'
+import type { VolumeId } from '../src/instance/model.ts'
+import { eventually, exec, isRoot, logLines, openLab, qemusOf, refOf, shell, traces, volume, type Lab } from './host-lab.ts'
+
+const MIB = 1024 * 1024
+const SIZE = { vcpus: 1, memoryBytes: 128 * MIB }
+const CLONES = 8
+const COUNTING = ['sh', '-c', 'i=0; while true; do i=$((i+1)); echo $i > /count; sleep 0.05; done']
+
+describe('a clone of a template', { skip: !isRoot && 'templates need root' }, () => {
+  let lab: Lab
+  const said: string[] = []
+  const ready = () => said.filter((text) => text === 'a template is ready').length
+  const log = { info: (_: object, text: string) => void said.push(text), warn: (_: object, text: string) => void said.push(text) }
+  before(async () => {
+    lab = await openLab({ templates: [SIZE], log })
+    await eventually('a template', () => ready() === 1)
+  })
+  after(() => lab.close())
+
+  it('is itself from its first instruction: entropy, clock, machine-id, host name, address and MAC', async () => {
+    const command = ['sh', '-c', 'head -c 16 /dev/urandom | md5sum; date +%s; sleep 1000000']
+    const specs = Array.from({ length: CLONES }, (_, index) => withPeers(lab.spec({ hostname: `clone-${index}`, command })))
+    const seen: string[][] = []
+    for (const spec of specs) assert.equal((await lab.host.start(spec)).how, 'template')
+    for (const spec of specs) {
+      const first = await eventually('what the application read first', async () => {
+        const lines = await logLines(lab.host, spec)
+        return lines.length >= 2 && lines.map(({ text }) => text)
+      })
+      assert.ok(Math.abs(Number(first[1]) - Date.now() / 1000) < 60, `a clone's clock says ${first[1]}`)
+      assert.equal(await shell(lab.host, spec, 'hostname'), spec.hostname)
+      const { network } = spec
+      assert.ok(network !== null)
+      assert.equal(await shell(lab.host, spec, 'cat /sys/class/net/eth0/address'), network.mac)
+      assert.match(await shell(lab.host, spec, 'ip -4 -o addr show eth0'), new RegExp(`inet ${network.ip.replaceAll('.', '\\.')}/24`))
+      seen.push([first[0] ?? '', await shell(lab.host, spec, 'head -c 16 /dev/urandom | md5sum'), await shell(lab.host, spec, 'cat /proc/sys/kernel/random/uuid')])
+    }
+    assert.equal(new Set(seen.flat()).size, CLONES * 3)
+    const [one] = specs
+    assert.ok(one !== undefined)
+    const { network } = specs[1] ?? one
+    assert.equal((await exec(lab.host, one, ['ping', '-c', '1', '-W', '20', network?.ip ?? ''])).code, 0)
+    for (const spec of specs) await lab.host.destroy(refOf(spec))
+    for (const spec of specs) assert.deepEqual(await traces(lab, spec.instanceId), [])
+  })
+
+  it('has its own disk at its own size, and takes volumes from the start', async () => {
+    const id = `vol-${randomUUID()}` as VolumeId
+    await lab.host.createVolume({ id, sizeBytes: 16 * MIB })
+    const spec = lab.spec({ overlayBytes: 96 * MIB, volumes: [volume(id, '/data', 'rw')], diskIoBytesPerSecond: 200 * MIB })
+    assert.equal((await lab.host.start(spec)).how, 'template')
+    assert.equal(Number(await shell(lab.host, spec, 'cat /sys/block/vdb/size')) * 512, 96 * MIB)
+    await shell(lab.host, spec, 'echo kept > /root/kept; echo shared > /data/file; sync')
+    await lab.host.suspend(refOf(spec))
+    await lab.host.resume(spec)
+    assert.equal(await shell(lab.host, spec, 'cat /root/kept /data/file'), 'kept\nshared')
+    await lab.host.stop(refOf(spec), { graceMs: 0 })
+    const again = { ...spec, generation: 2 }
+    assert.equal((await lab.host.start(again)).how, 'template')
+    assert.equal(await shell(lab.host, again, 'cat /root/kept /data/file'), 'kept\nshared')
+    await lab.host.destroy(refOf(again))
+  })
+
+  it('sleeps and wakes again and again with its processes, keeping only what it wrote', async () => {
+    const spec = lab.spec({ command: COUNTING })
+    await lab.host.start(spec)
+    const count = () => eventually('a count', async () => Number((await exec(lab.host, spec, ['cat', '/count'])).stdout))
+    const process = async () => await shell(lab.host, spec, 'pgrep -f "while true" | head -n 1')
+    const before = { count: await count(), process: await process() }
+    for (let round = 0; round < 3; round += 1) {
+      const { savedBytes } = await lab.host.suspend(refOf(spec))
+      assert.ok(savedBytes > 0 && savedBytes < SIZE.memoryBytes / 2, `${savedBytes} bytes were saved`)
+      assert.deepEqual(await qemusOf(spec.instanceId), [])
+      // The server that wakes it is another one now and then.
+      if (round === 1) await lab.reopen()
+      assert.equal((await lab.host.resume(spec)).how, 'restored')
+      await eventually('the count to go on', async () => (await count()) > before.count)
+      assert.equal(await process(), before.process)
+    }
+    await lab.host.destroy(refOf(spec))
+    assert.deepEqual(await traces(lab, spec.instanceId), [])
+  })
+
+  it('runs on while its server is replaced', async () => {
+    const spec = lab.spec({ command: COUNTING })
+    await lab.host.start(spec)
+    const [pid] = await qemusOf(spec.instanceId)
+    await lab.reopen()
+    assert.deepEqual(await qemusOf(spec.instanceId), [pid])
+    await eventually('the agent', () => exec(lab.host, spec, ['true']).then(({ code }) => code === 0, () => false))
+    await lab.host.suspend(refOf(spec))
+    await lab.host.resume(spec)
+    assert.equal((await exec(lab.host, spec, ['true'])).code, 0)
+    await lab.host.destroy(refOf(spec))
+  })
+
+  it('never comes from files that were damaged: they are removed and made anew', async () => {
+    const [id] = await templates()
+    assert.ok(id !== undefined)
+    await lab.host.close()
+    await damage(join(lab.dataDir, 'templates', id, 'memory'))
+    const made = ready()
+    await lab.reopen()
+    await eventually('another template', () => ready() > made)
+    const now = await templates()
+    assert.ok(now.length === 1 && now[0] !== id, `the templates are ${now.join(', ')}`)
+    await starts('template')
+  })
+
+  it('is not needed: a launch boots when its template fails, and says so', async () => {
+    const [id] = await templates()
+    assert.ok(id !== undefined)
+    const made = ready()
+    await damage(join(lab.dataDir, 'templates', id, 'state'))
+    const text = await starts('cold')
+    assert.match(text, /cloning template \S+ failed, booting instead: .*damaged/)
+    await eventually('another template', () => ready() > made)
+  })
+
+  it('of another size boots the first time; the next one is a clone', async () => {
+    const made = ready()
+    const size: Partial<VmSpec> = { memoryBytes: 160 * MIB, network: null }
+    assert.match(await starts('cold', size), /no template of this size is ready/)
+    await eventually('a template of that size', () => ready() > made)
+    await starts('template', size)
+  })
+
+  it('shares memory that only the server’s user can read and nobody can change', async () => {
+    for (const id of await templates()) {
+      for (const name of ['memory', 'state', 'template.json']) {
+        const info = await stat(join(lab.dataDir, 'templates', id, name))
+        assert.deepEqual([info.mode & 0o077, info.uid], [0, 0], name)
+      }
+    }
+    const spec = lab.spec({ memoryBytes: 160 * MIB, network: null })
+    assert.equal((await lab.host.start(spec)).how, 'template')
+    const [pid] = await qemusOf(spec.instanceId)
+    const shared = await open(`/proc/${pid}/fd/3`, 'r+')
+    await assert.rejects(shared.write(Buffer.from('x'), 0, 1, 0), /EPERM/)
+    await shared.close()
+    await lab.host.destroy(refOf(spec))
+  })
+
+  /** Launches an instance, checks which way it came up, and gives the host's notes on it. */
+  async function starts(how: 'cold' | 'template', more: Partial<VmSpec> = {}): Promise<string> {
+    const spec = lab.spec(more)
+    assert.equal((await lab.host.start(spec)).how, how)
+    assert.equal((await exec(lab.host, spec, ['true'])).code, 0)
+    const text = await readFile(join(lab.dataDir, 'instances', spec.instanceId, 'server.log'), 'utf8')
+    await lab.host.destroy(refOf(spec))
+    return text
+  }
+
+  async function templates(): Promise<string[]> {
+    return await readdir(join(lab.dataDir, 'templates'))
+  }
+})
+
+/** Instances of one group reach each other. */
+function withPeers(spec: VmSpec): VmSpec {
+  return spec.network === null ? spec : { ...spec, network: { ...spec.network, peerGroup: 'clones' } }
+}
+
+/** Changes one byte in the middle. */
+async function damage(path: string): Promise<void> {
+  const file = await open(path, 'r+')
+  try {
+    const { size } = await file.stat()
+    const byte = Buffer.alloc(1)
+    const at = size - 100
+    await file.read(byte, 0, 1, at)
+    byte[0] = (byte[0] ?? 0) ^ 0xff
+    await file.write(byte, 0, 1, at)
+  } finally {
+    await file.close()
+  }
+}
