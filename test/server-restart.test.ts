@@ -26,9 +26,10 @@ async function mark(server: TestServer, name: string): Promise<string> {
   return output
 }
 
+/** The VMs of instances; a template may be booting besides. */
 function vmmPids(dataDir: string): readonly string[] {
   const lines = execFileSync('ps', ['-eo', 'pid=,args='], { encoding: 'utf8' }).split('\n')
-  return lines.filter(line => line.includes('qemu-system') && line.includes(`${dataDir}/`)).map(line => line.trim().split(' ')[0] ?? '')
+  return lines.filter(line => line.includes('qemu-system') && line.includes(`${dataDir}/`) && !line.includes('guest=berth-template')).map(line => line.trim().split(' ')[0] ?? '')
 }
 
 test('instances outlive a server that is killed: the next one finds them, and none is launched twice', async () => {

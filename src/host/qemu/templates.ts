@@ -87,7 +87,7 @@ export class Templates {
     if (known !== undefined && this.#ready.has(known.id)) return
     if (Date.now() - (this.#failedAt.get(text) ?? 0) < RETRY_AFTER_MS) return
     this.#wanted.set(text, key)
-    this.#enqueue(async () => {
+    void this.#enqueue(async () => {
       try {
         if (!this.#closing.signal.aborted) await this.#make(key)
       } catch (error) {
