@@ -74,6 +74,18 @@ export function spellFinding(file: string, finding: Finding): string {
   return `${place}: ${finding.severity}: ${spellPath(finding.path)} ${finding.message} [${finding.rule}]`
 }
 
+/** Findings with one of each sentence: generated documents repeat themselves. */
+export function foldFindings(findings: readonly Finding[]): readonly Finding[] {
+  const folded = new Map<string, { readonly first: Finding; count: number }>()
+  for (const each of findings) {
+    const key = `${each.rule} ${each.severity} ${each.message}`
+    const known = folded.get(key)
+    if (known === undefined) folded.set(key, { first: each, count: 1 })
+    else known.count += 1
+  }
+  return [...folded.values()].map(({ first, count }) => (count === 1 ? first : { ...first, message: `${first.message} (${count} times)` }))
+}
+
 function findSpelling(raw: unknown): Spelling | null {
   if (!isObject(raw)) return null
   if (raw['naftiko'] !== undefined) return 'naftiko'

@@ -267,7 +267,7 @@ export function grammar(spelling: Spelling): Rule {
 
   const restOperation = { method, inputParameters: restInputs, ref: reference, ...(isKeyed ? { responses: anything, responseBinary: anything } : { name: kebab }) }
   const restOperations = isKeyed
-    ? map(unit(restOperation, ['method'], ['call', 'steps', 'ref', 'outputParameters']), { key: kebab })
+    ? map(unit(restOperation, ['method'], ['call', 'steps', 'ref', 'outputParameters']), { key: kebab, minItems: 1 })
     : list(unit(restOperation, ['method'], ['call', 'steps', 'ref', 'outputParameters']))
   const restResource = record(
     {

@@ -50,13 +50,14 @@ function unusedVariables(capability: Capability): readonly string[] {
 
 function lintBinds(capability: Capability, raw: Readonly<Record<string, unknown>>, report: Report): void {
   const path: Path = raw['binds'] === undefined ? ['capability', 'binds'] : ['binds']
+  const holder = (name: string): number => capability.binds.findIndex((each) => Object.hasOwn(each.keys, name))
   const implicit = implicitCredential(capability)
   for (const name of unusedVariables(capability)) {
     const meaning =
       name === implicit
         ? `it is sent upstream as the bearer token; say so: authentication: {type: bearer, token: "{{${name}}}"}.`
         : 'the document asks for it in vain.'
-    fail(report, path, 'unused-bind', `bind ${name}, which nothing in the document names; ${meaning}`, 'warning')
+    fail(report, [...path, holder(name)], 'unused-bind', `binds ${name}, which nothing in the document names; ${meaning}`, 'warning')
   }
 }
 
@@ -79,7 +80,7 @@ function lintConsumes(capability: Capability, raw: Readonly<Record<string, unkno
     if (isObject(source) && source['tunnel'] !== undefined) fail(report, [...path, 'tunnel'], 'not-served', 'is a tunnel, which this runner has none of.')
     const names = consume.operations.map((each) => each.name)
     const twice = names.find((each, index) => names.indexOf(each) !== index)
-    if (twice !== undefined) fail(report, path, 'duplicate', `have two operations "${twice}"; calls reach the first.`, 'warning')
+    if (twice !== undefined) fail(report, path, 'duplicate', `has two operations "${twice}"; calls reach the first.`, 'warning')
     const bound = new Set(capability.binds.flatMap((each) => Object.keys(each.keys).flatMap((key) => [key, `${each.namespace}.${key}`])))
     for (const name of namesIn(JSON.stringify(consume.authentication))) {
       if (!bound.has(name)) fail(report, [...path, 'authentication'], 'unbound', `names {{${name}}}, which no bind gives.`)
@@ -89,7 +90,7 @@ function lintConsumes(capability: Capability, raw: Readonly<Record<string, unkno
 }
 
 function lintOperation(operation: ConsumedOperation, path: Path, report: Report): void {
-  const where = `have an operation "${operation.name}"`
+  const where = `has an operation "${operation.name}"`
   if (!READ_FORMATS.has(operation.format)) fail(report, path, 'format', `${where} that answers ${operation.format}, which this runner doesn't read.`)
   for (const output of operation.outputs) lintOutput(output, path, where, report)
   const places = new Set(operation.inputs.filter((each) => each.place === 'path').map((each) => each.name))
@@ -108,7 +109,7 @@ function lintOutput(output: Output, path: Path, where: string, report: Report): 
 
 function lintUnit(capability: Capability, unit: Unit, namespace: string, path: Path, report: Report): void {
   const { action } = unit
-  const where = `have "${unit.name}"`
+  const where = `has "${unit.name}"`
   const missing = (what: string, name: string): void => fail(report, path, 'reference', `${where}, whose ${what} "${name}" leads nowhere.`)
   if (action.kind === 'ref' && findFunction(capability, action.ref) === null) return missing('ref', action.ref)
   if (action.kind === 'call' && findOperation(capability, action.call) === null) return missing('call', action.call)
@@ -140,16 +141,16 @@ function lintRest(capability: Capability, expose: RestExpose, raw: Readonly<Reco
     for (const operation of resource.operations) {
       lintUnit(capability, operation, expose.namespace, place, report)
       const route = `${operation.method} ${resource.path.replace(/\{+[^{}]+\}+/g, '{}')}`
-      if (seen.has(route)) fail(report, place, 'duplicate', `have two operations for ${operation.method} ${resource.path}; the first answers.`, 'warning')
+      if (seen.has(route)) fail(report, place, 'duplicate', `has two operations for ${operation.method} ${resource.path}; the first answers.`, 'warning')
       seen.add(route)
       const called = operation.action.kind === 'call' ? findOperation(capability, operation.action.call) : null
       if (called !== null && isExec(called) && operation.method === 'GET') {
-        fail(report, place, 'unsafe-get', `run commands with a GET; POST to the same path is served too, and is the better one.`, 'warning')
+        fail(report, place, 'unsafe-get', `runs commands with a GET; POST to the same path is served too, and is the better one.`, 'warning')
       }
     }
     const target = resource.forward?.targetNamespace
     if (target !== undefined && !capability.consumes.some((each) => each.namespace === target)) {
-      fail(report, place, 'reference', `forward to "${target}", which is not among the consumed APIs.`)
+      fail(report, place, 'reference', `forwards to "${target}", which is not among the consumed APIs.`)
     }
   })
 }

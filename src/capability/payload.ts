@@ -7,7 +7,7 @@ import type { ConsumedOperation, Json, JsonObject, RawFormat } from './model.ts'
 import { isObject } from './shape.ts'
 
 /** Formats that the runner turns into JSON. */
-export const READ_FORMATS: ReadonlySet<RawFormat> = new Set(['json', 'xml', 'csv', 'tsv', 'psv', 'yaml', 'markdown', 'html', 'binary'])
+export const READ_FORMATS: ReadonlySet<RawFormat> = new Set(['json', 'xml', 'csv', 'tsv', 'psv', 'yaml', 'markdown', 'binary'])
 const SEPARATORS = { csv: ',', tsv: '\t', psv: '|' } as const
 /** An error's text is a hint, not a transport. */
 const MAX_ERROR_TEXT = 500
@@ -47,9 +47,6 @@ function parse(operation: ConsumedOperation, text: string): Json {
       return parseCsv(text, { columns: true, delimiter: SEPARATORS[operation.format], bom: true, skip_empty_lines: true, relax_column_count: true }) as Json
     case 'markdown':
       return readMarkdown(text, operation.outputSchema)
-    case 'html':
-    case 'binary':
-      return text
     default:
       throw new Error(`no reader for ${operation.format}`)
   }

@@ -5,7 +5,7 @@
 import { invalid } from './failure.ts'
 import type { Json, JsonObject } from './model.ts'
 
-const MUSTACHE = /\{\{\{?\s*([^{}\s]+)\s*\}?\}\}/g
+const MUSTACHE = /\{\{\{\s*([^{}\s]+)\s*\}\}\}|\{\{\s*([^{}\s]+)\s*\}\}/g
 const IN_PATH = /\{\{\s*([^{}\s]+)\s*\}\}|\{([^{}\s]+)\}/g
 /** An own property of this name would be read as the prototype by others. */
 const RESERVED = new Set(['__proto__', 'constructor', 'prototype'])
@@ -43,7 +43,7 @@ export function inScope(scope: Scope, name: string): Json | undefined {
 
 /** The names in a text's `{{…}}`. */
 export function namesIn(text: string): readonly string[] {
-  return [...text.matchAll(MUSTACHE)].map((match) => match[1] ?? '')
+  return [...text.matchAll(MUSTACHE)].map((match) => match[1] ?? match[2] ?? '')
 }
 
 /** The names in a path's `{…}` and `{{…}}`. */
@@ -53,15 +53,15 @@ export function namesInPath(path: string): readonly string[] {
 
 /** A value that is one template is the very thing it names, with its type; otherwise text. `undefined` if it names nothing. */
 export function renderValue(template: string, scope: Scope): Json | undefined {
-  const sole = /^\{\{\{?\s*([^{}\s]+)\s*\}?\}\}$/.exec(template.trim())?.[1]
-  if (sole !== undefined) return inScope(scope, sole)
+  const [first, ...more] = [...template.trim().matchAll(MUSTACHE)]
+  if (first?.[0] === template.trim() && more.length === 0) return inScope(scope, first[1] ?? first[2] ?? '')
   const missing = namesIn(template).some((name) => inScope(scope, name) === undefined)
   return missing ? undefined : renderText(template, scope)
 }
 
 /** Text with each template replaced by its value as text; a name without a value is nothing. */
 export function renderText(template: string, scope: Scope, encode: (text: string) => string = (text) => text): string {
-  return template.replace(MUSTACHE, (_, name: string) => encode(spell(inScope(scope, name))))
+  return template.replace(MUSTACHE, (_, raw: string | undefined, name: string | undefined) => encode(spell(inScope(scope, raw ?? name ?? ''))))
 }
 
 /**
@@ -112,7 +112,7 @@ function renderJsonText(template: string, scope: Scope): Json {
       if (literal[at] === '\\') at += 1
       else if (literal[at] === '"') isQuoted = !isQuoted
     }
-    const value = inScope(scope, match[1] ?? '')
+    const value = inScope(scope, match[1] ?? match[2] ?? '')
     out += literal + (isQuoted ? JSON.stringify(spell(value)).slice(1, -1) : JSON.stringify(value ?? null))
     last = match.index + match[0].length
   }

@@ -38,10 +38,10 @@ async function run(file: string, options: RunOptions, context: Context): Promise
   const binds = parseKeyValues('--bind', options.bind)
   const restPort = options.restPort === undefined ? null : parseListenPort('--rest-port', options.restPort)
   const mcpPort = options.mcpPort === undefined ? null : parseListenPort('--mcp-port', options.mcpPort)
-  const { spellFinding } = await import('../../capability/document.ts')
+  const { foldFindings, spellFinding } = await import('../../capability/document.ts')
   const { serveCapability } = await import('../../capability/serve.ts')
   const document = await read(file)
-  for (const finding of document.findings) say(spellFinding(file, finding))
+  for (const finding of foldFindings(document.findings)) say(spellFinding(file, finding))
   if (document.capability === null) throw new CliError(`${file} has errors and is not run.`)
   const write = (line: string): void => void process.stderr.write(line)
   const running = await serveCapability(document.capability, {
@@ -60,11 +60,11 @@ async function run(file: string, options: RunOptions, context: Context): Promise
 }
 
 async function lint(file: string, context: Context, isJson: boolean): Promise<void> {
-  const { spellFinding } = await import('../../capability/document.ts')
+  const { foldFindings, spellFinding } = await import('../../capability/document.ts')
   const { findings, capability } = await read(file)
   if (capability === null) context.setStatus(STATUS.failure)
   if (isJson) return printJson(findings)
-  await printLines(findings.map((each) => paint(each.severity === 'error' ? 'red' : 'yellow', spellFinding(file, each))))
+  await printLines(foldFindings(findings).map((each) => paint(each.severity === 'error' ? 'red' : 'yellow', spellFinding(file, each))))
   const errors = findings.filter((each) => each.severity === 'error').length
   say(`${file}: ${count(errors, 'error')}, ${count(findings.length - errors, 'warning')}; ${capability === null ? 'it is not run' : 'it can be run'}.`)
 }
