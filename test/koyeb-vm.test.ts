@@ -7,6 +7,9 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
+import { request } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
@@ -23,6 +26,7 @@ const IMAGE = 'localhost/busybox'
 const APP = 'echo hello-from-app; echo to-stderr >&2; exec sleep 100000'
 
 const contract = loadKoyebContract()
+const dataDir = mkdtempSync(join(tmpdir(), 'kd-'))
 let server: TestServer
 let scratch = ''
 let id = ''
@@ -30,11 +34,12 @@ const call = judgedCalls(() => server, contract)
 
 before(async () => {
   scratch = mkdtempSync(join(tmpdir(), 'kv-'))
-  server = await startServer({ host: 'qemu' })
+  server = await startServer({ host: 'qemu', dataDir })
   await berth('run', '-d', '--name', 'walk', '--memory', '256MiB', IMAGE, 'sh', '-c', APP)
 })
 after(async () => {
   await server.stop()
+  rmSync(dataDir, { recursive: true, force: true })
   rmSync(scratch, { recursive: true, force: true })
 })
 
@@ -70,6 +75,16 @@ async function sendInput(command: readonly string[], input: Uint8Array): Promise
   }
   session.send({ id, body: { command, stdin: { close: true } }, idType: 'INSTANCE_ID' })
   return session.outcome
+}
+
+/** fetch refuses a body with GET; gateways' clients send one. */
+async function getWithBody(path: string, body: string): Promise<string> {
+  const sent = request(`${server.url}${path}`, { method: 'GET', headers: { authorization: `Bearer ${server.key}`, 'content-length': Buffer.byteLength(body) } })
+  sent.end(body)
+  const [answer] = (await once(sent, 'response')) as [IncomingMessage]
+  const parts: Buffer[] = []
+  for await (const part of answer) parts.push(part as Buffer)
+  return Buffer.concat(parts).toString()
 }
 
 test('what berth run started is listed and described', async () => {
@@ -118,6 +133,19 @@ test('a client that leaves ends its command', async () => {
 test('one HTTP request runs a command', async () => {
   const { result } = (await ok('GET', `/v1/streams/instances/exec?id=${id}&body.command=uname&body.command=-s`)) as { result: { stdout: { data: string }; exit_code: number } }
   assert.deepEqual([Buffer.from(result.stdout.data, 'base64').toString(), result.exit_code], ['Linux\n', 0])
+})
+
+test('output that no document holds comes as lines, and a body brings more frames', async () => {
+  const path = `/v1/streams/instances/exec?id=${id}`
+  const large = await server.request('GET', `${path}&body.command=head&body.command=-c&body.command=3000000&body.command=%2Fdev%2Fzero`)
+  assert.match(large.headers.get('content-type') ?? '', /^application\/x-ndjson/)
+  const lines = large.text.trim().split('\n').map(line => JSON.parse(line) as { result: { stdout: { data: string } | null; exited: boolean } })
+  assert.equal(lines.reduce((sum, line) => sum + Buffer.from(line.result.stdout?.data ?? '', 'base64').length, 0), 3_000_000)
+  assert.deepEqual(lines.filter(line => line.result.exited), [lines.at(-1)])
+
+  const frames = ['{"body":{"command":["cat"]}}', `{"body":{"stdin":{"data":"${Buffer.from('from the body').toString('base64')}"}}}`].join('\n')
+  const answer = JSON.parse(await getWithBody(path, frames)) as { result: { stdout: { data: string } } }
+  assert.equal(Buffer.from(answer.result.stdout.data, 'base64').toString(), 'from the body')
 })
 
 test('files are copied to it and from it as the CLI copies them', async () => {
@@ -217,6 +245,12 @@ test('a service is VMs: a dead replica is replaced, an idle one sleeps, and a re
   }, WAIT_MS)
   assert.equal(second.replica_index, first.replica_index)
   assert.match(await visit(port), /^served by web-0-/)
+
+  await server.kill()
+  server = await startServer({ host: 'qemu', dataDir })
+  const again = await eventually('the new server has the port open', () => visit(port).catch(() => null), WAIT_MS)
+  assert.match(again, /^served by web-0-/)
+  assert.equal((await replica('HEALTHY')).id, second.id, 'the VM ran on')
 
   const targets = [{ sleep_idle_delay: { light_sleep_value: 2 } }]
   await ok('PATCH', `/v1/services/${service.id}`, { definition: { scalings: [{ min: 0, max: 1, targets }] } })
