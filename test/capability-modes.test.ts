@@ -215,7 +215,8 @@ describe('formats', () => {
     ['psv', 'id|name\n1|a\n', [{ id: '1', name: 'a' }]],
     ['yaml', 'a: [1, x]\n', { a: [1, 'x'] }],
     ['xml', '<o id="7"><n>1</n><n>2</n></o>', { o: { id: '7', n: ['1', '2'] } }],
-    ['markdown', '---\nt: 1\n---\n# One\ntext\n## Two\nmore\n', { frontMatter: { t: 1 }, sections: [{ level: 1, heading: 'One', content: 'text' }, { level: 2, heading: 'Two', content: 'more' }] }],
+    ['markdown', '---\nt: 1\n---\n# One\ntext\n## Two\nmore\n', { frontMatter: { t: 1 }, tables: [], sections: [{ level: 1, heading: 'One', content: 'text' }, { level: 2, heading: 'Two', content: 'more' }] }],
+    ['markdown', '# T\n\n| a | b |\n|---|:-:|\n| 1 | x\\|y |\n', { tables: [[{ a: '1', b: 'x|y' }]], sections: [{ level: 1, heading: 'T', content: '| a | b |\n|---|:-:|\n| 1 | x\\|y |' }] }],
   ]
   for (const [format, body, wanted] of formats) {
     test(`${format} becomes JSON`, async () => {
@@ -223,11 +224,34 @@ describe('formats', () => {
       assert.deepEqual(await (await runOne(one(`{ name: x, method: GET, outputRawFormat: ${format} }`), '/x')).json(), wanted)
     })
   }
-  for (const format of ['avro', 'protobuf', 'html']) {
-    test(`${format} is refused by the lint`, async () => {
-      await assert.rejects(runOne(one(`{ name: x, method: GET, outputRawFormat: ${format} }`), '/x'), /doesn't read/)
-    })
-  }
+  test('avro and protobuf are read by the schema that the document names', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'berth-capability-schema-'))
+    try {
+      writeFileSync(join(directory, 'o.avsc'), '{"type":"record","name":"O","fields":[{"name":"id","type":"string"},{"name":"n","type":"int"}]}')
+      writeFileSync(join(directory, 'o.proto'), 'syntax = "proto3"; package p; message O { string order_id = 1; int32 n = 2; }')
+      for (const [format, schema, body, wanted] of [
+        // Avro: a length and the bytes, zigzag; Protocol Buffers: each field with its number and kind.
+        ['avro', 'o.avsc', Buffer.from([4, 0x6f, 0x31, 14]), { id: 'o1', n: 7 }],
+        ['protobuf', 'o.proto', Buffer.from([0x0a, 2, 0x6f, 0x31, 0x10, 7]), { order_id: 'o1', n: 7 }],
+      ] as const) {
+        upstream.answer = (_, response) => void response.end(body)
+        const document = one(`{ name: x, method: GET, outputRawFormat: ${format}, outputSchema: ${join(directory, schema)} }`)
+        assert.deepEqual(await (await runOne(document, '/x')).json(), wanted)
+        upstream.answer = (_, response) => void response.end(Buffer.from([0x0a, 200]))
+        assert.equal((await runOne(document, '/x')).status, 502)
+      }
+      await assert.rejects(runOne(one(`{ name: x, method: GET, outputRawFormat: avro, outputSchema: ${join(directory, 'none.avsc')} }`), '/x'), /is not there/)
+      await assert.rejects(runOne(one('{ name: x, method: GET, outputRawFormat: avro }'), '/x'), /no outputSchema/)
+    } finally {
+      rmSync(directory, { recursive: true })
+    }
+  })
+  test('html gives its tables, those of a selector alone', async () => {
+    const table = (id: string, value: string): string => `<table id="${id}"><thead><tr><th>Name</th><th>Size</th></tr></thead><tbody><tr><td>${value} &amp; b</td><td>1</td></tr></tbody></table>`
+    upstream.answer = (_, response) => void response.end(`<html><body>${table('one', 'a')}${table('two', 'c')}</body></html>`)
+    assert.deepEqual(await (await runOne(one('{ name: x, method: GET, outputRawFormat: html }'), '/x')).json(), { tables: [[{ Name: 'a & b', Size: '1' }], [{ Name: 'c & b', Size: '1' }]] })
+    assert.deepEqual(await (await runOne(one("{ name: x, method: GET, outputRawFormat: html, outputSchema: '#two' }"), '/x')).json(), { tables: [[{ Name: 'c & b', Size: '1' }]] })
+  })
 })
 
 describe('authentication', () => {

@@ -11,7 +11,7 @@ import { BerthError } from '../instance/errors.ts'
 import { grammar } from './grammar.ts'
 import type { Spelling } from './grammar.ts'
 import { implicitCredential, lintCapability } from './lint.ts'
-import type { Capability } from './model.ts'
+import type { Capability, ConsumedOperation } from './model.ts'
 import { readCapability } from './reader.ts'
 import { fail, isObject, spellPath } from './shape.ts'
 import type { Finding } from './shape.ts'
@@ -57,7 +57,26 @@ export async function parseCapability(text: string, directory: string): Promise<
   if (findings.some((each) => each.severity === 'error')) return done(null)
   const capability = readCapability(whole)
   lintCapability(capability, whole, report)
-  return done(withImplicitCredential(capability))
+  if (findings.some((each) => each.severity === 'error')) return done(null)
+  return done(withImplicitCredential(await withSchemas(capability, directory, report)))
+}
+
+/** Reads the schemas of formats that have one, so that a missing file is told at the start. */
+async function withSchemas(capability: Capability, directory: string, report: (finding: Finding) => void): Promise<Capability> {
+  const prepare = async (operation: ConsumedOperation): Promise<ConsumedOperation> => {
+    const { format, outputSchema } = operation
+    if ((format !== 'avro' && format !== 'protobuf') || outputSchema === null) return operation
+    try {
+      const { makeSchemaReader } = await import('./schema-format.ts')
+      return { ...operation, readBody: makeSchemaReader(format, await readText(resolve(directory, outputSchema))) }
+    } catch (error) {
+      const why = error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error)
+      fail(report, ['capability', 'consumes'], 'schema', `have an operation "${operation.name}" whose schema ${outputSchema} can't be used: ${why}`)
+      return operation
+    }
+  }
+  const consumes = await Promise.all(capability.consumes.map(async (each) => ({ ...each, operations: await Promise.all(each.operations.map(prepare)) })))
+  return { ...capability, consumes }
 }
 
 /** Catalogues bind a key and forget to use it: the one bound variable that nothing names is the bearer token. */

@@ -6,7 +6,6 @@ import { pathFault } from './json-path.ts'
 import { findFunction, findOperation, isExec } from './model.ts'
 import type { Action, Capability, ConsumedOperation, McpExpose, McpTool, Output, RestExpose, Unit } from './model.ts'
 import { unitInputs } from './inputs.ts'
-import { READ_FORMATS } from './payload.ts'
 import { fail, isObject } from './shape.ts'
 import type { Path, Report, Severity } from './shape.ts'
 import { namesIn, namesInPath } from './template.ts'
@@ -91,7 +90,8 @@ function lintConsumes(capability: Capability, raw: Readonly<Record<string, unkno
 
 function lintOperation(operation: ConsumedOperation, path: Path, report: Report): void {
   const where = `has an operation "${operation.name}"`
-  if (!READ_FORMATS.has(operation.format)) fail(report, path, 'format', `${where} that answers ${operation.format}, which this runner doesn't read.`)
+  const needsSchema = operation.format === 'avro' || operation.format === 'protobuf'
+  if (needsSchema && operation.outputSchema === null) fail(report, path, 'format', `${where} that answers ${operation.format}, and no outputSchema that names its schema's file.`)
   for (const output of operation.outputs) lintOutput(output, path, where, report)
   const places = new Set(operation.inputs.filter((each) => each.place === 'path').map((each) => each.name))
   const inPath = new Set(namesInPath(operation.path))

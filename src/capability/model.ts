@@ -71,6 +71,8 @@ export interface ConsumedOperation {
   readonly inputs: readonly ConsumedInput[]
   readonly format: RawFormat
   readonly outputSchema: string | null
+  /** Of avro and protobuf: reads bodies by the schema's file. */
+  readonly readBody: ((body: Buffer) => Json) | null
   readonly mediaType: string | null
   readonly outputs: readonly Output[]
   readonly body: RequestBody | null

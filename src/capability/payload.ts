@@ -3,11 +3,10 @@ import { parse as parseCsv } from 'csv-parse/sync'
 import { XMLParser } from 'fast-xml-parser'
 import { parse as parseYaml } from 'yaml'
 import { Failure } from './failure.ts'
-import type { ConsumedOperation, Json, JsonObject, RawFormat } from './model.ts'
+import type { ConsumedOperation, Json, JsonObject } from './model.ts'
 import { isObject } from './shape.ts'
+import { readHtml, readMarkdownTables } from './table-format.ts'
 
-/** Formats that the runner turns into JSON. */
-export const READ_FORMATS: ReadonlySet<RawFormat> = new Set(['json', 'xml', 'csv', 'tsv', 'psv', 'yaml', 'markdown', 'binary'])
 const SEPARATORS = { csv: ',', tsv: '\t', psv: '|' } as const
 /** An error's text is a hint, not a transport. */
 const MAX_ERROR_TEXT = 500
@@ -25,9 +24,8 @@ export type Payload = { readonly kind: 'json'; readonly value: Json } | { readon
 export function readPayload(operation: ConsumedOperation, body: Buffer, mediaType: string | undefined): Payload {
   if (operation.format === 'binary') return { kind: 'media', media: { type: operation.mediaType ?? mediaType ?? 'application/octet-stream', bytes: body } }
   if (body.length === 0) return { kind: 'empty' }
-  const text = body.toString('utf8')
   try {
-    return { kind: 'json', value: parse(operation, text) }
+    return { kind: 'json', value: operation.readBody === null ? parse(operation, body.toString('utf8')) : operation.readBody(body) }
   } catch (error) {
     throw new Failure('upstream_error', `The upstream's answer is not ${operation.format}, which "${operation.name}" promises.`, { cause: error })
   }
@@ -45,6 +43,8 @@ function parse(operation: ConsumedOperation, text: string): Json {
     case 'tsv':
     case 'psv':
       return parseCsv(text, { columns: true, delimiter: SEPARATORS[operation.format], bom: true, skip_empty_lines: true, relax_column_count: true }) as Json
+    case 'html':
+      return readHtml(text, operation.outputSchema)
     case 'markdown':
       return readMarkdown(text, operation.outputSchema)
     default:
@@ -67,6 +67,7 @@ function readMarkdown(text: string, prefix: string | null): Json {
   const wanted = prefix === null ? sections : sections.filter((each) => each.heading.startsWith(prefix.replace(/^#+\s*/, '')))
   return {
     ...(front === undefined ? {} : { frontMatter: parseYaml(front, { maxAliasCount: MAX_ALIASES }) as Json }),
+    tables: readMarkdownTables(rest ?? ''),
     sections: wanted.map((each) => ({ ...each, content: each.content.trim() })),
   }
 }
