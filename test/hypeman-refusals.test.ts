@@ -8,6 +8,7 @@ import { connect } from 'node:net'
 import { test } from 'node:test'
 import type { ErrorBody } from './support/hypeman.ts'
 import { hypemanSuite, IMAGE, refuses } from './support/hypeman.ts'
+import { eventually } from './support/server.ts'
 import type { RequestOptions } from './support/server.ts'
 
 const suite = hypemanSuite([
@@ -157,7 +158,8 @@ for (const [path, type] of CUT_OFF) {
     await new Promise(resolve => setTimeout(resolve, 100))
     socket.destroy()
     await once(socket, 'close')
-    assert.deepEqual((await call('GET', '/volumes')).body, [])
+    // Our end of the socket is closed before the server has heard of it.
+    await eventually('nothing is left', async () => (((await call('GET', '/volumes')).body as unknown[]).length === 0 ? true : null))
     assert.doesNotMatch(suite.server.output(), /error of Berth/)
   })
 }
