@@ -3,6 +3,9 @@
  * and the table of bad input. Every answer goes past the published contract where that document is at hand.
  */
 import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { cliFrames, judgedCalls, loadKoyebContract, openSession, runSession } from './support/koyeb.ts'
 import type { TestServer } from './support/server.ts'
@@ -422,4 +425,28 @@ describe('bad input', () => {
     assert.equal((await call('GET', '/v1/v1/instance-events?limit=1')).status, 200)
     assert.equal((await call('GET', `/v1/v1/streams/instances/exec?id=${running[0]}&body.command=true`)).status, 200)
   })
+})
+
+test('a server that stops tells its exec sessions, and says goodbye', async () => {
+  const dataDir = mkdtempSync(join(tmpdir(), 'ki-'))
+  const other = await startServer({ dataDir })
+  try {
+    await eventually('the built-in image is ready', async () => {
+      const { status, body } = await other.request('GET', `/images/${encodeURIComponent(IMAGE)}`)
+      if (status === 404) await other.request('POST', '/images', { body: { name: IMAGE } })
+      return status === 200 && (body as { status: string }).status === 'ready' ? true : null
+    })
+    const made = await other.request('POST', '/berth/v1/instances', { body: { name: 'a', image: IMAGE, cmd: ['sleep', 'infinity'] } })
+    const { id } = made.body as { id: string }
+    const session = await openSession({ url: other.url, key: other.key, contract })
+    session.send({ id, body: { command: ['cat'], disableTty: true } })
+    session.send({ body: { stdin: { data: Buffer.from('here').toString('base64') } } })
+    await session.until('here')
+    process.kill(other.pid, 'SIGTERM')
+    const outcome = await session.outcome
+    assert.deepEqual([outcome.error?.code, outcome.error?.message, outcome.closeCode], [14, 'service_unavailable', 1001])
+  } finally {
+    await other.kill()
+    rmSync(dataDir, { recursive: true, force: true })
+  }
 })

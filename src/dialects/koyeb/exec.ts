@@ -53,7 +53,7 @@ export function targetOf(request: FastifyRequest): ExecTarget {
 export async function serveExec(surface: Surface, socket: WebSocket, request: FastifyRequest): Promise<void> {
   const frames = new FrameSocket(socket)
   const { stopping } = surface.options
-  const onStop = () => void refuse(frames, new BerthError('shutting_down', 'The server is stopping: connect again in a moment.'), CLOSE.goingAway)
+  const onStop = () => refuse(frames, new BerthError('shutting_down', 'The server is stopping: connect again in a moment.'), CLOSE.goingAway)
   stopping.addEventListener('abort', onStop, { signal: frames.gone })
   try {
     await converse(surface, frames, callerOf(request), targetOf(request))
@@ -61,15 +61,15 @@ export async function serveExec(surface: Surface, socket: WebSocket, request: Fa
   } catch (error) {
     const known = asBerthError(error)
     if (known.code === 'internal') request.log.error({ err: error }, 'an exec session met an error of Berth’s own')
-    if (!frames.gone.aborted && !stopping.aborted) await refuse(frames, known, known.code === 'internal' ? CLOSE.internal : CLOSE.policy)
+    if (!frames.gone.aborted && !stopping.aborted) refuse(frames, known, known.code === 'internal' ? CLOSE.internal : CLOSE.policy)
   }
 }
 
-/** Tells an error as the last frame. */
-async function refuse(frames: FrameSocket, error: BerthError, code: number): Promise<void> {
+/** Tells an error as the last frame. Both are on their way when this returns: a server that stops closes sockets next. */
+function refuse(frames: FrameSocket, error: BerthError, code: number): void {
   const last: StreamResult<ExecReply> = { error: presentStatus(error) }
   // A client that left meanwhile has nobody to be told.
-  await frames.send(last).catch(() => {})
+  frames.send(last).catch(() => {})
   frames.close(code)
 }
 

@@ -107,6 +107,7 @@ export async function tailOverHttp(surface: Surface, request: FastifyRequest, re
 export async function serveTail(surface: Surface, socket: WebSocket, request: FastifyRequest): Promise<void> {
   const frames = new FrameSocket(socket)
   const { stopping } = surface.options
+  stopping.addEventListener('abort', () => frames.close(CLOSE.goingAway), { signal: frames.gone })
   try {
     // What the client sends (the CLI: pings with text) needs no answer, but room.
     void (async () => {
@@ -114,7 +115,7 @@ export async function serveTail(surface: Surface, socket: WebSocket, request: Fa
     })()
     const ends = AbortSignal.any([frames.gone, stopping])
     for await (const result of tail(surface, request, wishOf(request), ends)) await frames.send({ result })
-    frames.close(stopping.aborted ? CLOSE.goingAway : CLOSE.normal)
+    frames.close(CLOSE.normal)
   } catch (error) {
     const known = asBerthError(error)
     if (known.code === 'internal') request.log.error({ err: error }, 'a tail of logs met an error of Berth’s own')
