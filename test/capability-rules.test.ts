@@ -446,6 +446,59 @@ describe('S13: limits and headers', () => {
   })
 })
 
+describe('exec over MCP', () => {
+  const result = (stdout: string | null, exited = false): unknown => ({ result: { stdout: stdout === null ? null : { data: base64(stdout) }, stderr: null, exited, exit_code: 0 } })
+  test('whoever asks for progress is told bytes and the last line, without control characters', async () => {
+    upstream.exec = () => [result('one\ntwo\u001b[31m\n'), result(null, true)]
+    const told: { progress: number; message?: string | undefined }[] = []
+    await client.callTool({ name: 'exec', arguments: { id: 'i', command: ['x'] } }, { onprogress: (each) => void told.push(each) })
+    assert.deepEqual(told.map(({ progress, message }) => ({ progress, message })), [{ progress: 13, message: 'two [31m' }])
+  })
+  test('a modern caller that cancels ends the command', async () => {
+    upstream.exec = () => null
+    const modern = new Client({ name: 'test', version: '1' }, { versionNegotiation: { mode: { pin: '2026-07-28' } } })
+    await modern.connect(new StreamableHTTPClientTransport(new URL(running.mcp)))
+    try {
+      const abort = new AbortController()
+      const pending = modern.callTool({ name: 'exec', arguments: { id: 'i', command: ['sleep', '60'] } }, { signal: abort.signal })
+      pending.catch(() => undefined)
+      while (upstream.execs[0]?.frames.length !== 2) await new Promise((resolve) => setTimeout(resolve, 10))
+      abort.abort()
+      await assert.rejects(pending)
+      assert.equal(typeof (await upstream.execs[0]?.closed), 'number')
+    } finally {
+      await modern.close()
+    }
+  })
+  test('stdin goes as base64 frames, a terminal as its size', async () => {
+    const answer = await call('exec', { id: 'i', command: ['cat'], stdin: 'x'.repeat(40_000), tty: true, tty_size: { height: 10, width: 20 } })
+    assert.notEqual(answer.isError, true)
+    const frames = upstream.execs[0]?.frames as { body: { tty_size?: unknown; disableTty?: boolean; stdin?: { data?: string; close?: boolean } } }[]
+    assert.deepEqual([frames[0]?.body.disableTty, frames[0]?.body.tty_size], [false, { height: 10, width: 20 }])
+    const sent = Buffer.concat(frames.flatMap(({ body }) => (body.stdin?.data === undefined ? [] : [Buffer.from(body.stdin.data, 'base64')])))
+    assert.equal(sent.length, 40_000)
+    assert.equal(frames.at(-1)?.body.stdin?.close, true)
+  })
+  test('limits are held at their edge and refused one past it', async () => {
+    for (const [args, isError] of [
+      [{ timeout_ms: 100 }, false],
+      [{ timeout_ms: 99 }, true],
+      [{ timeout_ms: 600_001 }, true],
+      [{ max_output_bytes: 1_048_577 }, true],
+      [{ command: [] }, true],
+      [{ command: Array.from({ length: 257 }, () => 'x') }, true],
+      [{ command: [1] }, true],
+      [{ stdin: '%', stdin_encoding: 'base64' }, true],
+      [{ id_type: 'OTHER' }, true],
+      [{ id: '..' }, true],
+    ] as [Record<string, unknown>, boolean][]) {
+      const answer = await call('exec', { id: 'i', command: ['x'], ...args })
+      assert.equal(answer.isError === true, isError, JSON.stringify([args, answer.content]))
+    }
+    assert.equal(upstream.execs.length, 1)
+  })
+})
+
 describe('S14: what of a document is tolerated', () => {
   test('the classes of the catalogue are warnings', () => {
     const rules = new Set(running.document.findings.map((each) => each.rule))
