@@ -321,6 +321,31 @@ describe('authentication', () => {
       assert.equal(asked().headers.authorization, undefined)
     })
   }
+  for (const kind of ['jwks', 'introspection'] as const) {
+    test(`callers need a token of the authorization server (${kind})`, async () => {
+      const { exportJWK, generateKeyPair, SignJWT } = await import('jose')
+      const keys = await generateKeyPair('ES256')
+      const jwk = { ...(await exportJWK(keys.publicKey)), alg: 'ES256', kid: 'k' }
+      const sign = (claims: Record<string, unknown>, audience = 'http://one.test', end: string | number = '5m'): Promise<string> =>
+        new SignJWT(claims).setProtectedHeader({ alg: 'ES256', kid: 'k' }).setIssuer(upstream.url).setAudience(audience).setExpirationTime(end).sign(keys.privateKey)
+      upstream.answer = (request, response) => {
+        const send = (body: unknown): void => void response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(body))
+        if (request.path.startsWith('/.well-known/')) return send({ jwks_uri: `${upstream.url}/keys`, introspection_endpoint: `${upstream.url}/introspect` })
+        if (request.path === '/keys') return send({ keys: [jwk] })
+        if (request.path !== '/introspect') return send({ ok: true })
+        const [, body = ''] = (new URLSearchParams(request.body).get('token') ?? '').split('.')
+        const claims = JSON.parse(Buffer.from(body, 'base64url').toString() || '{}') as { exp?: number }
+        return send({ ...claims, active: (claims.exp ?? 0) * 1000 > Date.now() })
+      }
+      await using own = await runDocument(guarded(`{ type: oauth2, authorizationServerUri: '${upstream.url}', resource: 'http://one.test', scopes: [read], tokenValidation: ${kind} }`), upstream.url, { env: LOGIN })
+      const status = async (token: string | null): Promise<number> => (await own.get('/x', { headers: token === null ? {} : { authorization: `Bearer ${token}` } })).status
+      assert.equal(await status(null), 401)
+      assert.equal(await status(await sign({ scope: 'read write' })), 200)
+      assert.equal(await status(await sign({ scope: 'write' })), 403)
+      assert.equal(await status(await sign({ scope: 'read' }, 'http://other.test')), 401)
+      assert.equal(await status(await sign({ scope: 'read' }, 'http://one.test', 1)), 401)
+    })
+  }
   test('callers need their digest, which our own client answers', async () => {
     await using own = await runDocument(guarded(`{ type: digest, username: '{{USERNAME}}', password: '{{PASSWORD}}' }`), upstream.url, { env: LOGIN })
     const refused = await own.get('/x')

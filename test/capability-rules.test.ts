@@ -477,6 +477,9 @@ describe('exec over MCP', () => {
     assert.deepEqual([frames[0]?.body.disableTty, frames[0]?.body.tty_size], [false, { height: 10, width: 20 }])
     const sent = Buffer.concat(frames.flatMap(({ body }) => (body.stdin?.data === undefined ? [] : [Buffer.from(body.stdin.data, 'base64')])))
     assert.equal(sent.length, 40_000)
+    const audit = running.log.map((line) => JSON.parse(line) as Record<string, unknown>).findLast((each) => each['event'] === 'exec')
+    assert.deepEqual([audit?.['instance'], audit?.['command'], audit?.['exitCode']], ['i', '["cat"]', 3])
+    assert.ok(!running.log.some((line) => line.includes('xxx')))
     assert.equal(frames.at(-1)?.body.stdin?.close, true)
   })
   test('limits are held at their edge and refused one past it', async () => {

@@ -6,6 +6,7 @@ import { Credentials } from './credentials.ts'
 import { callExec } from './exec-call.ts'
 import { readExec } from './exec-input.ts'
 import { Failure, invalid } from './failure.ts'
+import type { Log } from './log.ts'
 import { findFunction, findOperation, isExec } from './model.ts'
 import type { Action, Capability, Consume, ConsumedOperation, Json, JsonObject, Step, Unit } from './model.ts'
 import { composeSteps, mapOutputs, mockOutputs, projectOutputs } from './output.ts'
@@ -29,6 +30,7 @@ export interface RunnerOptions {
   /** Stands in for the `baseUri` of every consumed API. */
   readonly baseUri: string | null
   readonly timeouts?: Timeouts
+  readonly log: Log
 }
 
 /** What a unit answered; `value` is undefined where the upstream's answer had no body. */
@@ -57,6 +59,7 @@ export class Runner {
   readonly variables: Variables
   readonly upstream: Upstream
   readonly #baseUri: string | null
+  readonly #log: Log
   readonly #credentials = new Map<string, Credentials>()
   readonly #strike: (text: string) => string
 
@@ -64,6 +67,7 @@ export class Runner {
     this.capability = options.capability
     this.variables = options.variables
     this.upstream = new Upstream(options.timeouts)
+    this.#log = options.log
     this.#baseUri = options.baseUri?.replace(/\/+$/, '') ?? null
     const secrets = options.capability.consumes.flatMap((each) => namesIn(JSON.stringify(each.authentication)))
     this.#strike = makeRedactor(secrets.flatMap((name) => options.variables.values[name] ?? []))
@@ -169,7 +173,13 @@ export class Runner {
     const credential = await this.credentialsOf(consume.namespace).first()
     const url = new URL(this.baseUriOf(consume) + operation.path)
     const onOutput = context.onOutput === undefined ? {} : { onOutput: context.onOutput }
-    const value = await callExec(request, { url, credential, timeouts: this.upstream.timeouts, signal: context.signal, ...onOutput })
+    // Who ran what: the words of the command, never what it read or wrote.
+    const entry = { event: 'exec', instance: request.id, command: JSON.stringify(request.command) }
+    const value = await callExec(request, { url, credential, timeouts: this.upstream.timeouts, signal: context.signal, ...onOutput }).catch((error: unknown) => {
+      this.#log({ ...entry, error: error instanceof Failure ? error.code : 'internal' })
+      throw error
+    })
+    this.#log({ ...entry, exitCode: value['exit_code'] as number | null, timedOut: value['timed_out'] === true, ms: value['duration_ms'] as number })
     return { status: 200, value: this.#clean(value), media: null, isError: false }
   }
 
