@@ -17,6 +17,8 @@ import type {
   Project,
   ProjectId,
   Scope,
+  SshKey,
+  SshKeyId,
   TimestampMs,
   Volume,
   VolumeId,
@@ -53,6 +55,9 @@ export type CreateInstance = Pick<InstanceSpec, 'image'> &
     /** Pull the image first if it isn't there (`berth run`); otherwise `image_not_found`. */
     readonly pull?: 'never' | 'missing'
   }
+
+/** What may change on a living instance. */
+export type InstanceChange = Partial<Pick<InstanceSpec, 'tags' | 'restart' | 'expiresAt' | 'env'> & Pick<Instance, 'annotations'>>
 
 export interface InstanceFilter {
   readonly phases?: readonly Phase[]
@@ -115,12 +120,8 @@ export interface Instances {
   standby(caller: Caller, id: InstanceId): Promise<Instance>
   restore(caller: Caller, id: InstanceId): Promise<Instance>
   delete(caller: Caller, id: InstanceId, options?: { readonly graceful?: boolean }): Promise<Instance>
-  /** Changes what may change on a living instance. */
-  update(
-    caller: Caller,
-    id: InstanceId,
-    change: Partial<Pick<InstanceSpec, 'tags' | 'restart' | 'expiresAt' | 'env'>>,
-  ): Promise<Instance>
+  /** Changes what may change on a living instance; annotations are added to those that it has. */
+  update(caller: Caller, id: InstanceId, change: InstanceChange): Promise<Instance>
   /** Resolves when the phase is one of `until`, when what was asked for has failed, or at the time limit. */
   wait(caller: Caller, id: InstanceId, options: WaitOptions): Promise<WaitResult>
 
@@ -213,6 +214,21 @@ export interface Keys {
   authenticate(secret: string, via: string): Promise<Caller | null>
 }
 
+export interface NewSshKey {
+  readonly key: SshKey
+  /** PEM; told once and kept nowhere. null if the public key was given. */
+  readonly privateKey: string | null
+}
+
+/** Public keys of a project, which dialects put into the instances that name them. */
+export interface SshKeys {
+  /** Without a public key a pair is made. `name_conflict` if the project has one of that name. */
+  create(caller: Caller, request: { readonly name: string; readonly publicKey?: string }): Promise<NewSshKey>
+  /** Oldest first. */
+  list(caller: Caller): Promise<readonly SshKey[]>
+  delete(caller: Caller, id: SshKeyId): Promise<void>
+}
+
 export interface Projects {
   create(caller: Caller, request: { readonly name: string; readonly guestToGuest?: boolean }): Promise<Project>
   get(caller: Caller, id: ProjectId): Promise<Project>
@@ -302,6 +318,7 @@ export interface Engine {
   readonly images: Images
   readonly volumes: Volumes
   readonly keys: Keys
+  readonly sshKeys: SshKeys
   readonly projects: Projects
   readonly services: Services
   resources(caller: Caller): Promise<Resources>

@@ -28,6 +28,7 @@ import { KeyRing } from './keys.ts'
 import { ensureDefaultProject, makeProjects } from './projects.ts'
 import { Meter } from './meter.ts'
 import { Reconciler } from './reconcile.ts'
+import { makeSshKeys } from './ssh-keys.ts'
 import { devicesOf, resourcesOf } from './resources.ts'
 import type { Store } from './store-port.ts'
 import { Activity } from './services/activity.ts'
@@ -119,6 +120,7 @@ function assemble(core: Core, images: ImageKeeper, adminSecret: string | null): 
     images: images.api,
     volumes: makeVolumes(core),
     keys: keys.api,
+    sshKeys: makeSshKeys(core),
     projects: makeProjects(core),
     services: makeServices({ core, wake: id => controller.wake(id) }),
     resources: caller => resourcesOf(core, caller),

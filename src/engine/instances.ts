@@ -16,7 +16,7 @@ import { checkSharing } from '../instance/volume-rules.ts'
 import { ownInstance, ownVolume, requireScope } from './access.ts'
 import type { Candidate } from './admission.ts'
 import { candidatesOf, placeNew } from './admission.ts'
-import type { Caller, CreateInstance, Images, InstanceFilter, Instances } from './api.ts'
+import type { Caller, CreateInstance, Images, InstanceChange, InstanceFilter, Instances } from './api.ts'
 import type { Core } from './core.ts'
 import { specOf } from './defaults.ts'
 import { checkCount, checkExpiry, checkRestartPolicy, checkSpec } from './limits.ts'
@@ -152,7 +152,10 @@ export function makeInstances(parts: InstancesParts): Lifecycle {
       checkChanges(changes, core.now())
       return wish(caller, id, async (change, instance) => {
         if (instance.phase === 'deleting') throw refused('update', instance)
-        return change.note(instance, null, { spec: { ...instance.spec, ...changes } })
+        const { annotations = {}, ...specChanges } = changes
+        const merged = { ...instance.annotations, ...annotations }
+        checkAnnotations(merged, core.config.limits.maxAnnotationsBytes)
+        return change.note(instance, null, { spec: { ...instance.spec, ...specChanges }, annotations: merged })
       })
     },
 
@@ -345,8 +348,8 @@ function withCommand(spec: InstanceSpec, override: Partial<Pick<InstanceSpec, 'e
   return { ...spec, ...(entrypoint === undefined ? {} : { entrypoint }), ...(cmd === undefined ? {} : { cmd }) }
 }
 
-function checkChanges(changes: Partial<Pick<InstanceSpec, 'tags' | 'restart' | 'expiresAt' | 'env'>>, now: number): void {
-  const unknown = Object.keys(changes).find(key => !['tags', 'restart', 'expiresAt', 'env'].includes(key))
+function checkChanges(changes: InstanceChange, now: number): void {
+  const unknown = Object.keys(changes).find(key => !['tags', 'restart', 'expiresAt', 'env', 'annotations'].includes(key))
   if (unknown !== undefined) throw new BerthError('invalid_request', `${unknown} can't change on a living instance.`, { details: { field: unknown } })
   if (changes.tags !== undefined) checkTags(changes.tags)
   if (changes.env !== undefined) checkEnv(changes.env)

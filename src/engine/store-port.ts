@@ -14,6 +14,8 @@ import type {
   KeyId,
   Project,
   ProjectId,
+  SshKey,
+  SshKeyId,
   Volume,
   VolumeId,
 } from '../instance/model.ts'
@@ -76,6 +78,8 @@ export interface StoreReader {
   projects(): Promise<readonly Project[]>
   keyByHash(hash: string): Promise<ApiKey | null>
   keys(projectId: ProjectId | null): Promise<readonly ApiKey[]>
+  /** Oldest first. */
+  sshKeys(projectId: ProjectId): Promise<readonly SshKey[]>
   reservations(hostId: HostId): Promise<readonly Reservation[]>
   serviceRecord<K extends ServiceRecordKind>(kind: K, id: string): Promise<ServiceRecords[K] | null>
   serviceRecords<K extends ServiceRecordKind>(kind: K, query: ServiceQuery): Promise<readonly ServiceRecords[K][]>
@@ -105,6 +109,8 @@ export interface StoreTx extends StoreReader {
   putProject(project: Project): Promise<void>
   putKey(key: ApiKey, hash: string): Promise<void>
   deleteKey(id: KeyId): Promise<void>
+  insertSshKey(key: SshKey): Promise<void>
+  deleteSshKey(id: SshKeyId): Promise<void>
   putReservation(reservation: Reservation): Promise<void>
   deleteReservation(instanceId: InstanceId): Promise<void>
   /** Writes an app, service or deployment, new or changed. */

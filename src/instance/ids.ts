@@ -13,7 +13,7 @@
  *
  * Parsing is exact: whatever is not the one spelling of a UUID v4 is null.
  */
-import type { BidId, InstanceId, KeyId, ProjectId, ReservationId, VolumeId } from './model.ts'
+import type { BidId, InstanceId, KeyId, ProjectId, ReservationId, SshKeyId, VolumeId } from './model.ts'
 
 export type IdDialect = 'native' | 'koyeb' | 'lambda' | 'mithril' | 'hypeman'
 
@@ -23,6 +23,7 @@ export interface IdKinds {
   readonly project: ProjectId
   readonly volume: VolumeId
   readonly key: KeyId
+  readonly sshKey: SshKeyId
   readonly bid: BidId
   readonly reservation: ReservationId
 }
@@ -36,6 +37,7 @@ const MITHRIL_PREFIX: Readonly<Record<IdKind, string>> = {
   project: 'proj_',
   volume: 'vol_',
   key: 'apikey_',
+  sshKey: 'sshkey_',
   bid: 'bid_',
   reservation: 'res_',
 }

@@ -13,6 +13,7 @@ export type ProjectId = Branded<string, 'ProjectId'>
 /** A UUID v4, or a name that the client chose (Hypeman allows that). */
 export type VolumeId = Branded<string, 'VolumeId'>
 export type KeyId = Branded<string, 'KeyId'>
+export type SshKeyId = Branded<string, 'SshKeyId'>
 export type HostId = Branded<string, 'HostId'>
 export type BidId = Branded<string, 'BidId'>
 export type ReservationId = Branded<string, 'ReservationId'>
@@ -222,6 +223,17 @@ export interface Project {
 
 export const SCOPES = ['read', 'write', 'exec', 'admin'] as const
 export type Scope = (typeof SCOPES)[number]
+
+/** A public key that instances can be entered with; whoever made it holds the private part. */
+export interface SshKey {
+  readonly id: SshKeyId
+  readonly projectId: ProjectId
+  /** Unique in its project. */
+  readonly name: string
+  /** One line of an `authorized_keys` file. */
+  readonly publicKey: string
+  readonly createdAt: TimestampMs
+}
 
 /** An API key; its secret is known only when it is made, then kept as a hash. */
 export interface ApiKey {

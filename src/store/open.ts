@@ -18,6 +18,7 @@ import { migrate } from './migrate.ts'
 import { readReservations, writeReservations } from './reservations.ts'
 import { readServices, writeServices } from './services.ts'
 import type { Database } from './schema.ts'
+import { readSshKeys, writeSshKeys } from './ssh-keys.ts'
 import { asStoreError, connectSqlite } from './sqlite.ts'
 import type { SqliteConnection } from './sqlite.ts'
 import { Writer } from './writer.ts'
@@ -60,7 +61,7 @@ function storeOver(writing: SqliteConnection, reading: SqliteConnection, path: s
 }
 
 function readerOver(db: Kysely<Database>): StoreReader {
-  return { ...readInstances(db), ...readEvents(db), ...readContent(db), ...readAccess(db), ...readReservations(db), ...readServices(db) }
+  return { ...readInstances(db), ...readEvents(db), ...readContent(db), ...readAccess(db), ...readReservations(db), ...readServices(db), ...readSshKeys(db) }
 }
 
 /** The same reader, whose errors are of the catalogue where they are about the file. */
@@ -88,6 +89,7 @@ function transactionOver(db: Kysely<Database>): StoreTx {
     ...writeAccess(db),
     ...writeReservations(db),
     ...writeServices(db),
+    ...writeSshKeys(db),
   }
 }
 

@@ -15,6 +15,7 @@ export interface Database {
   readonly attachments: AttachmentTable
   readonly projects: ProjectTable
   readonly keys: KeyTable
+  readonly ssh_keys: SshKeyTable
   readonly reservations: ReservationTable
   readonly reserved_ports: ReservedPortTable
   readonly idempotency: IdempotencyTable
@@ -125,6 +126,14 @@ export interface KeyTable {
   expires_at: number | null
 }
 export type KeyRow = Selectable<KeyTable>
+
+export interface SshKeyTable {
+  id: string
+  project_id: string
+  name: string
+  public_key: string
+  created_at: number
+}
 
 export interface ReservationTable {
   instance_id: string
