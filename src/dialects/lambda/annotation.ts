@@ -1,0 +1,12 @@
+/** What the dialect keeps with an instance, because only its wire knows it. */
+export const LAMBDA = {
+  /** The name as it was given: up to 64 characters of any kind, and several may have the same. Empty is none. */
+  name: 'lambda_name',
+  /** Ids of the catalogue. */
+  type: 'lambda_type',
+  region: 'lambda_region',
+  /** A JSON list of names. */
+  sshKeys: 'lambda_ssh_keys',
+  /** Which launch record it belongs to (provisioner.ts). */
+  launch: 'lambda_launch',
+} as const

@@ -1,0 +1,83 @@
+/** What can be launched, and where: types with the room that there really is, regions, and images of the project. */
+import { createHash } from 'node:crypto'
+import type { FastifyRequest } from 'fastify'
+import type { Resources } from '../../engine/api.ts'
+import type { InstanceType } from '../../instance/catalogue.ts'
+import { regionsOf, typesOf } from '../../instance/catalogue.ts'
+import type { Image } from '../../instance/model.ts'
+import { homeRegion, presentRegion, presentType } from './present.ts'
+import type * as wire from './schema.ts'
+import type { Surface } from './surface.ts'
+import { callerOf } from './surface.ts'
+
+/** All types; a type has its region only while the machine could take one more of it. */
+export async function listInstanceTypes(surface: Surface, request: FastifyRequest): Promise<Readonly<Record<string, wire.InstanceTypesItem>>> {
+  const resources = await surface.engine.resources(callerOf(request))
+  const home = homeRegion(surface.catalogue)
+  const items = typesOf(surface.catalogue, 'lambda').map(type => {
+    const regions = home !== null && hasRoom(type, resources) ? [presentRegion(home)] : []
+    return [type.names.lambda ?? type.id, { instance_type: presentType(type), regions_with_capacity_available: regions }] as const
+  })
+  return Object.fromEntries(items)
+}
+
+export async function listRegions(surface: Surface, request: FastifyRequest): Promise<readonly wire.Region[]> {
+  callerOf(request)
+  return regionsOf(surface.catalogue, 'lambda').map(presentRegion)
+}
+
+export async function listImages(surface: Surface, request: FastifyRequest): Promise<readonly wire.Image[]> {
+  const caller = callerOf(request)
+  const [images, { host }] = await Promise.all([readyImages(surface, request), surface.engine.resources(caller)])
+  const region = presentRegion(homeRegion(surface.catalogue))
+  return images.map(image => ({
+    id: imageId(image),
+    created_time: timestamp(image.createdAt),
+    updated_time: timestamp(image.updatedAt),
+    name: image.name,
+    description: image.name,
+    family: familyOf(image.name),
+    version: (image.digest ?? '').replace(/^sha256:/, '').slice(0, 12),
+    architecture: host.arch === 'aarch64' ? 'arm64' : 'x86_64',
+    region,
+  }))
+}
+
+/** Those that can be launched now, newest first. */
+export async function readyImages(surface: Surface, request: FastifyRequest): Promise<readonly Image[]> {
+  const images = await surface.engine.images.list(callerOf(request))
+  return images.filter(image => image.status === 'ready').toSorted((a, b) => b.updatedAt - a.updatedAt || (a.name < b.name ? -1 : 1))
+}
+
+/** A UUID that follows from name and content, so that no table of ids is kept. */
+export function imageId(image: Pick<Image, 'name' | 'digest'>): string {
+  const hex = createHash('sha256').update(`lambda:image:${image.name}:${image.digest ?? ''}`).digest('hex')
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-8${hex.slice(17, 20)}-${hex.slice(20, 32)}`
+}
+
+/** `docker.io/library/ubuntu:24.04` is of the family `ubuntu-24-04`, `localhost/busybox:latest` of `busybox`. */
+export function familyOf(name: string): string {
+  const last = (name.split('@')[0] ?? '').split('/').at(-1) ?? ''
+  return last
+    .replace(/:latest$/, '')
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9]+/g, '-')
+    .replaceAll(/^-+|-+$/g, '')
+}
+
+/** No machine here has GPUs to give, so types with them never have room. */
+function hasRoom(type: InstanceType, resources: Resources): boolean {
+  if (type.gpu !== null) return false
+  const free = (kind: 'cpu' | 'memory' | 'disk') => {
+    const line = resources.lines.find(candidate => candidate.kind === kind)
+    return line === undefined ? 0 : line.limit - line.allocated
+  }
+  return free('cpu') >= type.vcpus && free('memory') >= type.memoryBytes && free('disk') >= type.diskBytes
+}
+
+/** With microseconds and `+00:00`, as recorded from the original. */
+function timestamp(ms: number): string {
+  const whole = Math.floor(ms)
+  const micros = Math.floor((ms - whole) * 1000)
+  return `${new Date(whole).toISOString().slice(0, -1)}${String(micros).padStart(3, '0')}+00:00`
+}

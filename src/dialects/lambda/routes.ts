@@ -1,0 +1,60 @@
+/** The Lambda Cloud dialect: its Instances API, and what makes it usable: SSH keys, types, regions, images. */
+import { join } from 'node:path'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { Dialect, DialectOptions } from '../dialect.ts'
+import { installBodyParser } from './body.ts'
+import { listImages, listInstanceTypes, listRegions } from './catalog.ts'
+import { presentError } from './errors.ts'
+import { createFileSystem, deleteFileSystem, listFileSystems } from './file-systems.ts'
+import { getInstance, listInstances, restartInstances, terminateInstances, updateInstance } from './instances.ts'
+import { launchInstance } from './launch.ts'
+import { Provisioner } from './provisioner.ts'
+import { addSshKey, deleteSshKey, listSshKeys } from './ssh-keys.ts'
+import type { Surface } from './surface.ts'
+import { DIALECT, installSurface } from './surface.ts'
+
+const PREFIX = '/api/v1'
+
+type Handler = (surface: Surface, request: FastifyRequest) => Promise<unknown>
+
+async function lambdaRoutes(app: FastifyInstance, options: DialectOptions): Promise<void> {
+  const { engine, catalogue, stateDir, stopping, now } = options
+  const provisioner = new Provisioner({ engine, dir: join(stateDir, 'launches'), stopping, log: app.log })
+  const surface: Surface = { engine, catalogue, provisioner, restarting: new Set(), now }
+  installSurface(app, options)
+  installBodyParser(app)
+  const route = (method: 'GET' | 'POST' | 'DELETE', path: string, handler: Handler): void => {
+    app.route({
+      method,
+      url: path,
+      handler: async (request, reply) => {
+        const data = await handler(surface, request)
+        return reply.code(200).header('content-type', 'application/json; charset=utf-8').send({ data })
+      },
+    })
+  }
+
+  route('GET', '/instances', listInstances)
+  route('GET', '/instances/:id', getInstance)
+  // Its update is a POST.
+  route('POST', '/instances/:id', updateInstance)
+  route('POST', '/instance-operations/launch', launchInstance)
+  route('POST', '/instance-operations/restart', restartInstances)
+  route('POST', '/instance-operations/terminate', terminateInstances)
+  route('GET', '/instance-types', listInstanceTypes)
+  route('GET', '/regions', listRegions)
+  route('GET', '/images', listImages)
+
+  route('GET', '/ssh-keys', listSshKeys)
+  route('POST', '/ssh-keys', addSshKey)
+  route('DELETE', '/ssh-keys/:id', deleteSshKey)
+
+  // Listed under one path, made and deleted under another.
+  route('GET', '/file-systems', listFileSystems)
+  route('POST', '/filesystems', createFileSystem)
+  route('DELETE', '/filesystems/:id', deleteFileSystem)
+
+  provisioner.resume()
+}
+
+export const lambdaDialect: Dialect = { name: DIALECT, prefix: PREFIX, plugin: lambdaRoutes, presentError }
