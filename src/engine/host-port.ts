@@ -106,8 +106,16 @@ export interface HostFacts {
     readonly overlaysBytes: number
   }
   readonly devices: readonly HostDevice[]
+  /** Sizes of VM that start from a guest which has booted already, and those that are about to. */
+  readonly templates: readonly HostTemplate[]
   /** Sentences that an operator should read (no cgroups, no root, …). */
   readonly warnings: readonly string[]
+}
+
+export interface HostTemplate {
+  readonly vcpus: number
+  readonly memoryBytes: number
+  readonly state: 'making' | 'ready'
 }
 
 export interface HostDevice {

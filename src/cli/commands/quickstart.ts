@@ -1,13 +1,14 @@
 /**
  * `berth quickstart`: from nothing to a running microVM, and what each step took.
  *
- *   server ─▶ launch ─▶ command ─▶ log ─▶ standby ─▶ restore ─▶ the same memory? ─▶ timeline
+ *   server ─▶ template ─▶ launch ─▶ command ─▶ log ─▶ standby ─▶ restore ─▶ the same memory? ─▶ timeline
  *
  * Every step proves itself by what came back from the guest: a word that only this run knows is echoed,
  * then kept in the guest's memory (not on its disk) and read again after the restore. A step that didn't
  * happen ends the command with a status that isn't 0.
  */
 import { randomBytes } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Command } from 'commander'
 import type { Client } from '../client.ts'
 import { part } from '../client.ts'
@@ -17,6 +18,7 @@ import { CliError } from '../failure.ts'
 import { paint, say, visible } from '../output.ts'
 
 const IMAGE = 'localhost/busybox'
+const TEMPLATE_POLL_MS = 100
 /** How long one step may take on a machine that emulates. */
 const STEP_TIMEOUT_MS = 120_000
 
@@ -58,6 +60,7 @@ async function quickstart(options: Options, context: Context): Promise<void> {
     return { value: started, detail: `${started.url}, ${started.accelerator}` }
   })
   for (const warning of server.warnings) say(`${paint('yellow', '!', process.stderr)} ${warning}`)
+  await timeline.step('template ready', async () => ({ value: null, detail: await untilTemplates(server.client) }))
   let instance: string | null = null
   try {
     instance = await tour(server.client, timeline)
@@ -85,7 +88,7 @@ async function tour(client: Client, timeline: Timeline): Promise<string> {
   await timeline.step('instance launched', async () => {
     const made = await client.call<InstanceDetail>('POST', '/instances', {
       query: { wait: 'running', timeoutMs: STEP_TIMEOUT_MS },
-      json: { name, image: IMAGE, vcpus: 1, memoryBytes: 256 * 1024 ** 2, pull: 'missing' },
+      json: { name, image: IMAGE, pull: 'missing' },
     })
     expectPhase(made, 'running')
     const detail = await client.call<InstanceDetail>('GET', `/instances/${part(name)}`)
@@ -162,6 +165,20 @@ async function serve(options: Options, context: Context): Promise<Server> {
     warnings: running.warnings,
     client: new Client({ server: new URL(running.url), key: running.adminKey.secret }),
     close: () => running.close(),
+  }
+}
+
+/** A launch doesn't need a template, but what a person sees first should be what they get from then on. */
+async function untilTemplates(client: Client): Promise<string> {
+  const deadline = Date.now() + STEP_TIMEOUT_MS
+  for (;;) {
+    const { templates } = await client.call<{ templates: readonly { vcpus: number; memoryBytes: number; state: string }[] }>('GET', '/host')
+    if (templates.length === 0) return 'none here: instances boot from nothing'
+    if (templates.every(({ state }) => state === 'ready')) {
+      return templates.map(({ vcpus, memoryBytes }) => `${vcpus} vCPU, ${Math.round(memoryBytes / 1024 ** 2)} MB`).join('; ')
+    }
+    if (Date.now() > deadline) return 'not yet: the first launch boots from nothing'
+    await sleep(TEMPLATE_POLL_MS)
   }
 }
 

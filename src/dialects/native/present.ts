@@ -228,6 +228,7 @@ export function presentHost(facts: HostFacts): HostBody {
     diskFreeBytes,
     network: { mode, subnet, gateway, dns: [...dns] },
     diskUse: { ...facts.diskUse },
+    templates: facts.templates.map((template) => ({ ...template })),
     warnings: [...facts.warnings],
   }
 }

@@ -488,6 +488,10 @@ export const HostBody = Type.Object(
       volumesBytes: Type.Integer(),
       overlaysBytes: Type.Integer(),
     }),
+    templates: Type.Array(
+      Type.Object({ vcpus: Type.Integer(), memoryBytes: Type.Integer(), state: Type.Enum(['making', 'ready']) }),
+      { description: 'Sizes that start from a guest which has booted already, and those that are about to.' },
+    ),
     warnings: Type.Array(Type.String(), { description: 'Sentences that an operator should read.' }),
   },
   { $id: 'Host' },

@@ -35,6 +35,7 @@ export async function readFacts(context: VmContext, fixed: FixedFacts): Promise<
     network: { mode: network.mode, subnet: network.subnet, gateway: network.gateway, dns: network.dns },
     diskUse: { ...images, volumesBytes, overlaysBytes },
     devices: fixed.devices,
+    templates: context.templates?.list() ?? [],
     warnings: fixed.warnings,
   }
 }

@@ -7,6 +7,7 @@
  * long as that instance may need it to wake; a damaged one is removed and made anew.
  */
 import { chmod, mkdir, readdir, rm } from 'node:fs/promises'
+import type { HostTemplate } from '../../engine/host-port.ts'
 import { asBerthError, BerthError } from '../../instance/errors.ts'
 import type { HostPaths } from '../paths.ts'
 import type { GuestArtifacts, HostLog } from './context.ts'
@@ -118,6 +119,14 @@ export class Templates {
     this.#home.log.warn({ err: why, template: template.id }, 'a template is given up')
     const known = this.#known.get(template.id)
     if (known !== undefined) known.retired = true
+  }
+
+  /** Which sizes are ready, and which are being made or checked. */
+  list(): readonly HostTemplate[] {
+    const ready = [...this.#ready.values()].map(({ key }) => key)
+    const making = [...this.#wanted.values()].filter((key) => !ready.some((other) => keyText(other) === keyText(key)))
+    const told = (state: HostTemplate['state']) => (key: TemplateKey) => ({ vcpus: key.vcpus, memoryBytes: key.memoryBytes, state })
+    return [...ready.map(told('ready')), ...making.map(told('making'))]
   }
 
   /** Waits until nothing is being made. */

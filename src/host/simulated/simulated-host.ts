@@ -462,6 +462,7 @@ function factsOf(id: HostId, options: SimulatedOptions, state: MachineStore['sta
     network: { mode: 'bridge', subnet: options.subnet ?? '10.64.0.0/16', gateway: '10.64.0.1', dns: ['10.64.0.1'] },
     diskUse: { imagesBytes, imageCacheBytes: 0, volumesBytes, overlaysBytes: 0 },
     devices: [],
+    templates: [],
     warnings: ['Nothing here is real: the host is simulated.'],
   }
 }
