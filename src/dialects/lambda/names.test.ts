@@ -1,0 +1,66 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { checkInstanceName } from '../../instance/names.ts'
+import { familyOf, imageId } from './catalog.ts'
+import { accountOf } from './guest.ts'
+import { engineName } from './launch.ts'
+import { secretsOf } from './surface.ts'
+
+const basic = (text: string) => Buffer.from(text).toString('base64')
+
+test('a header means the secrets that its form can mean', () => {
+  for (const [header, secrets] of [
+    ['Bearer k', ['k']],
+    ['  bearer   k ', ['k']],
+    [`Basic ${basic('k:')}`, ['k', basic('k:')]],
+    [`Basic ${basic('k:password')}`, [basic('k:password')]],
+    [`Basic ${basic(':')}`, [basic(':')]],
+    ['Basic k', ['k']],
+    ['Digest k', []],
+    ['Bearer', []],
+    ['Bearer a b', []],
+    [undefined, []],
+  ] as const) {
+    assert.deepEqual(secretsOf(header), secrets, header)
+  }
+})
+
+test('keys go to ubuntu, else to root, else to where root usually lives', () => {
+  const root = 'root:x:0:0:root:/home-of-root:/bin/sh'
+  for (const [passwd, account] of [
+    [`${root}\nubuntu:x:1000:1001:,,,:/home/ubuntu:/bin/bash\n`, { uid: 1000, gid: 1001, home: '/home/ubuntu' }],
+    [`${root}\n`, { uid: 0, gid: 0, home: '/home-of-root' }],
+    [`${root}\nubuntu:x:-1:1:::/bin/sh\n`, { uid: 0, gid: 0, home: '/home-of-root' }],
+    [`${root}\nubuntu:x:1:1::relative:/bin/sh\n`, { uid: 0, gid: 0, home: '/home-of-root' }],
+    ['', { uid: 0, gid: 0, home: '/root' }],
+    ['\0\n:::::', { uid: 0, gid: 0, home: '/root' }],
+  ] as const) {
+    assert.deepEqual(accountOf(passwd), account, passwd)
+  }
+})
+
+test('an image is of the family that its name says', () => {
+  for (const [name, family] of [
+    ['docker.io/library/ubuntu:24.04', 'ubuntu-24-04'],
+    ['localhost/busybox:latest', 'busybox'],
+    ['registry:5000/a/Lambda_Stack:22.04', 'lambda-stack-22-04'],
+    [`docker.io/library/alpine@sha256:${'0'.repeat(64)}`, 'alpine'],
+  ] as const) {
+    assert.equal(familyOf(name), family)
+  }
+})
+
+test('ids of images are UUIDs that follow from name and content', () => {
+  const image = { name: 'a', digest: null }
+  assert.match(imageId(image), /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-8[0-9a-f]{3}-[0-9a-f]{12}$/)
+  assert.equal(imageId(image), imageId({ ...image }))
+  assert.notEqual(imageId(image), imageId({ ...image, name: 'b' }))
+})
+
+test('any name becomes one that the engine takes', () => {
+  for (const name of [null, '', 'web', 'My Instance', '--', 'Zwölf 🦊', 'n'.repeat(64), `${'n'.repeat(47)}--x`]) {
+    const made = engineName(name, '0123456789abcdef0123456789abcdef')
+    checkInstanceName(made)
+    assert.match(made, /-01234567$/)
+  }
+})
