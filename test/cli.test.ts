@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -409,6 +409,29 @@ test('bash completes commands, flags and names', async () => {
   assert.deepEqual(complete('cp', `${name.slice(0, -1)}`).filter((each) => each === `${name}:`), [`${name}:`])
   for (const shell of ['zsh', 'fish']) assert.match(await ends(0, 'completion', shell), /__complete/)
 })
+
+/** What each shell would offer; zsh's own widgets need a terminal, so that what it would add is printed. */
+const SHELLS = {
+  fish: (line: string) => ['--no-config', '-c', `berth completion fish | source; complete -C '${line}'`],
+  zsh: (line: string) => [
+    '-f', '-c',
+    `compdef() { }; _files() { }; compadd() { print -l -- "\${(@P)2}" }; source <(berth completion zsh); words=(${line}); CURRENT=$#words; _berth`,
+  ],
+} as const
+for (const [shell, args] of Object.entries(SHELLS)) {
+  const isThere = (process.env['PATH'] ?? '').split(':').some((each) => existsSync(join(each, shell)))
+  test(`${shell} completes commands, flags and names`, { skip: isThere ? false : `${shell} is not on this machine` }, async () => {
+    const name = await launch()
+    const bin = mkdtempSync(join(dir, 'bin-'))
+    writeFileSync(join(bin, 'berth'), `#!/bin/sh\nexec "${process.execPath}" "${CLI_MAIN}" "$@"\n`, { mode: 0o755 })
+    const complete = (line: string) =>
+      execFileSync(shell, args(line), { env: { ...env, PATH: `${bin}:${env['PATH']}` }, encoding: 'utf8' }).trim().split('\n').toSorted()
+    assert.deepEqual(complete('berth sta'), ['standby', 'start', 'stats'])
+    assert.deepEqual(complete(`berth stop ${name}`), [name])
+    assert.deepEqual(complete('berth images pu'), ['pull'])
+    assert.deepEqual(complete('berth run --ent'), ['--entrypoint'])
+  })
+}
 
 test('on a terminal there are colours, and none with NO_COLOR', async () => {
   await launch()

@@ -38,6 +38,7 @@ const BAD: readonly [Flags, RegExp][] = [
   [{ jwtSecret: 'short' }, /--jwt-secret is "…": it has 5/],
   [{ subnet: '10.0.0.0' }, /--subnet/],
   [{ subnet: '10.0.0.300/16' }, /--subnet .* no IPv4 address/],
+  [{ subnet: '10.0.0.0/29' }, /--subnet .* of 8 to 28 bits/],
   [{ dns: '1.1.1.1,none' }, /--dns/],
   [{ insecureRegistries: 'http://localhost:5000' }, /--insecure-registries .* without a scheme/],
   [{ overcommitCpu: '0' }, /--overcommit-cpu/],

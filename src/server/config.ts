@@ -7,6 +7,7 @@ import { homedir } from 'node:os'
 import { isAbsolute, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { DEFAULT_SUBNET } from '../host/network/network.ts'
+import { MAX_PREFIX_LENGTH, MIN_PREFIX_LENGTH } from '../instance/address.ts'
 import { BerthError } from '../instance/errors.ts'
 import { parseFriendlySize } from '../instance/sizes.ts'
 import { parseToolsets, TOOLSETS } from '../mcp/mode.ts'
@@ -219,8 +220,8 @@ function parseIpv4(text: string): string {
 function parseSubnet(text: string): string {
   const [address, bits, ...more] = text.split('/')
   const prefix = Number(bits)
-  if (address === undefined || more.length > 0 || !/^\d{1,2}$/.test(bits ?? '') || prefix < 8 || prefix > 29) {
-    throw new Error('write a network of 8 to 29 bits, like 10.73.0.0/16')
+  if (address === undefined || more.length > 0 || !/^\d{1,2}$/.test(bits ?? '') || prefix < MIN_PREFIX_LENGTH || prefix > MAX_PREFIX_LENGTH) {
+    throw new Error(`write a network of ${MIN_PREFIX_LENGTH} to ${MAX_PREFIX_LENGTH} bits, like 10.73.0.0/16`)
   }
   return `${parseIpv4(address)}/${prefix}`
 }

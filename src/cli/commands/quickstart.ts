@@ -142,7 +142,7 @@ interface Server {
   readonly close: () => Promise<void>
 }
 
-/** A server in this process, or the one that already has the data directory. */
+/** A server in this process; refused with the address of the one that already has the data directory. */
 async function serve(options: Options, context: Context): Promise<Server> {
   const [{ readConfig }, { runServer }, { Client }, { makeLog }] = await Promise.all([
     import('../../server/config.ts'),
