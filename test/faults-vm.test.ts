@@ -81,10 +81,10 @@ async function states(): Promise<Readonly<Record<string, string>>> {
 const inState = (name: string, state: string) =>
   eventually(`${name} is ${state}`, async () => ((await get(name)).state === state ? true : null), PATIENCE_MS)
 
-/** Pids of the VMMs of this server, by instance. */
+/** Pids of the VMMs of this server, by instance; a template that boots besides is none. */
 function vmms(): ReadonlyMap<string, number> {
   const lines = execFileSync('ps', ['-eo', 'pid=,args='], { encoding: 'utf8' }).split('\n')
-  const own = lines.filter(line => line.includes('qemu-system') && line.includes(`${dataDir}/`))
+  const own = lines.filter(line => /guest=[0-9a-f-]{36}/.test(line) && line.includes('qemu-system') && line.includes(`${dataDir}/`))
   return new Map(own.map(line => [/guest=([0-9a-f-]{36})/.exec(line)?.[1] ?? line, Number.parseInt(line, 10)]))
 }
 
