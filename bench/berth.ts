@@ -134,7 +134,7 @@ async function writeIn(server: TestServer, bytes: number): Promise<void> {
   const block = randomBytes(1024 * 1024)
   const { socket, outcome } = await openExec(server.url, server.key, 'execs', { command: ['sh', '-c', `head -c ${bytes} | tail -c ${block.length} | sha256sum`] })
   for (let sent = 0; sent < bytes; sent += block.length) {
-    await new Promise<void>((resolve, reject) => socket.send(block, (error) => (error == null ? resolve() : reject(error))))
+    await new Promise<void>((resolve, reject) => socket.send(block, (error) => (error instanceof Error ? reject(error) : resolve())))
   }
   const { output } = await outcome
   if (!output.startsWith(createHash('sha256').update(block).digest('hex'))) throw new Error(`the guest read something else: ${output}`)
