@@ -14,7 +14,7 @@ const BURST = 50
 
 /** A server with the built-in image, and a template where it makes them. */
 export async function openBench(env: Readonly<Record<string, string>> = {}): Promise<TestServer> {
-  const server = await startServer({ host: 'qemu', env })
+  const server = await startServer({ host: 'qemu', env: { BERTH_OVERCOMMIT_CPU: '100', BERTH_OVERCOMMIT_MEMORY: '4', ...env } })
   await eventually('the image', async () => {
     const { body } = await server.request('POST', '/images', { body: { name: IMAGE } })
     return (body as { status: string }).status === 'ready' ? true : null
@@ -24,6 +24,14 @@ export async function openBench(env: Readonly<Record<string, string>> = {}): Pro
 
 export async function untilTemplates(server: TestServer, count: number): Promise<void> {
   await eventually('templates', async () => (server.output().split('a template is ready').length > count ? true : null), 120_000)
+}
+
+/** Launches one of a size, and waits until the next will be a clone. */
+export async function firstOf(server: TestServer, size: string): Promise<void> {
+  const made = server.output().split('a template is ready').length
+  await create(server, { name: 'first', size })
+  await remove(server, 'first')
+  await untilTemplates(server, made)
 }
 
 /** From the request that creates an instance to the first output of a command in it. */
@@ -86,9 +94,11 @@ export async function standby(server: TestServer, size: string, samples: number)
 /** Fifty at once, until each runs. */
 export async function burst(server: TestServer): Promise<Figure> {
   const names = Array.from({ length: BURST }, (_, index) => `burst-${index}`)
-  const ms = await timed(() => Promise.all(names.map((name) => create(server, { name, size: '128MB' }))))
-  await Promise.all(names.map((name) => remove(server, name)))
-  return figureOf('ms', [ms])
+  try {
+    return figureOf('ms', [await timed(() => Promise.all(names.map((name) => create(server, { name, size: '128MB' }))))])
+  } finally {
+    await Promise.allSettled(names.map((name) => remove(server, name)))
+  }
 }
 
 /** Memory that each idle VM of 256 MB has for itself. */

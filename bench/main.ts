@@ -7,7 +7,7 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { burst, density, execFigures, launch, openBench, standby, untilTemplates } from './berth.ts'
+import { burst, density, execFigures, firstOf, launch, openBench, standby, untilTemplates } from './berth.ts'
 import type { Figure } from './figure.ts'
 import { readMachine } from './machine.ts'
 import { podmanFigures } from './podman.ts'
@@ -27,6 +27,16 @@ const keep = (name: string, figure: Figure): void => {
 const skip = (text: string): void => {
   skipped.push(text)
   console.log(text)
+}
+
+/** Takes figures that are wanted; one that can't be taken is told, and the others go on. */
+async function attempt(names: readonly string[], take: () => Promise<Readonly<Record<string, Figure>>>): Promise<void> {
+  if (!wants(...names)) return
+  try {
+    for (const [name, figure] of Object.entries(await take())) keep(name, figure)
+  } catch (error) {
+    skip(`${names.join(', ')}: failed (${error instanceof Error ? error.message : String(error)})`)
+  }
 }
 
 const machine = readMachine(process.env['BERTH_ACCEL'] ?? 'auto')
@@ -50,23 +60,25 @@ if (wants('launch_cold')) {
 const server = await openBench()
 try {
   await untilTemplates(server, 1)
-  if (wants('launch_template')) keep('launch_template', await launch(server, samples))
-  if (wants('exec_true', 'exec_out', 'exec_in')) {
-    for (const [name, figure] of Object.entries(await execFigures(server, samples, options.quick))) keep(name, figure)
-  }
-  if (wants('standby_512', 'restore_exec')) {
+  await attempt(['launch_template'], async () => ({ launch_template: await launch(server, samples) }))
+  await attempt(['exec_true', 'exec_out', 'exec_in'], () => execFigures(server, samples, options.quick))
+  await attempt(['standby_512', 'restore_exec'], async () => {
     const { standby: down, restore } = await standby(server, '512MB', samples)
-    keep('standby_512', down)
-    keep('restore_exec', restore)
-  }
-  if (wants('standby_4096')) {
+    return { standby_512: down, restore_exec: restore }
+  })
+  await attempt(['standby_4096'], async () => {
     // The first of a size boots; what is measured is a clone.
-    await standby(server, '4096MB', 1)
-    await untilTemplates(server, 2)
-    keep('standby_4096', (await standby(server, '4096MB', samples)).standby)
-  }
-  if (wants('burst_50')) keep('burst_50', await burst(server))
-  if (wants('density_100')) keep('density_100', await density(server, options.quick ? 10 : 100))
+    await firstOf(server, '4096MB')
+    return { standby_4096: (await standby(server, '4096MB', samples)).standby }
+  })
+  await attempt(['burst_50'], async () => {
+    await firstOf(server, '128MB')
+    return { burst_50: await burst(server) }
+  })
+  await attempt(['density_100'], async () => {
+    await firstOf(server, '256MB')
+    return { density_100: await density(server, options.quick ? 10 : 100) }
+  })
 } finally {
   await server.stop()
 }
