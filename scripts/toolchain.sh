@@ -86,6 +86,8 @@ bring_packages() {
   wanted=$(sha256sum <"$BERTH_ROOT/package-lock.json")
   [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return 0
   bring_npm
+  # npm ci would empty the directory that the link leads to, which is somebody else's.
+  [ ! -L "$BERTH_ROOT/node_modules" ] || return 0
   say "Installing npm packages (npm ci)"
   mkdir -p "$BERTH_TOOLS"
   (
