@@ -14,7 +14,7 @@ const TURN_MS = 500
  * @throws BerthError with the failure's code, or `cancelled`.
  */
 export async function waitFor(context: ToolContext, recorded: Instance, until: readonly Phase[], timeoutMs: number): Promise<WaitResult> {
-  const result = await turns(context, timeoutMs, async turnMs => {
+  const result = await turns(context, timeoutMs, `${recorded.spec.name} is ${recorded.phase}`, async turnMs => {
     const answer = await context.engine.instances.wait(context.caller, recorded.id, {
       until,
       timeoutMs: turnMs,
@@ -32,7 +32,7 @@ export async function waitFor(context: ToolContext, recorded: Instance, until: r
 
 /** Until the image is ready. Throws `image_failed`, `timeout` or `cancelled`. */
 export async function waitForImage(context: ToolContext, name: string, timeoutMs: number): Promise<Image> {
-  const image = await turns(context, timeoutMs, async turnMs => {
+  const image = await turns(context, timeoutMs, `image ${name} is looked for`, async turnMs => {
     const answer = await context.engine.images.wait(context.caller, name, { timeoutMs: turnMs, signal: context.signal })
     const share = answer.progress === null ? '' : ` (${Math.floor(answer.progress * 100)} %)`
     return { answer, isOver: answer.status === 'ready' || answer.status === 'failed', message: `image ${answer.name} is ${answer.status}${share}` }
@@ -45,9 +45,12 @@ export async function waitForImage(context: ToolContext, name: string, timeoutMs
 async function turns<T>(
   context: ToolContext,
   timeoutMs: number,
+  begun: string,
   turn: (turnMs: number) => Promise<{ readonly answer: T; readonly isOver: boolean; readonly message: string }>,
 ): Promise<T> {
   const startedAt = performance.now()
+  // At once: what is wanted may be there before the first turn is over.
+  context.progress(1, begun)
   for (;;) {
     requirePatience(context.signal)
     const leftMs = timeoutMs - (performance.now() - startedAt)
