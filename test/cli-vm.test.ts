@@ -86,7 +86,8 @@ test('run -it gives a real terminal: its size, its resize, job control, its stat
   const { output, status, failed, cooked } = await onTerminal(env, ['run', '--rm', '-it', '-m', '128M', IMAGE, 'sh'], [
     { expect: '#', raw: true, type: 'tty; stty size\n' },
     { expect: '/dev/pts/' },
-    { expect: '24 80', resize: [40, 100], type: 'sleep 0.5; stty size\n' },
+    // The new size arrives when it arrives: the guest waits for it. Its echo must not be taken for the answer.
+    { expect: '24 80', resize: [40, 100], type: 'until [ "$(stty size)" != "24 80" ]; do sleep 0.2; done; stty size\n' },
     // Quoted apart, so that the echo of what is typed is not taken for what the command says.
     { expect: '40 100', type: 'echo u""p; sleep 1000\n' },
     { expect: 'up', type: '\x03' },
