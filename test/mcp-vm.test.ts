@@ -225,6 +225,57 @@ describe('the inspector’s command line', () => {
       assert.match(refused.stdout, /not_found/)
     })
   }
+
+  test('calls every tool there is', async t => {
+    if (cli === null) return t.skip('the inspector could not be fetched: the npm registry does not answer')
+    const id = 'inspected'
+    const called = new Set<string>()
+    const call = async (tool: string, args: Record<string, unknown> = {}): Promise<unknown> => {
+      called.add(tool)
+      const { status, stdout } = await inspect('--protocol-era', 'modern', '--method', 'tools/call', '--tool-name', tool, '--tool-args-json', JSON.stringify(args))
+      assert.equal(status, 0, `${tool}: ${stdout}`)
+      return (JSON.parse(stdout) as { structuredContent: unknown }).structuredContent
+    }
+    const phase = async (tool: string, args: Record<string, unknown> = {}) => ((await call(tool, { id, ...args })) as { instance: { phase: string } }).instance.phase
+    const patient = { timeout_ms: CALL_LIMIT_MS }
+
+    await call('create-instance', { image: 'localhost/busybox', name: id, memory_mib: 256, idempotency_key: 'inspected' })
+    const [instance, found] = (await Promise.all([call('get-instance', { id }), call('list-instances', { statuses: ['HEALTHY'] })])) as [
+      { instance: { id: string; name: string } },
+      { instances: { id: string }[] },
+    ]
+    assert.equal(instance.instance.name, id)
+    assert.ok(found.instances.some(each => each.id === instance.instance.id))
+    const [images, types] = (await Promise.all([call('list-images'), call('list-instance-types')])) as [{ images: { name: string }[] }, { types: unknown[] }]
+    assert.ok(images.images.some(({ name }) => name.startsWith('localhost/busybox')))
+    assert.ok(types.types.length > 0)
+    const [regions, events] = (await Promise.all([call('list-regions'), call('list-instance-events', { instance_ids: [instance.instance.id] })])) as [{ regions: unknown[] }, { events: unknown[] }]
+    assert.ok(regions.regions.length > 0 && events.events.length > 0)
+    const [logs, metrics] = (await Promise.all([call('get-instance-logs', { id }), call('get-instance-metrics', { id, window_ms: 300 })])) as [
+      { lines: unknown[] },
+      { memory: { guest_total_bytes: number } },
+    ]
+    assert.ok(logs.lines.length > 0 && metrics.memory.guest_total_bytes > 0)
+    assert.deepEqual(await call('write-file', { id, path: '/root/said/note', content: 'kept' }), { path: '/root/said/note', size: 4 })
+    const [read, listed] = (await Promise.all([call('read-file', { id, path: '/root/said/note' }), call('list-files', { id, path: '/root/said' })])) as [
+      { content: string },
+      { entries: { path: string }[] },
+    ]
+    assert.equal(read.content, 'kept')
+    assert.deepEqual(listed.entries.map(({ path }) => path), ['note'])
+    assert.equal(await phase('suspend-instance'), 'standby')
+    const said = (await call('exec-command', { id, command: ['cat', '/root/said/note'] })) as { stdout: string; exit_code: number }
+    assert.deepEqual([said.stdout, said.exit_code], ['kept', 0])
+    assert.equal(await phase('update-instance', { tags: { seen: 'yes' } }), 'running')
+    assert.equal(await phase('restart-instance', patient), 'running')
+    assert.equal(await phase('stop-instance', { force: true, ...patient }), 'stopped')
+    assert.equal(await phase('start-instance', patient), 'running')
+    assert.equal(await phase('wait-for-instance', { status: 'HEALTHY' }), 'running')
+    assert.equal(((await call('delete-instance', { id, ...patient })) as { phase: string }).phase, 'deleted')
+
+    const { tools } = JSON.parse((await inspect('--protocol-era', 'modern', '--method', 'tools/list')).stdout) as { tools: { name: string }[] }
+    assert.deepEqual([...called].toSorted(), tools.map(({ name }) => name).toSorted())
+  })
 })
 
 /** The inspector's program, fetched once; null where that can't be done. */
