@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Capture, encodingOf, lastLine, plain, shortened } from './text.ts'
+import { lastLine, plain, shortened } from './text.ts'
 
 for (const [given, wanted] of [
   ['plain\ttext\n', 'plain\ttext\n'],
@@ -15,21 +15,6 @@ for (const [given, wanted] of [
 ] as const) {
   test(`no terminal obeys what is left of ${JSON.stringify(given)}`, () => assert.equal(plain(given), wanted))
 }
-
-test('a capture keeps the first bytes, counts them all, and cuts where a character ends', () => {
-  const capture = new Capture(5)
-  capture.add(Buffer.from('abc€'))
-  assert.equal(capture.truncated, true)
-  assert.deepEqual([capture.bytes().toString(), capture.totalBytes], ['abc', 6])
-  const exact = new Capture(6)
-  exact.add(Buffer.from('abc€'))
-  assert.deepEqual([exact.bytes().toString(), exact.truncated], ['abc€', false])
-})
-
-test('bytes that are no text are told in base64', () => {
-  assert.equal(encodingOf(Buffer.from('grüße'), Buffer.alloc(0)), 'utf-8')
-  assert.equal(encodingOf(Buffer.from('fine'), Buffer.from([0xff, 0xfe])), 'base64')
-})
 
 test('the last line that says something, and long text with a note', () => {
   assert.equal(lastLine(Buffer.from('one\n\u001b[1mtwo\u001b[0m\n\n')), 'two')

@@ -20,18 +20,21 @@ export function installBodyParser(app: FastifyInstance): void {
 
 /** The body as an object; an absent one is empty. */
 export function readBody(request: FastifyRequest): Json {
+  const clean = snakeKeys(parseBody(request), 0)
+  if (clean === null || clean === undefined) return {}
+  return asObject('body', clean)
+}
+
+/** The body as it came; undefined where there is none. */
+export function parseBody(request: FastifyRequest): unknown {
   const bytes = request.body
-  if (!Buffer.isBuffer(bytes) || bytes.length === 0) return {}
-  let value: unknown
+  if (!Buffer.isBuffer(bytes) || bytes.length === 0) return undefined
   try {
-    value = JSON.parse(utf8.decode(bytes))
+    return JSON.parse(utf8.decode(bytes)) as unknown
   } catch (error) {
     const problem = error instanceof Error ? error.message : String(error)
     throw new BerthError('invalid_request', `The body is not JSON: ${problem.slice(0, 200)}`, { cause: error, details: { field: 'body', description: 'it is not JSON' } })
   }
-  const clean = snakeKeys(value, 0)
-  if (clean === null || clean === undefined) return {}
-  return asObject('body', clean)
 }
 
 export function asObject(field: string, value: unknown): Json {

@@ -8,7 +8,7 @@
 import { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { ExecSession } from '../../engine/host-port.ts'
-import { asBerthError } from '../../instance/errors.ts'
+import { asBerthError, BerthError } from '../../instance/errors.ts'
 import { fieldError, presentStatus } from './errors.ts'
 import { begin, exitCode, feed, hangUp, hasTerminal, pumpOutput, targetOf, tellNotFound } from './exec.ts'
 import type { ExecFrame } from './frame.ts'
@@ -31,12 +31,21 @@ export async function execOverHttp(surface: Surface, request: FastifyRequest, re
   const lines = bodyLines(request)
   const start = first.command === null && lines !== null ? await firstLine(lines) : first
   const session = await begin(surface, callerOf(request), start, targetOf(request), 'pipes')
-  void reply.header('cache-control', 'no-store')
   const steps = session === null ? notFound(start) : repliesOf(session, start, lines, reply)
   if (wantsLines) return reply.type(NDJSON).send(Readable.from(asLines(steps)))
   const collected = await collect(steps)
   if (collected.rest === null) return reply.type('application/json').send({ result: collected.whole } satisfies StreamResult<ExecReply>)
   return reply.type(NDJSON).send(Readable.from(asLines(chained(collected.parts, collected.rest))))
+}
+
+/**
+ * A command that a mere link would run: nobody but a client of this API may ask for it. A page elsewhere has no
+ * token, but what holds one for it (a proxy, say) would lend it.
+ */
+export function refuseLinks({ headers }: Pick<FastifyRequest, 'headers'>): void {
+  const purpose = `${String(headers['sec-purpose'] ?? '')} ${String(headers['purpose'] ?? '')}`.toLowerCase()
+  if (headers['sec-fetch-site'] === 'cross-site') throw new BerthError('forbidden', 'A page of another site may not run commands here.')
+  if (/prefetch|prerender|preview/.test(purpose)) throw new BerthError('forbidden', 'Commands are not run ahead of time: this request says that it is a prefetch.')
 }
 
 /** The query as a frame. */

@@ -24,10 +24,9 @@ import type { ExecIdType, ExecReply, StreamResult } from './schema.ts'
 import type { Surface } from './surface.ts'
 import { asInstanceId, callerOf } from './surface.ts'
 
-const DEFAULT_ROWS = 24
-const DEFAULT_COLS = 80
+export const DEFAULT_SIZE = { rows: 24, cols: 80 } as const
 /** What a program with a terminal expects to find. */
-const TTY_ENV = { TERM: 'xterm-256color', LANG: 'C.UTF-8' }
+export const TTY_ENV = { TERM: 'xterm-256color', LANG: 'C.UTF-8' }
 /** Largest piece of output in one frame; the original's proxy breaks at 64 KiB of JSON. */
 const OUTPUT_PIECE_BYTES = 32 * 1024
 /** From SIGHUP to SIGKILL when the client has gone. */
@@ -116,8 +115,8 @@ export async function begin(
   silence: 'terminal' | 'pipes',
 ): Promise<ExecSession | null> {
   if (first.command === null) throw fieldError('body.command', 'the first frame must hold a command')
-  const id = await resolveTarget(surface, caller, first, target)
-  const tty = hasTerminal(first, silence) ? (first.size ?? { rows: DEFAULT_ROWS, cols: DEFAULT_COLS }) : null
+  const id = await resolveTarget(surface, caller, { id: first.id ?? target.id, idType: first.idType ?? target.idType })
+  const tty = hasTerminal(first, silence) ? (first.size ?? DEFAULT_SIZE) : null
   const request = { command: first.command, env: tty === null ? {} : TTY_ENV, workingDir: null, user: null, tty, timeoutMs: null }
   await settleDown(surface, caller, id)
   try {
@@ -189,11 +188,10 @@ async function pumpFrames(frames: FrameSocket, session: ExecSession, first: Exec
   for (let text = await frames.next(); text !== null; text = await frames.next()) await feed(session, readFrame(text), isTerminal)
 }
 
-async function resolveTarget(surface: Surface, caller: Caller, first: ExecFrame, target: ExecTarget): Promise<InstanceId> {
-  const id = first.id ?? target.id
+/** The instance that is meant, itself or through its service. */
+export async function resolveTarget(surface: Surface, caller: Caller, { id, idType }: ExecTarget): Promise<InstanceId> {
   if (id === null || id === '') throw fieldError('id', 'it must name an instance or, with id_type SERVICE_ID, a service')
-  const type = first.idType ?? target.idType
-  return type === 'SERVICE_ID' ? replicaOf(surface, caller, id) : asInstanceId('id', id)
+  return idType === 'SERVICE_ID' ? replicaOf(surface, caller, id) : asInstanceId('id', id)
 }
 
 /** The service's healthy instance with the lowest index; else one that sleeps and can be woken. */
@@ -210,7 +208,7 @@ async function replicaOf(surface: Surface, caller: Caller, serviceId: string): P
 }
 
 /** One that is falling asleep is let, so that it can be woken. */
-async function settleDown(surface: Surface, caller: Caller, id: InstanceId): Promise<void> {
+export async function settleDown(surface: Surface, caller: Caller, id: InstanceId): Promise<void> {
   const instance = await surface.engine.instances.get(caller, id)
   if (instance.phase !== 'suspending') return
   await surface.engine.instances.wait(caller, id, { until: ['standby', 'running', 'unhealthy'], timeoutMs: FALL_ASLEEP_MS })

@@ -56,8 +56,8 @@ export function readFrame(text: string): ExecFrame {
   }
 }
 
-export function decodeBase64(text: string): Buffer {
-  if (!BASE64.test(text)) throw fieldError('body.stdin.data', 'it is not base64 (standard alphabet, padded)')
+export function decodeBase64(text: string, field = 'body.stdin.data'): Buffer {
+  if (!BASE64.test(text)) throw fieldError(field, 'it is not base64 (standard alphabet, padded)')
   return Buffer.from(text, 'base64')
 }
 

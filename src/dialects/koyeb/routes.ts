@@ -5,7 +5,8 @@ import * as account from './account.ts'
 import { installBodyParser } from './body.ts'
 import * as catalog from './catalog.ts'
 import { presentError } from './errors.ts'
-import { execOverHttp } from './exec-http.ts'
+import { execOverHttp, refuseLinks } from './exec-http.ts'
+import { RUN_BODY_LIMIT_BYTES, runOverHttp } from './exec-run.ts'
 import { serveExec } from './exec.ts'
 import { getInstance, listInstanceEvents, listInstances } from './instances.ts'
 import { queryLogs, serveTail, tailOverHttp } from './logs.ts'
@@ -37,9 +38,9 @@ async function koyebRoutes(app: FastifyInstance, options: DialectOptions): Promi
   })
 
   // A published capability of this API exposes the same four under other paths.
-  for (const [instances, events, exec] of [
-    ['/instances', '/instance_events', '/streams/instances/exec'],
-    ['/v1/instances', '/v1/instance-events', '/v1/streams/instances/exec'],
+  for (const [instances, events, exec, isPublished] of [
+    ['/instances', '/instance_events', '/streams/instances/exec', false],
+    ['/v1/instances', '/v1/instance-events', '/v1/streams/instances/exec', true],
   ] as const) {
     get(instances, listInstances)
     get(`${instances}/:id`, getInstance)
@@ -48,10 +49,15 @@ async function koyebRoutes(app: FastifyInstance, options: DialectOptions): Promi
       method: 'GET',
       url: exec,
       exposeHeadRoute: false,
-      handler: (request, reply) => execOverHttp(surface, request, reply),
+      handler: async (request, reply) => {
+        void reply.header('cache-control', 'no-store')
+        if (isPublished) refuseLinks(request)
+        return execOverHttp(surface, request, reply)
+      },
       // serveExec tells its own failures; nothing is left to be told here.
       wsHandler: (socket, request) => void serveExec(surface, socket, request),
     })
+    app.route({ method: 'POST', url: exec, bodyLimit: RUN_BODY_LIMIT_BYTES, handler: (request, reply) => runOverHttp(surface, request, reply) })
   }
 }
 

@@ -105,5 +105,20 @@ export interface ExecReply {
   readonly exit_code: number
 }
 
+/** A command that was run to its end by one request; Berth's own. */
+export interface RunReply {
+  readonly stdout: string
+  readonly stderr: string
+  /** Of both streams. */
+  readonly encoding: 'utf-8' | 'base64'
+  /** null if its time was over. */
+  readonly exit_code: number | null
+  readonly signal: string | null
+  readonly timed_out: boolean
+  readonly truncated: { readonly stdout: boolean; readonly stderr: boolean }
+  readonly duration_ms: number
+  readonly instance_id: string
+}
+
 /** Never both keys, not even as null. */
 export type StreamResult<T> = { readonly result: T } | { readonly error: RpcStatus }

@@ -1,25 +1,17 @@
 /**
  * exec-command: one call is one command, run to its end.
  *
- * A command that ends with another code than 0 is a result; only one that did not run is an error. Output past the
- * limit is read and let go, so that a command that says too much still ends. Whoever goes away takes the command
- * with them: the session is closed, which kills its process group.
+ * A command that ends with another code than 0 is a result; only one that did not run is an error.
  */
 import { z } from 'zod'
-import type { ExecExit, ExecSession } from '../../engine/host-port.ts'
+import { RUN_LIMITS, runToEnd } from '../../engine/run-command.ts'
 import { BerthError } from '../../instance/errors.ts'
-import { signalName } from '../../instance/exit.ts'
 import { findInstance, findOfService } from '../resolve.ts'
 import { Argv, Env, GuestPath } from '../schema.ts'
-import { Capture, encode, encodingOf, lastLine, plain, shortened } from '../text.ts'
+import { lastLine, plain, shortened } from '../text.ts'
 import { defineTool, requirePatience } from '../tool.ts'
-import type { ToolContext } from '../tool.ts'
 
-const TIMEOUT_DEFAULT_MS = 30_000
-const OUTPUT_DEFAULT_BYTES = 65_536
-export const OUTPUT_LIMIT_BYTES = 1_048_576
-const STDIN_LIMIT_CHARACTERS = 2_097_152
-const STDIN_CHUNK_BYTES = 65_536
+const { timeoutMs: TIMEOUT_MS, outputBytes: OUTPUT_BYTES } = RUN_LIMITS
 /** What the readable rendering shows of each stream; structured output has it all. */
 const TEXT_LIMIT_CHARACTERS = 30_000
 
@@ -27,15 +19,15 @@ const Input = z.strictObject({
   id: z.string().min(1).max(64).regex(/^[A-Za-z0-9_-]+$/).describe('Id or name of the instance (or id of a service, with id_type SERVICE_ID)'),
   id_type: z.enum(['INSTANCE_ID', 'SERVICE_ID']).default('INSTANCE_ID'),
   command: Argv.describe('argv, without a shell; for shell syntax write ["/bin/sh","-c","…"]'),
-  stdin: z.string().max(STDIN_LIMIT_CHARACTERS).optional(),
+  stdin: z.string().max(RUN_LIMITS.stdinCharacters).optional(),
   stdin_encoding: z.enum(['utf-8', 'base64']).default('utf-8'),
   env: Env.optional(),
   workdir: GuestPath.optional(),
   user: z.string().min(1).max(256).optional().describe('Name, uid, name:group or uid:gid; default root'),
   tty: z.boolean().default(false).describe('Give it a terminal; stderr is then part of stdout'),
   tty_size: z.strictObject({ height: z.int().min(1).max(1000).default(24), width: z.int().min(1).max(1000).default(80) }).optional(),
-  timeout_ms: z.int().min(100).max(600_000).default(TIMEOUT_DEFAULT_MS).describe('Then it is killed'),
-  max_output_bytes: z.int().min(1).max(OUTPUT_LIMIT_BYTES).default(OUTPUT_DEFAULT_BYTES).describe('Of each stream'),
+  timeout_ms: z.int().min(TIMEOUT_MS.min).max(TIMEOUT_MS.max).default(TIMEOUT_MS.default).describe('Then it is killed'),
+  max_output_bytes: z.int().min(OUTPUT_BYTES.min).max(OUTPUT_BYTES.max).default(OUTPUT_BYTES.default).describe('Of each stream'),
 })
 type Input = z.output<typeof Input>
 
@@ -84,59 +76,28 @@ export const execCommand = defineTool({
       },
       { wake: true },
     )
-    const startedAt = performance.now()
-    const { stdout, stderr, exit } = await runToEnd(session, stdin, args.max_output_bytes, context)
-    const durationMs = Math.round(performance.now() - startedAt)
-    context.note({ exitCode: exit.timedOut ? null : exit.code })
-    const kept = { stdout: stdout.bytes(), stderr: stderr.bytes() }
-    const encoding = encodingOf(kept.stdout, kept.stderr)
+    const ran = await runToEnd(session, {
+      stdin,
+      limitBytes: args.max_output_bytes,
+      signal: context.signal,
+      onOutput: ({ data }, totalBytes) => context.progress(totalBytes, lastLine(data)),
+    })
+    context.note({ exitCode: ran.exitCode })
     const data: z.output<typeof Output> = {
-      stdout: encode(kept.stdout, encoding),
-      stderr: encode(kept.stderr, encoding),
-      encoding,
-      exit_code: exit.timedOut ? null : exit.code,
-      signal: exit.signal === null ? null : signalName(exit.signal),
-      timed_out: exit.timedOut,
-      truncated: { stdout: stdout.truncated, stderr: stderr.truncated },
-      output_bytes: { stdout: stdout.totalBytes, stderr: stderr.totalBytes },
-      duration_ms: durationMs,
+      stdout: ran.stdout,
+      stderr: ran.stderr,
+      encoding: ran.encoding,
+      exit_code: ran.exitCode,
+      signal: ran.signal,
+      timed_out: ran.timedOut,
+      truncated: ran.truncated,
+      output_bytes: ran.outputBytes,
+      duration_ms: ran.durationMs,
       instance_id: found.id,
     }
     return { data, text: rendered(data, args.timeout_ms) }
   },
 })
-
-async function runToEnd(session: ExecSession, stdin: Buffer | null, limitBytes: number, context: ToolContext) {
-  const stdout = new Capture(limitBytes)
-  const stderr = new Capture(limitBytes)
-  const close = () => session.close()
-  context.signal.addEventListener('abort', close, { once: true })
-  // Both are looked at below; a link that breaks must not be an unhandled rejection meanwhile.
-  session.exit.catch(() => undefined)
-  const fed = feed(session, stdin).catch(() => undefined)
-  try {
-    requirePatience(context.signal)
-    for await (const { stream, data } of session.output) {
-      ;(stream === 'stdout' ? stdout : stderr).add(data)
-      context.progress(stdout.totalBytes + stderr.totalBytes, lastLine(data))
-    }
-    const exit: ExecExit = await session.exit
-    requirePatience(context.signal)
-    return { stdout, stderr, exit }
-  } finally {
-    context.signal.removeEventListener('abort', close)
-    session.close()
-    await fed
-  }
-}
-
-/** A command that ends without reading all of its input is no failure. */
-async function feed(session: ExecSession, stdin: Buffer | null): Promise<void> {
-  for (let at = 0; stdin !== null && at < stdin.length; at += STDIN_CHUNK_BYTES) {
-    await session.write(stdin.subarray(at, at + STDIN_CHUNK_BYTES))
-  }
-  await session.endInput()
-}
 
 function stdinOf({ stdin, stdin_encoding: encoding }: Input): Buffer | null {
   if (stdin === undefined) return null

@@ -1,13 +1,14 @@
 /** Files in an instance: read one, write one, list a directory. Bounded, and whole or not at all where they write. */
 import { randomBytes } from 'node:crypto'
 import { z } from 'zod'
+import { Capture, encode, encodingOf } from '../../engine/capture.ts'
 import type { CopyItem } from '../../engine/host-port.ts'
 import { BerthError } from '../../instance/errors.ts'
 import { quoteGo } from '../../instance/go-text.ts'
 import type { InstanceId } from '../../instance/model.ts'
 import { findInstance } from '../resolve.ts'
 import { GuestPath, InstanceWord } from '../schema.ts'
-import { Capture, encode, encodingOf, plain, shortened } from '../text.ts'
+import { plain, shortened } from '../text.ts'
 import { defineTool, requirePatience } from '../tool.ts'
 import type { Tool, ToolContext } from '../tool.ts'
 
