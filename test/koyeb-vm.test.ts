@@ -135,6 +135,38 @@ test('one HTTP request runs a command', async () => {
   assert.deepEqual([Buffer.from(result.stdout.data, 'base64').toString(), result.exit_code], ['Linux\n', 0])
 })
 
+test('one POST runs a command to its end, and whoever leaves takes it along', async t => {
+  const path = '/v1/v1/streams/instances/exec'
+  const said = await server.request('POST', path, { body: { id, command: ['sh', '-c', 'pwd; echo $COLOUR >&2; exit 7'], workdir: '/tmp', env: { COLOUR: 'blue' } } })
+  assert.equal(said.status, 200, said.text)
+  const { stdout, stderr, exit_code } = said.body as { stdout: string; stderr: string; exit_code: number }
+  assert.deepEqual([stdout, stderr, exit_code], ['/tmp\n', 'blue\n', 7])
+  const late = await server.request('POST', path, { body: { id, command: ['sh', '-c', 'echo before; sleep 66661 & sleep 66662'], timeout_ms: 3000 } })
+  const cut = late.body as { stdout: string; exit_code: number | null; timed_out: boolean }
+  assert.deepEqual([cut.stdout, cut.exit_code, cut.timed_out], ['before\n', null, true])
+
+  const commands = async () => {
+    const lines = (await exec('ps', '-o', 'args')).stdout.split('\n').map(line => line.trim())
+    assert.ok(lines.includes('ps -o args'), 'the guest does not list its processes')
+    return lines
+  }
+  const isGone = async () => ((await commands()).some(line => line.includes('sleep 6666')) ? null : true)
+  await eventually('what was over time is gone', isGone, WAIT_MS)
+  const leaver = new AbortController()
+  const body = JSON.stringify({ id, command: ['sh', '-c', 'sleep 66663 & sleep 66664'], timeout_ms: 600_000 })
+  const pending = fetch(`${server.url}${path}`, { method: 'POST', headers: { authorization: `Bearer ${server.key}` }, body, signal: leaver.signal })
+  pending.catch(() => undefined)
+  await eventually('both processes run', async () => {
+    const lines = await commands()
+    return lines.includes('sleep 66663') && lines.includes('sleep 66664') ? true : null
+  }, WAIT_MS)
+  const leftAt = performance.now()
+  leaver.abort()
+  await assert.rejects(pending)
+  await eventually('the command is gone', isGone, WAIT_MS)
+  t.diagnostic(`seen to be gone ${Math.round(performance.now() - leftAt)} ms after its client (2000 ms is the promise on an idle machine)`)
+})
+
 test('output that no document holds comes as lines, and a body brings more frames', async () => {
   const path = `/v1/streams/instances/exec?id=${id}`
   const large = await server.request('GET', `${path}&body.command=head&body.command=-c&body.command=3000000&body.command=%2Fdev%2Fzero`)
