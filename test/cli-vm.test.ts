@@ -89,7 +89,8 @@ test('run -it gives a real terminal: its size, its resize, job control, its stat
     // The new size arrives when it arrives: the guest waits for it. Its echo must not be taken for the answer.
     { expect: '24 80', resize: [40, 100], type: 'until [ "$(stty size)" != "24 80" ]; do sleep 0.2; done; stty size\n' },
     // Quoted apart, so that the echo of what is typed is not taken for what the command says.
-    { expect: '40 100', type: 'echo u""p; sleep 1000\n' },
+    // One process that says so and then sleeps: ^C must find it in the foreground, not the shell between two commands.
+    { expect: '40 100', type: `sh -c "echo u''p; exec sleep 1000"\n` },
     { expect: 'up', type: '\x03' },
     { expect: '#' },
     { type: 'exit 9\n' },

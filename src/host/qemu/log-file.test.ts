@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import type { LogRecord } from '../../engine/host-port.ts'
-import { cutInPlace, follow, readTail, rotateAway, rotatedPath, type LogFile } from './log-file.ts'
+import { cutInPlace, follow, nextPath, readTail, rotateAway, rotatedPath, turnOver, type LogFile } from './log-file.ts'
 import { LineReader, MAX_RECORD_BYTES } from './log-lines.ts'
 
 const TIME = '2026-01-01T00:00:00.000000000Z'
@@ -106,6 +106,34 @@ describe('follow', () => {
 })
 
 describe('rotation', () => {
+  it('loses no line of a follower, however often it happens while that one is busy', async () => {
+    const log = file('busy')
+    await writeFile(log.path, 'one\n')
+    const over = new AbortController()
+    const records = follow(log, 0, over.signal)[Symbol.asyncIterator]()
+    const next = async () => (await records.next()).value?.text
+    assert.equal(await next(), 'one')
+    for (const text of ['two', 'three']) {
+      await writeFile(nextPath(log.path), `${text}\n`)
+      await turnOver(log.path)
+    }
+    assert.deepEqual([await next(), await next()], ['two', 'three'])
+    await rename(log.path, rotatedPath(log.path))
+    setTimeout(() => void writeFile(log.path, 'four\n'), 120)
+    assert.equal(await next(), 'four')
+    over.abort()
+    assert.equal((await records.next()).done, true)
+  })
+
+  it('found half-way is finished, and finished it stays', async () => {
+    const log = file('half')
+    await writeFile(log.path, 'old\n')
+    await writeFile(nextPath(log.path), 'new\n')
+    await turnOver(log.path)
+    await turnOver(log.path)
+    assert.deepEqual(await textsOf(log, null), ['old', 'new'])
+  })
+
   it('happens above the limit only; a cut keeps what was there', async () => {
     const log = file('turning')
     await writeFile(log.path, '0123456789')

@@ -1,18 +1,22 @@
 /**
  * Reads log files that grow and are rotated: the last lines, then new ones as they arrive.
  *
- * Rotation renames `x.log` to `x.log.1` and begins a new `x.log`; a file may also be cut to nothing in place.
+ * Rotation puts the next log, begun as `x.log.next`, in the place of `x.log`, which becomes `x.log.1`; a file may
+ * also be renamed away before the new one begins, or be cut to nothing in place.
  * Invariants: a reader holds one chunk and one line, whatever the file's size; a slow consumer slows the
  * reader; while nothing is written nobody wakes.
  */
 import { watch, type FSWatcher } from 'node:fs'
-import { open, rename, rm, stat, type FileHandle } from 'node:fs/promises'
+import { link, open, rename, rm, stat, type FileHandle } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { LogRecord } from '../../engine/host-port.ts'
 import { isMissing } from './atomic-file.ts'
 import { endsLogLine, LineReader, type LogFormat } from './log-lines.ts'
 
 const CHUNK_BYTES = 64 * 1024
 const LINE_START_BYTES = 64
+/** How often a reader looks for the log that follows one which was renamed away. */
+const ROTATION_GAP_MS = 50
 /** A log above this is rotated; one older file is kept. */
 export const DEFAULT_LOG_LIMIT_BYTES = 50 * 1024 * 1024
 
@@ -48,9 +52,15 @@ export async function* readTail(file: LogFile, tail: number | null, whole = true
 export async function* follow(file: LogFile, offset: number, signal: AbortSignal): AsyncGenerator<LogRecord> {
   const reader = new LineReader(file.format)
   let at = offset
+  let left: number | null = null
   while (!signal.aborted) {
     const handle = await openIfThere(file.path)
-    if (handle === null) return
+    if (handle === null) {
+      // Renamed away a moment ago, and its writer begins the new one; otherwise it was removed.
+      if (left === null || (await inodeOf(rotatedPath(file.path))) !== left) return
+      await sleep(ROTATION_GAP_MS)
+      continue
+    }
     const changes = watchFile(file.path, signal)
     try {
       const { ino } = await handle.stat()
@@ -64,6 +74,8 @@ export async function* follow(file: LogFile, offset: number, signal: AbortSignal
           // Renamed away: what arrived meanwhile belongs to the old file, then the new one begins.
           const { size: last } = await handle.stat()
           yield* readRange(handle, reader, at, last, false)
+          yield* readBetween(file, reader, ino)
+          left = ino
           at = 0
           break
         }
@@ -77,7 +89,43 @@ export async function* follow(file: LogFile, offset: number, signal: AbortSignal
   }
 }
 
-/** Renames a log that is too large; whoever writes it must be told to begin the new one. True if it was. */
+/** A log that was rotated twice while its reader was busy: the file between ours and the present one, while it is still there. */
+async function* readBetween(file: LogFile, reader: LineReader, ours: number): AsyncGenerator<LogRecord> {
+  const older = await openIfThere(rotatedPath(file.path))
+  if (older === null) return
+  try {
+    const { ino, size } = await older.stat()
+    if (ino !== ours) yield* readRange(older, reader, 0, size, false)
+  } finally {
+    await older.close()
+  }
+}
+
+/** Where the writer of a log begins the next one before the two change places. */
+export function nextPath(path: string): string {
+  return `${path}.next`
+}
+
+/** Whether a log has grown above the limit. */
+export async function isAbove(path: string, limitBytes: number): Promise<boolean> {
+  return (await sizeOf(path)) > limitBytes
+}
+
+/**
+ * Puts the next log, which its writer has begun already, in the place of the present one, which becomes the older
+ * file: nothing more is written to it, and there is no moment without a log. Does nothing if there is no next one,
+ * so that whoever finds a rotation half-way can call it again.
+ */
+export async function turnOver(path: string): Promise<void> {
+  if ((await inodeOf(nextPath(path))) === null) return
+  await rm(rotatedPath(path), { force: true })
+  await link(path, rotatedPath(path)).catch((error: unknown) => {
+    if (!isMissing(error)) throw error
+  })
+  await rename(nextPath(path), path)
+}
+
+/** Renames a log that is too large; whoever writes it begins a new one by itself. True if it was. */
 export async function rotateAway(path: string, limitBytes: number): Promise<boolean> {
   if ((await sizeOf(path)) <= limitBytes) return false
   await rename(path, rotatedPath(path))
@@ -123,7 +171,7 @@ export async function readEnd(path: string, bytes: number): Promise<string> {
 }
 
 export async function removeLog(path: string): Promise<void> {
-  await Promise.all([rm(path, { force: true }), rm(rotatedPath(path), { force: true })])
+  await Promise.all([path, rotatedPath(path), nextPath(path)].map((each) => rm(each, { force: true })))
 }
 
 async function* readPredecessor(file: LogFile, tail: number | null): AsyncGenerator<LogRecord> {
@@ -247,10 +295,14 @@ async function openIfThere(path: string): Promise<FileHandle | null> {
 }
 
 async function isStill(path: string, ino: number): Promise<boolean> {
+  return (await inodeOf(path)) === ino
+}
+
+async function inodeOf(path: string): Promise<number | null> {
   try {
-    return (await stat(path)).ino === ino
+    return (await stat(path)).ino
   } catch (error) {
-    if (isMissing(error)) return false
+    if (isMissing(error)) return null
     throw error
   }
 }

@@ -2,7 +2,7 @@
 import type { LogQuery, LogRecord } from '../../engine/host-port.ts'
 import { BerthError } from '../../instance/errors.ts'
 import { makeLog } from './disks.ts'
-import { cutInPlace, follow, readTail, rotateAway, type LogFile } from './log-file.ts'
+import { cutInPlace, follow, isAbove, nextPath, readTail, turnOver, type LogFile } from './log-file.ts'
 import type { Seat } from './seat.ts'
 
 /** Lines already there, then, with `follow`, new ones until aborted or until the instance is removed. */
@@ -40,9 +40,11 @@ export async function rotateLogs(seat: Seat): Promise<void> {
   const { live, paths, context } = seat
   if (live === null) return
   for (const [chardev, path] of [['app', paths.appLog], ['console', paths.consoleLog]] as const) {
-    if (!(await rotateAway(path, context.logLimitBytes))) continue
-    await makeLog(context, seat.id, path)
-    await live.vmm.qmp.execute('chardev-change', { id: chardev, backend: { type: 'file', data: { out: path, append: true } } })
+    if (!(await isAbove(path, context.logLimitBytes))) continue
+    const next = nextPath(path)
+    await makeLog(context, seat.id, next)
+    await live.vmm.qmp.execute('chardev-change', { id: chardev, backend: { type: 'file', data: { out: next, append: true } } })
+    await turnOver(path)
   }
   await cutInPlace(paths.vmmLog, context.logLimitBytes)
 }

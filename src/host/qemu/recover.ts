@@ -17,6 +17,7 @@ import { clearAway, plugNetwork, settleIn } from './lifecycle.ts'
 import { keepLink } from './link-keeper.ts'
 import { killVm } from './process.ts'
 import type { Seat } from './seat.ts'
+import { turnOver } from './log-file.ts'
 import { whyNotTrusted } from './standby-ops.ts'
 import { readCause, Vmm } from './vmm.ts'
 
@@ -27,6 +28,8 @@ const LINK_TIMEOUT_MS = 1_500
 export async function recover(seat: Seat): Promise<void> {
   const { record } = seat
   if (record === null) return
+  // A server may have ended between telling QEMU of the next log and putting it in its place.
+  for (const log of [seat.paths.appLog, seat.paths.consoleLog]) await turnOver(log)
   const alive = record.process !== null && (await isAlive(record.process))
   switch (record.status) {
     case 'running':
