@@ -57,7 +57,7 @@ interface RunOptions {
 
 const HELP = `
 Attached, it prints what the application writes and ends with its status; the instance stays (see "berth ps -a")
-unless --rm is given. Ctrl-C stops the instance, a second Ctrl-C kills it.
+unless --rm is given. Ctrl-C stops the instance with its grace, a third Ctrl-C leaves it to that.
 
 With -i or -t the image must have the program "sleep", and the command runs beside it as with "berth exec".
 
@@ -246,14 +246,14 @@ async function stopInstance(client: Client, id: string): Promise<void> {
   }
 }
 
-/** The first Ctrl-C stops the instance, the second kills it, the third leaves it alone. */
+/** The first Ctrl-C stops the instance, the second asks for no grace (a stop that is under way keeps its own), the third leaves it alone. */
 function onInterrupt(client: Client, id: string, name: string): () => void {
   const path = `/instances/${part(id)}/stop`
   let count = 0
   const handle = () => {
     count += 1
     if (count > 2) process.exit(STATUS.interrupted)
-    if (process.stderr.isTTY) say(count === 1 ? `\nberth: stopping ${name}; once more kills it` : `\nberth: killing ${name}`)
+    if (process.stderr.isTTY) say(count === 1 ? `\nberth: stopping ${name}` : `\nberth: still stopping ${name}; once more leaves it to that`)
     client.call('POST', path, { json: count === 1 ? {} : { graceMs: 0 } }).catch((error: unknown) => {
       if (!isApiError(error, 'invalid_state', 'not_found')) say(`berth: ${error instanceof Error ? error.message : String(error)}`)
     })
