@@ -1,6 +1,6 @@
 /** Reads the values of flags: sizes, ports, volumes, key=value pairs, durations. A bad one is one sentence. */
 import { readFileSync } from 'node:fs'
-import type { MountRequest } from '../dialects/native/schema.ts'
+import type { MountRequest } from '../dialects/native/schema/instance-requests.ts'
 import { parseDuration } from '../instance/duration.ts'
 import { parseFriendlySize } from '../instance/sizes.ts'
 import { CliError, STATUS } from './failure.ts'

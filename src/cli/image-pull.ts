@@ -1,5 +1,5 @@
 /** Bringing an image and showing how far it is. */
-import type { ImageBody } from '../dialects/native/schema.ts'
+import type { ImageBody } from '../dialects/native/schema/images.ts'
 import type { Client } from './client.ts'
 import { part } from './client.ts'
 import { CliError, isApiError } from './failure.ts'

@@ -1,5 +1,5 @@
 /** How instances are written for people: short ids, and one line on how one ended. */
-import type { InstanceBody } from '../dialects/native/schema.ts'
+import type { InstanceBody } from '../dialects/native/schema/instances.ts'
 
 const SHORT_ID_CHARACTERS = 13
 

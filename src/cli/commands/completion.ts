@@ -3,7 +3,10 @@
  * all shells know the same: commands, flags, and the names that the server knows.
  */
 import type { Argument, Command } from 'commander'
-import type { ImageBody, InstanceBody, KeyBody, VolumeBody } from '../../dialects/native/schema.ts'
+import type { KeyBody } from '../../dialects/native/schema/access.ts'
+import type { ImageBody } from '../../dialects/native/schema/images.ts'
+import type { InstanceBody } from '../../dialects/native/schema/instances.ts'
+import type { VolumeBody } from '../../dialects/native/schema/volumes.ts'
 import type { Client } from '../client.ts'
 import type { Context } from '../context.ts'
 import { CliError } from '../failure.ts'

@@ -1,6 +1,6 @@
 /** `berth events`: what happens to instances, as it happens. */
 import type { Command } from 'commander'
-import type { EventBody } from '../../dialects/native/schema.ts'
+import type { EventBody } from '../../dialects/native/schema/events.ts'
 import { commonOptions, withServer } from '../context.ts'
 import type { Context } from '../context.ts'
 import { CliError, STATUS } from '../failure.ts'

@@ -1,6 +1,6 @@
 /** `berth host`: the machine, what it has and who holds it. */
 import type { Command } from 'commander'
-import type { HostBody, ResourcesBody } from '../../dialects/native/schema.ts'
+import type { HostBody, ResourcesBody } from '../../dialects/native/schema/host.ts'
 import { formatFriendlySize } from '../../instance/sizes.ts'
 import { commonOptions, withServer } from '../context.ts'
 import type { Context } from '../context.ts'

@@ -1,6 +1,6 @@
 /** `berth inspect`: everything about instances, as JSON or as a timeline. */
 import type { Command } from 'commander'
-import type { InstanceDetailBody } from '../../dialects/native/schema.ts'
+import type { InstanceDetailBody } from '../../dialects/native/schema/instances.ts'
 import { part } from '../client.ts'
 import { withServer } from '../context.ts'
 import type { Context } from '../context.ts'

@@ -1,6 +1,6 @@
 /** `berth keys ls | create | rm` */
 import type { Command } from 'commander'
-import type { KeyBody } from '../../dialects/native/schema.ts'
+import type { KeyBody } from '../../dialects/native/schema/access.ts'
 import { part } from '../client.ts'
 import { commonOptions, withServer } from '../context.ts'
 import type { Context } from '../context.ts'

@@ -1,6 +1,6 @@
 /** `berth stop | start | restart | standby | restore | rm`: one verb for one or more instances. */
 import type { Command } from 'commander'
-import type { InstanceBody } from '../../dialects/native/schema.ts'
+import type { InstanceBody } from '../../dialects/native/schema/instances.ts'
 import { part } from '../client.ts'
 import type { Client, Query } from '../client.ts'
 import { commonOptions, withServer } from '../context.ts'

@@ -1,6 +1,6 @@
 /** `berth logs`: what an instance wrote. */
 import type { Command } from 'commander'
-import type { LogRecordBody } from '../../dialects/native/schema.ts'
+import type { LogRecordBody } from '../../dialects/native/schema/guest.ts'
 import { part } from '../client.ts'
 import { commonOptions, withServer } from '../context.ts'
 import type { Context } from '../context.ts'

@@ -1,6 +1,6 @@
 /** `berth projects ls | create | update` */
 import type { Command } from 'commander'
-import type { ProjectBody } from '../../dialects/native/schema.ts'
+import type { ProjectBody } from '../../dialects/native/schema/access.ts'
 import { part } from '../client.ts'
 import { commonOptions, withServer } from '../context.ts'
 import type { Context } from '../context.ts'

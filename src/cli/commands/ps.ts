@@ -1,6 +1,6 @@
 /** `berth ps`: the instances of the project. */
 import type { Command } from 'commander'
-import type { InstanceBody } from '../../dialects/native/schema.ts'
+import type { InstanceBody } from '../../dialects/native/schema/instances.ts'
 import { commonOptions, withServer } from '../context.ts'
 import type { Context } from '../context.ts'
 import { CliError, STATUS } from '../failure.ts'

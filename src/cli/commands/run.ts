@@ -6,7 +6,9 @@
  * in it as `berth exec` would, after which the instance is stopped.
  */
 import type { Command } from 'commander'
-import type { ImageBody, InstanceBody, LogRecordBody } from '../../dialects/native/schema.ts'
+import type { LogRecordBody } from '../../dialects/native/schema/guest.ts'
+import type { ImageBody } from '../../dialects/native/schema/images.ts'
+import type { InstanceBody } from '../../dialects/native/schema/instances.ts'
 import { resolveCommand } from '../../instance/command.ts'
 import { describeExit } from '../../instance/exit.ts'
 import { part } from '../client.ts'

@@ -1,6 +1,7 @@
 /** `berth stats`: what instances use now. */
 import type { Command } from 'commander'
-import type { InstanceBody, StatsBody } from '../../dialects/native/schema.ts'
+import type { StatsBody } from '../../dialects/native/schema/guest.ts'
+import type { InstanceBody } from '../../dialects/native/schema/instances.ts'
 import { formatFriendlySize } from '../../instance/sizes.ts'
 import { part } from '../client.ts'
 import { commonOptions, withServer } from '../context.ts'

@@ -1,7 +1,7 @@
 /** `berth volumes ls | create | inspect | attach | detach | rm` */
 import { createReadStream } from 'node:fs'
 import type { Command } from 'commander'
-import type { VolumeBody } from '../../dialects/native/schema.ts'
+import type { VolumeBody } from '../../dialects/native/schema/volumes.ts'
 import { formatFriendlySize } from '../../instance/sizes.ts'
 import { part } from '../client.ts'
 import { commonOptions, withServer } from '../context.ts'

@@ -3,7 +3,7 @@ import type { CreateInstance } from '../../engine/api.ts'
 import { BerthError } from '../../instance/errors.ts'
 import { quoteGo } from '../../instance/go-text.ts'
 import type { InstanceSpec, NetworkSpec, RestartPolicy, TimestampMs, VolumeId, VolumeMount } from '../../instance/model.ts'
-import type { CreateInstanceBody, MountRequest, UpdateInstanceBody } from './schema.ts'
+import type { CreateInstanceBody, MountRequest, UpdateInstanceBody } from './schema/instance-requests.ts'
 
 /** What a restart policy has where the request says nothing. */
 const RESTART_BACKOFF_MS = 1000

@@ -6,7 +6,7 @@
  */
 import type { Readable } from 'node:stream'
 import { BerthError } from '../../instance/errors.ts'
-import { MAX_JSON_BYTES } from './schema.ts'
+import { MAX_JSON_BYTES } from './schema/page.ts'
 
 const DISCARD_LIMIT_BYTES = 64 * 1024 * 1024
 

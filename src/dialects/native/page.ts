@@ -1,6 +1,6 @@
 /** Pages of lists: `limit` items and a cursor to what comes after them. The cursor is opaque to clients. */
 import { BerthError } from '../../instance/errors.ts'
-import { DEFAULT_PAGE } from './schema.ts'
+import { DEFAULT_PAGE } from './schema/page.ts'
 
 export interface PageWish {
   readonly limit?: number | undefined

@@ -4,21 +4,13 @@ import type { Resources } from '../../engine/api.ts'
 import { spellId } from '../../instance/ids.ts'
 import type { ApiKey, Image, Instance, InstanceEvent, Project, RestartPolicy, TimestampMs, Volume } from '../../instance/model.ts'
 import { phaseDurationsMs } from '../../instance/timeline.ts'
-import type {
-  DeviceBody,
-  EventBody,
-  HostBody,
-  ImageBody,
-  InstanceBody,
-  InstanceDetailBody,
-  KeyBody,
-  LogRecordBody,
-  PathBody,
-  ProjectBody,
-  ResourcesBody,
-  StatsBody,
-  VolumeBody,
-} from './schema.ts'
+import type { KeyBody, ProjectBody } from './schema/access.ts'
+import type { EventBody } from './schema/events.ts'
+import type { LogRecordBody, PathBody, StatsBody } from './schema/guest.ts'
+import type { DeviceBody, HostBody, ResourcesBody } from './schema/host.ts'
+import type { ImageBody } from './schema/images.ts'
+import type { InstanceBody, InstanceDetailBody } from './schema/instances.ts'
+import type { VolumeBody } from './schema/volumes.ts'
 
 /** RFC3339 in UTC with milliseconds. */
 export function presentTime(at: TimestampMs): string {

@@ -18,7 +18,7 @@ import { hostRoutes } from './routes/host.ts'
 import { imageRoutes } from './routes/images.ts'
 import { instanceRoutes } from './routes/instances.ts'
 import { volumeRoutes } from './routes/volumes.ts'
-import { COMPONENTS } from './schema.ts'
+import { COMPONENTS } from './schema/components.ts'
 import { validatorCompiler } from './validation.ts'
 
 export const PREFIX = '/berth/v1'

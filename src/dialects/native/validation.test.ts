@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { CreateInstanceBody, ListInstancesQuery, UpdateInstanceBody } from './schema.ts'
+import { CreateInstanceBody, ListInstancesQuery, UpdateInstanceBody } from './schema/instance-requests.ts'
 import { validatorCompiler } from './validation.ts'
 
 type Outcome = { value?: unknown; error?: Error & { details?: unknown } }

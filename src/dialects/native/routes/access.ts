@@ -7,17 +7,8 @@ import type { AddRoutes } from '../app.ts'
 import { pageOf } from '../page.ts'
 import { presentKey, presentProject } from '../present.ts'
 import { findKey, findProject } from '../resolve.ts'
-import {
-  CreateKeyBody,
-  CreateProjectBody,
-  KeyParams,
-  NewKeyBody,
-  page,
-  PageQuery,
-  ProjectParams,
-  UpdateProjectBody,
-  WhoamiBody,
-} from '../schema.ts'
+import { CreateKeyBody, CreateProjectBody, KeyParams, NewKeyBody, ProjectParams, UpdateProjectBody, WhoamiBody } from '../schema/access.ts'
+import { page, PageQuery } from '../schema/page.ts'
 
 const KeyRef = Type.Ref('Key#')
 const ProjectRef = Type.Ref('Project#')

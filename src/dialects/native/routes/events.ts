@@ -7,7 +7,8 @@ import type { AddRoutes } from '../app.ts'
 import { readCursor, writeCursor } from '../page.ts'
 import { presentEvent } from '../present.ts'
 import { findInstance } from '../resolve.ts'
-import { DEFAULT_PAGE, EventsQuery, page } from '../schema.ts'
+import { EventsQuery } from '../schema/events.ts'
+import { DEFAULT_PAGE, page } from '../schema/page.ts'
 import { sendStream } from '../stream.ts'
 
 const tags = ['events']

@@ -3,7 +3,8 @@ import { Type } from 'typebox'
 import { callerOf } from '../app.ts'
 import type { AddRoutes } from '../app.ts'
 import { presentDevice, presentHost, presentResources } from '../present.ts'
-import { page, VersionBody } from '../schema.ts'
+import { VersionBody } from '../schema/host.ts'
+import { page } from '../schema/page.ts'
 
 const tags = ['host']
 

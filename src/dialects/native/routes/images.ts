@@ -7,7 +7,8 @@ import { callerOf } from '../app.ts'
 import type { AddRoutes } from '../app.ts'
 import { pageOf } from '../page.ts'
 import { presentImage } from '../present.ts'
-import { DEFAULT_WAIT_MS, ImageParams, ImageWaitQuery, ImportImageQuery, page, PageQuery, PullImageBody, TagImageBody } from '../schema.ts'
+import { ImageParams, ImageWaitQuery, ImportImageQuery, PullImageBody, TagImageBody } from '../schema/images.ts'
+import { DEFAULT_WAIT_MS, page, PageQuery } from '../schema/page.ts'
 import { clientSignal, sendStream } from '../stream.ts'
 
 /** How often a record is looked at for news of its pull. */

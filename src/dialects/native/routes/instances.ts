@@ -10,23 +10,9 @@ import type { AddRoutes } from '../app.ts'
 import { pageOf } from '../page.ts'
 import { presentInstance, presentInstanceDetail } from '../present.ts'
 import { findInstance, findVolume } from '../resolve.ts'
-import {
-  ActQuery,
-  AttachVolumeBody,
-  CreateInstanceBody,
-  CreateQuery,
-  DEFAULT_WAIT_MS,
-  DeleteQuery,
-  InstanceParams,
-  InstanceVolumeParams,
-  ListInstancesQuery,
-  page,
-  StartInstanceBody,
-  StopInstanceBody,
-  UpdateInstanceBody,
-  WaitBody,
-  WaitQuery,
-} from '../schema.ts'
+import { ActQuery, AttachVolumeBody, CreateInstanceBody, CreateQuery, DeleteQuery, InstanceParams, InstanceVolumeParams, ListInstancesQuery, StartInstanceBody, StopInstanceBody, UpdateInstanceBody, WaitQuery } from '../schema/instance-requests.ts'
+import { WaitBody } from '../schema/instances.ts'
+import { DEFAULT_WAIT_MS, page } from '../schema/page.ts'
 import { clientSignal } from '../stream.ts'
 
 /** Events that a detail tells at most. */

@@ -8,7 +8,8 @@ import type { AddRoutes } from '../app.ts'
 import { pageOf } from '../page.ts'
 import { presentVolume } from '../present.ts'
 import { findVolume } from '../resolve.ts'
-import { CreateVolumeBody, ListVolumesQuery, page, VolumeArchiveQuery, VolumeParams } from '../schema.ts'
+import { page } from '../schema/page.ts'
+import { CreateVolumeBody, ListVolumesQuery, VolumeArchiveQuery, VolumeParams } from '../schema/volumes.ts'
 
 const tags = ['volumes']
 const VolumeRef = Type.Ref('Volume#')

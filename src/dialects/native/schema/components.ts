@@ -1,0 +1,26 @@
+/** The schemas of the wire by name, for the OpenAPI document. */
+import { KeyBody, ProjectBody } from './access.ts'
+import { ErrorBody } from './errors.ts'
+import { EventBody } from './events.ts'
+import { LogRecordBody, PathBody, StatsBody } from './guest.ts'
+import { DeviceBody, HostBody, ResourcesBody } from './host.ts'
+import { ImageBody } from './images.ts'
+import { InstanceBody, InstanceDetailBody } from './instances.ts'
+import { VolumeBody } from './volumes.ts'
+
+export const COMPONENTS = [
+  ErrorBody,
+  InstanceBody,
+  EventBody,
+  InstanceDetailBody,
+  StatsBody,
+  PathBody,
+  LogRecordBody,
+  ImageBody,
+  VolumeBody,
+  KeyBody,
+  ProjectBody,
+  DeviceBody,
+  HostBody,
+  ResourcesBody,
+] as const
