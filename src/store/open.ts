@@ -19,7 +19,7 @@ import { readReservations, writeReservations } from './reservations.ts'
 import { readServices, writeServices } from './services.ts'
 import type { Database } from './schema.ts'
 import { readSshKeys, writeSshKeys } from './ssh-keys.ts'
-import { asStoreError, connectSqlite } from './sqlite.ts'
+import { asStoreError, connectSqlite, whenUnlocked } from './sqlite.ts'
 import type { SqliteConnection } from './sqlite.ts'
 import { Writer } from './writer.ts'
 
@@ -32,9 +32,10 @@ export async function openStore(location: StoreLocation): Promise<Store> {
   makePrivateFile(path)
   let connection: SqliteConnection | null = null
   try {
-    connection = connectSqlite(path, 'write')
+    connection = await whenUnlocked(() => connectSqlite(path, 'write'))
     await migrate(connection, path)
-    return storeOver(connection, connectSqlite(path, 'read'), path)
+    const reader = await whenUnlocked(() => connectSqlite(path, 'read'))
+    return storeOver(connection, reader, path)
   } catch (error) {
     if (connection?.raw.isOpen) connection.raw.close()
     throw asStoreError(error, path)

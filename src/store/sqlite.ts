@@ -63,12 +63,19 @@ export function connectSqlite(path: string, mode: 'write' | 'read'): SqliteConne
 }
 
 /** Takes the write lock; waits for another process up to `LOCK_WAIT_LIMIT_MS`, then throws `timeout`. */
-export async function beginImmediate(raw: DatabaseSync): Promise<void> {
+export function beginImmediate(raw: DatabaseSync): Promise<void> {
+  return whenUnlocked(() => raw.exec('BEGIN IMMEDIATE'))
+}
+
+/**
+ * Does a step that another process's lock may refuse, again until it works or `LOCK_WAIT_LIMIT_MS` are over; then
+ * throws `timeout`. SQLite itself doesn't wait everywhere: two that turn a new file to WAL at once, one is refused.
+ */
+export async function whenUnlocked<T>(step: () => T): Promise<T> {
   const deadline = performance.now() + LOCK_WAIT_LIMIT_MS
   for (;;) {
     try {
-      raw.exec('BEGIN IMMEDIATE')
-      return
+      return step()
     } catch (error) {
       if (primaryCode(error) !== SQLITE_BUSY) throw error
       if (performance.now() > deadline) {
