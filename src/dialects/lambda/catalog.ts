@@ -4,6 +4,7 @@ import type { FastifyRequest } from 'fastify'
 import type { Resources } from '../../engine/api.ts'
 import type { InstanceType } from '../../instance/catalogue.ts'
 import { regionsOf, typesOf } from '../../instance/catalogue.ts'
+import { familyOf, readyImages } from '../../instance/machine-image.ts'
 import type { Image } from '../../instance/model.ts'
 import { homeRegion, presentRegion, presentType } from './present.ts'
 import type * as wire from './schema.ts'
@@ -28,9 +29,9 @@ export async function listRegions(surface: Surface, request: FastifyRequest): Pr
 
 export async function listImages(surface: Surface, request: FastifyRequest): Promise<readonly wire.Image[]> {
   const caller = callerOf(request)
-  const [images, { host }] = await Promise.all([readyImages(surface, request), surface.engine.resources(caller)])
+  const [images, { host }] = await Promise.all([surface.engine.images.list(caller), surface.engine.resources(caller)])
   const region = presentRegion(homeRegion(surface.catalogue))
-  return images.map(image => ({
+  return readyImages(images).map(image => ({
     id: imageId(image),
     created_time: timestamp(image.createdAt),
     updated_time: timestamp(image.updatedAt),
@@ -43,26 +44,10 @@ export async function listImages(surface: Surface, request: FastifyRequest): Pro
   }))
 }
 
-/** Those that can be launched now, newest first. */
-export async function readyImages(surface: Surface, request: FastifyRequest): Promise<readonly Image[]> {
-  const images = await surface.engine.images.list(callerOf(request))
-  return images.filter(image => image.status === 'ready').toSorted((a, b) => b.updatedAt - a.updatedAt || (a.name < b.name ? -1 : 1))
-}
-
 /** A UUID that follows from name and content, so that no table of ids is kept. */
 export function imageId(image: Pick<Image, 'name' | 'digest'>): string {
   const hex = createHash('sha256').update(`lambda:image:${image.name}:${image.digest ?? ''}`).digest('hex')
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-8${hex.slice(17, 20)}-${hex.slice(20, 32)}`
-}
-
-/** `docker.io/library/ubuntu:24.04` is of the family `ubuntu-24-04`, `localhost/busybox:latest` of `busybox`. */
-export function familyOf(name: string): string {
-  const last = (name.split('@')[0] ?? '').split('/').at(-1) ?? ''
-  return last
-    .replace(/:latest$/, '')
-    .toLowerCase()
-    .replaceAll(/[^a-z0-9]+/g, '-')
-    .replaceAll(/^-+|-+$/g, '')
 }
 
 /** No machine here has GPUs to give, so types with them never have room. */

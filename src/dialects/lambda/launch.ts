@@ -4,26 +4,21 @@
  * between leaves a record without an instance, never an instance that nobody can enter.
  */
 import type { FastifyRequest } from 'fastify'
-import type { CreateInstance } from '../../engine/api.ts'
 import type { InstanceType, Region } from '../../instance/catalogue.ts'
 import { regionNamed, regionsOf, typeNamed, typesOf } from '../../instance/catalogue.ts'
 import { BerthError } from '../../instance/errors.ts'
 import { spellId } from '../../instance/ids.ts'
-import type { Image, ImageConfig, SshKey } from '../../instance/model.ts'
+import { asMachine, defaultMachineImage, familyOf, readyImages } from '../../instance/machine-image.ts'
+import type { MachineImage } from '../../instance/machine-image.ts'
+import type { Image, SshKey } from '../../instance/model.ts'
 import type { LaunchRequest } from './accept.ts'
 import { acceptLaunch } from './accept.ts'
 import { LAMBDA } from './annotation.ts'
 import { quoted, readBody } from './body.ts'
-import { familyOf, imageId, readyImages } from './catalog.ts'
+import { imageId } from './catalog.ts'
 import { fieldError, objectMissing } from './errors.ts'
 import type { Surface } from './surface.ts'
 import { callerOf } from './surface.ts'
-
-/** What Berth has on every machine. */
-const BUILT_IN = 'localhost/busybox'
-/** An image whose command is a shell would end at once; as a machine it stays instead. */
-const STAY = ['/bin/sh', '-c', "trap 'kill $!; exit 0' TERM INT\nwhile :; do sleep 3600 >/dev/null 2>&1 & wait $!; done"] as const
-const SHELL = /(?:^|\/)(?:sh|bash|ash|dash|zsh|fish|busybox)$/
 
 export async function launchInstance(surface: Surface, request: FastifyRequest): Promise<{ readonly instance_ids: readonly string[] }> {
   const caller = callerOf(request)
@@ -108,39 +103,18 @@ function refuseAbsent(wish: LaunchRequest): void {
   }
 }
 
-type ImageWish = Pick<CreateInstance, 'image'> & Partial<Pick<CreateInstance, 'entrypoint' | 'cmd' | 'pull'>>
-
-async function findImage(surface: Surface, request: FastifyRequest, { image: choice }: LaunchRequest): Promise<ImageWish> {
-  const images = await readyImages(surface, request)
-  if (choice === null) {
-    const image = defaultImage(images)
-    return image === null ? { image: BUILT_IN, pull: 'missing' } : asMachine(image)
-  }
+async function findImage(surface: Surface, request: FastifyRequest, { image: choice }: LaunchRequest): Promise<MachineImage> {
+  const images = readyImages(await surface.engine.images.list(callerOf(request)))
+  if (choice === null) return asMachine(defaultMachineImage(images))
   const found = 'id' in choice ? images.find(image => plain(imageId(image)) === plain(choice.id)) : ofFamily(images, choice.family)
   if (found !== undefined) return asMachine(found)
   const meant = 'id' in choice ? choice.id : choice.family
   throw objectMissing(`Image ${quoted(meant)} does not exist.`, 'See GET /api/v1/images, or pull an image first: berth images pull NAME.')
 }
 
-/** The newest Lambda Stack, or Ubuntu of the highest version. */
-function defaultImage(images: readonly Image[]): Image | null {
-  const of = (prefix: string) => images.filter(image => familyOf(image.name).startsWith(prefix)).toSorted((a, b) => (familyOf(a.name) < familyOf(b.name) ? 1 : -1))
-  return of('lambda-stack')[0] ?? of('ubuntu')[0] ?? null
-}
-
 function ofFamily(images: readonly Image[], family: string): Image | undefined {
   if (family === '') throw fieldError('image.family', 'it is empty')
   return images.find(image => familyOf(image.name) === family) ?? images.find(image => image.name === family)
-}
-
-function asMachine(image: Image): ImageWish {
-  return image.config !== null && endsAtOnce(image.config) ? { image: image.name, entrypoint: STAY, cmd: [] } : { image: image.name }
-}
-
-/** Whether the image's own command is a shell that waits for someone to type. */
-function endsAtOnce(config: ImageConfig): boolean {
-  const [program, ...rest] = [...config.entrypoint, ...config.cmd]
-  return program === undefined || (SHELL.test(program) && rest.every(word => /^-[il]+$|^--login$/.test(word)))
 }
 
 /** Ids of images are written with and without dashes. */
