@@ -1,8 +1,9 @@
 /** `/berth/v1/instances`: the life of instances. */
 import { Type } from 'typebox'
+import type { Static, TSchema } from 'typebox'
 import type { Caller } from '../../../engine/api.ts'
 import { BerthError } from '../../../instance/errors.ts'
-import type { Instance } from '../../../instance/model.ts'
+import type { Instance, InstanceId } from '../../../instance/model.ts'
 import type { Phase } from '../../../instance/phase.ts'
 import { acceptCreate, acceptMount, acceptTagFilter, acceptUpdate } from '../accept.ts'
 import { callerOf } from '../app.ts'
@@ -35,6 +36,34 @@ export const instanceRoutes: AddRoutes = (app, { engine, stopping, now }) => {
     const { instance, failure } = await engine.instances.wait(caller, id, { until, timeoutMs: timeoutMs ?? DEFAULT_WAIT_MS, signal, since })
     if (failure !== null) throw new BerthError(failure.code, failure.message, { details: { instanceId: id, phase: instance.phase } })
     return instance
+  }
+
+  /** `POST /instances/{instance}/{verb}`: asks for a change, and with `wait` answers when a phase of `until` is reached. */
+  const act = <B extends TSchema>(
+    verb: 'start' | 'stop' | 'restart' | 'standby' | 'restore',
+    until: readonly Phase[],
+    body: B | null,
+    { run, ...told }: { summary: string; description?: string; run: (caller: Caller, id: InstanceId, body: Static<B> | null) => Promise<Instance> },
+  ): void => {
+    app.post(`/instances/:instance/${verb}`, {
+      schema: {
+        tags,
+        operationId: `${verb}Instance`,
+        ...told,
+        params,
+        querystring: ActQuery,
+        ...(body === null ? {} : { body: Type.Union([body, Type.Null()]) }),
+        response: { 200: InstanceRef },
+      },
+      handler: async (request, reply) => {
+        const caller = callerOf(request)
+        const { id } = await findInstance(engine, caller, request.params.instance)
+        // Validated by the schema above, where there is one.
+        const instance = await run(caller, id, body === null ? null : ((request.body ?? null) as Static<B> | null))
+        if (request.query.wait !== true) return presentInstance(instance)
+        return presentInstance(await settle(caller, instance, until, request.query.timeoutMs, clientSignal(reply, stopping)))
+      },
+    })
   }
 
   app.post('/instances', {
@@ -138,99 +167,28 @@ export const instanceRoutes: AddRoutes = (app, { engine, stopping, now }) => {
     },
   })
 
-  app.post('/instances/:instance/start', {
-    schema: {
-      tags,
-      operationId: 'startInstance',
-      summary: 'Start a stopped instance',
-      description: 'The body is optional; it may replace entrypoint and command.',
-      params,
-      querystring: ActQuery,
-      body: Type.Union([StartInstanceBody, Type.Null()]),
-      response: { 200: InstanceRef },
-    },
-    handler: async (request, reply) => {
-      const caller = callerOf(request)
-      const { id } = await findInstance(engine, caller, request.params.instance)
-      const instance = await engine.instances.start(caller, id, request.body ?? {})
-      if (request.query.wait !== true) return presentInstance(instance)
-      return presentInstance(await settle(caller, instance, ['running', 'unhealthy'], request.query.timeoutMs, clientSignal(reply, stopping)))
-    },
+  act('start', ['running', 'unhealthy'], StartInstanceBody, {
+    summary: 'Start a stopped instance',
+    description: 'The body is optional; it may replace entrypoint and command.',
+    run: (caller, id, body) => engine.instances.start(caller, id, body ?? {}),
   })
-
-  app.post('/instances/:instance/stop', {
-    schema: {
-      tags,
-      operationId: 'stopInstance',
-      summary: 'Stop an instance',
-      description: 'SIGTERM to the application, grace, SIGKILL. The disks stay.',
-      params,
-      querystring: ActQuery,
-      body: Type.Union([StopInstanceBody, Type.Null()]),
-      response: { 200: InstanceRef },
-    },
-    handler: async (request, reply) => {
-      const caller = callerOf(request)
-      const { id } = await findInstance(engine, caller, request.params.instance)
-      const instance = await engine.instances.stop(caller, id, request.body ?? {})
-      if (request.query.wait !== true) return presentInstance(instance)
-      return presentInstance(await settle(caller, instance, ['stopped', 'deleted'], request.query.timeoutMs, clientSignal(reply, stopping)))
-    },
+  act('stop', ['stopped', 'deleted'], StopInstanceBody, {
+    summary: 'Stop an instance',
+    description: 'SIGTERM to the application, grace, SIGKILL. The disks stay.',
+    run: (caller, id, body) => engine.instances.stop(caller, id, body ?? {}),
   })
-
-  app.post('/instances/:instance/restart', {
-    schema: {
-      tags,
-      operationId: 'restartInstance',
-      summary: 'Stop and start an instance',
-      params,
-      querystring: ActQuery,
-      response: { 200: InstanceRef },
-    },
-    handler: async (request, reply) => {
-      const caller = callerOf(request)
-      const { id } = await findInstance(engine, caller, request.params.instance)
-      const instance = await engine.instances.restart(caller, id)
-      if (request.query.wait !== true) return presentInstance(instance)
-      return presentInstance(await settle(caller, instance, ['running', 'unhealthy'], request.query.timeoutMs, clientSignal(reply, stopping)))
-    },
+  act('restart', ['running', 'unhealthy'], null, {
+    summary: 'Stop and start an instance',
+    run: (caller, id) => engine.instances.restart(caller, id),
   })
-
-  app.post('/instances/:instance/standby', {
-    schema: {
-      tags,
-      operationId: 'standbyInstance',
-      summary: 'Put a running instance to sleep',
-      description: 'Memory and devices are saved and the VM ends; restore continues the same processes.',
-      params,
-      querystring: ActQuery,
-      response: { 200: InstanceRef },
-    },
-    handler: async (request, reply) => {
-      const caller = callerOf(request)
-      const { id } = await findInstance(engine, caller, request.params.instance)
-      const instance = await engine.instances.standby(caller, id)
-      if (request.query.wait !== true) return presentInstance(instance)
-      return presentInstance(await settle(caller, instance, ['standby'], request.query.timeoutMs, clientSignal(reply, stopping)))
-    },
+  act('standby', ['standby'], null, {
+    summary: 'Put a running instance to sleep',
+    description: 'Memory and devices are saved and the VM ends; restore continues the same processes.',
+    run: (caller, id) => engine.instances.standby(caller, id),
   })
-
-  app.post('/instances/:instance/restore', {
-    schema: {
-      tags,
-      operationId: 'restoreInstance',
-      summary: 'Wake an instance from standby',
-      params,
-      querystring: ActQuery,
-      response: { 200: InstanceRef },
-    },
-    handler: async (request, reply) => {
-      const caller = callerOf(request)
-      const { id } = await findInstance(engine, caller, request.params.instance)
-      const instance = await engine.instances.restore(caller, id)
-      if (request.query.wait !== true) return presentInstance(instance)
-      return presentInstance(await settle(caller, instance, ['running', 'unhealthy'], request.query.timeoutMs, clientSignal(reply, stopping)))
-    },
+  act('restore', ['running', 'unhealthy'], null, {
+    summary: 'Wake an instance from standby',
+    run: (caller, id) => engine.instances.restore(caller, id),
   })
 
   app.get('/instances/:instance/wait', {
