@@ -37,6 +37,7 @@ import type {
   PathInfo,
   VmStats,
 } from './host-port.ts'
+import type { Market } from './market/api.ts'
 import type { ServiceEventQuery, ServiceQuery } from './store-port.ts'
 
 /** Who asks. Made by authentication, passed through unchanged. */
@@ -321,6 +322,7 @@ export interface Engine {
   readonly sshKeys: SshKeys
   readonly projects: Projects
   readonly services: Services
+  readonly market: Market
   resources(caller: Caller): Promise<Resources>
   devices(caller: Caller): Promise<readonly HostDevice[]>
   /** Stops taking work, lets operations in flight reach a safe point; VMs run on. */

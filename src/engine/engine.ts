@@ -25,6 +25,7 @@ import { ImageKeeper } from './images.ts'
 import { makeInstances } from './instances.ts'
 import { Journal } from './journal.ts'
 import { KeyRing } from './keys.ts'
+import { makeMarket } from './market/market.ts'
 import { ensureDefaultProject, makeProjects } from './projects.ts'
 import { Meter } from './meter.ts'
 import { Reconciler } from './reconcile.ts'
@@ -123,6 +124,7 @@ function assemble(core: Core, images: ImageKeeper, adminSecret: string | null): 
     sshKeys: makeSshKeys(core),
     projects: makeProjects(core),
     services: makeServices({ core, wake: id => controller.wake(id) }),
+    market: makeMarket(),
     resources: caller => resourcesOf(core, caller),
     devices: caller => devicesOf(core, caller),
 
