@@ -19,7 +19,7 @@ import { asBerthError, BerthError } from '../../instance/errors.ts'
 import type { InstanceId } from '../../instance/model.ts'
 import { parseJson, readerOf } from './body.ts'
 import { FIRST_MESSAGE_WAIT_MS } from './exec.ts'
-import { MessageSocket } from './message-socket.ts'
+import { ClientSocket } from './client-socket.ts'
 import * as wire from './schema.ts'
 import type { Surface } from './surface.ts'
 import { callerOf } from './surface.ts'
@@ -39,7 +39,7 @@ const OPENING_BRACKET = 0x5b
 const readCpStart = readerOf(wire.CpStart)
 
 export async function serveCp(surface: Surface, socket: WebSocket, request: FastifyRequest, instanceId: InstanceId): Promise<void> {
-  const messages = new MessageSocket(socket, surface.options.stopping)
+  const messages = new ClientSocket(socket, surface.options.stopping)
   try {
     await copy(surface, messages, callerOf(request), instanceId)
   } catch (error) {
@@ -49,7 +49,7 @@ export async function serveCp(surface: Surface, socket: WebSocket, request: Fast
   }
 }
 
-async function copy(surface: Surface, messages: MessageSocket, caller: Caller, instanceId: InstanceId): Promise<void> {
+async function copy(surface: Surface, messages: ClientSocket, caller: Caller, instanceId: InstanceId): Promise<void> {
   const first = await messages.first(FIRST_MESSAGE_WAIT_MS)
   if (first === null) return
   if (!first.isText) return sendError(messages, 'first message must be JSON text')
@@ -71,7 +71,7 @@ async function copy(surface: Surface, messages: MessageSocket, caller: Caller, i
 
 // --- to the guest ---------------------------------------------------------------------------------------------
 
-async function copyTo(surface: Surface, messages: MessageSocket, caller: Caller, id: InstanceId, start: wire.CpStart): Promise<void> {
+async function copyTo(surface: Surface, messages: ClientSocket, caller: Caller, id: InstanceId, start: wire.CpStart): Promise<void> {
   const isDirectory = start.is_dir ?? false
   try {
     const there = await surface.engine.instances.stat(caller, id, start.guest_path, { followLinks: true })
@@ -86,7 +86,7 @@ async function copyTo(surface: Surface, messages: MessageSocket, caller: Caller,
 }
 
 /** The entry that the client announced, then its bytes; ends at `{"type":"end"}`, and nowhere else. */
-async function* receive(messages: MessageSocket, start: wire.CpStart): AsyncGenerator<CopyItem, void, undefined> {
+async function* receive(messages: ClientSocket, start: wire.CpStart): AsyncGenerator<CopyItem, void, undefined> {
   yield { type: 'entry', entry: announcedEntry(start) }
   for (let message = await messages.next(); message !== null; message = await messages.next()) {
     if (!message.isText) {
@@ -130,7 +130,7 @@ function isEnd(data: Buffer): boolean {
 
 // --- from the guest -------------------------------------------------------------------------------------------
 
-async function copyFrom(surface: Surface, messages: MessageSocket, caller: Caller, id: InstanceId, start: wire.CpStart): Promise<void> {
+async function copyFrom(surface: Surface, messages: ClientSocket, caller: Caller, id: InstanceId, start: wire.CpStart): Promise<void> {
   const rootName = posix.basename(posix.normalize(start.guest_path))
   const followLinks = start.follow_links ?? false
   let isOpen = false
@@ -177,7 +177,7 @@ function header(entry: CopyEntry, rootName: string): Readonly<Record<string, unk
   }
 }
 
-async function sendChunks(messages: MessageSocket, data: Uint8Array): Promise<void> {
+async function sendChunks(messages: ClientSocket, data: Uint8Array): Promise<void> {
   for (let at = 0; at < data.length; at += CHUNK_BYTES) {
     for (const frame of unmistakable(data.subarray(at, at + CHUNK_BYTES))) await messages.sendBinary(frame)
   }
@@ -195,6 +195,6 @@ export function unmistakable(chunk: Uint8Array): readonly Uint8Array[] {
   return [chunk.subarray(0, 1), chunk.subarray(1)]
 }
 
-function sendError(messages: MessageSocket, message: string, path?: string): Promise<void> {
+function sendError(messages: ClientSocket, message: string, path?: string): Promise<void> {
   return messages.sendText({ type: 'error', message, ...(path === undefined ? {} : { path }) })
 }

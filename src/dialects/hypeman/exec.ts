@@ -23,9 +23,9 @@ import type { ExecExit, ExecRequest, ExecSession } from '../../engine/host-port.
 import { asBerthError } from '../../instance/errors.ts'
 import type { BerthError } from '../../instance/errors.ts'
 import type { InstanceId } from '../../instance/model.ts'
+import type { Message } from '../message-socket.ts'
 import { parseJson, readerOf } from './body.ts'
-import type { Message } from './message-socket.ts'
-import { MessageSocket } from './message-socket.ts'
+import { ClientSocket } from './client-socket.ts'
 import * as wire from './schema.ts'
 import type { Surface } from './surface.ts'
 import { callerOf } from './surface.ts'
@@ -46,7 +46,7 @@ const readExecStart = readerOf(wire.ExecStart)
 const readResize = readerOf(wire.ExecResize)
 
 export async function serveExec(surface: Surface, socket: WebSocket, request: FastifyRequest, instanceId: InstanceId): Promise<void> {
-  const messages = new MessageSocket(socket, surface.options.stopping)
+  const messages = new ClientSocket(socket, surface.options.stopping)
   try {
     await execute(surface, messages, callerOf(request), instanceId)
   } catch (error) {
@@ -57,7 +57,7 @@ export async function serveExec(surface: Surface, socket: WebSocket, request: Fa
   }
 }
 
-async function execute(surface: Surface, messages: MessageSocket, caller: Caller, instanceId: InstanceId): Promise<void> {
+async function execute(surface: Surface, messages: ClientSocket, caller: Caller, instanceId: InstanceId): Promise<void> {
   const first = await messages.first(FIRST_MESSAGE_WAIT_MS)
   if (first === null) return
   if (!first.isText) return messages.sendText({ error: 'first message must be JSON text' })
@@ -129,7 +129,7 @@ function execRequest(start: wire.ExecStart): ExecRequest {
 }
 
 /** stdin until the client leaves. The wire has no end of stdin; closing the socket is what ends a `cat`. */
-async function pumpInput(messages: MessageSocket, session: ExecSession, tty: boolean): Promise<void> {
+async function pumpInput(messages: ClientSocket, session: ExecSession, tty: boolean): Promise<void> {
   try {
     for (let message = await messages.next(); message !== null; message = await messages.next()) {
       const size = tty ? resizeOf(message) : null
@@ -155,7 +155,7 @@ function exitCode(exit: ExecExit): number {
   return exit.timedOut ? EXIT_CODE_TIMED_OUT : exit.code
 }
 
-async function fail(messages: MessageSocket, error: BerthError): Promise<void> {
+async function fail(messages: ClientSocket, error: BerthError): Promise<void> {
   const message = error.code === 'command_not_found' ? notFoundMessage(error.message) : error.message
   await messages.sendBinary(Buffer.from(`Error: ${message}\r\n`))
   await messages.sendText({ exitCode: EXIT_CODE_ERROR })

@@ -68,16 +68,16 @@ export async function serveExec(surface: Surface, socket: WebSocket, request: Fa
 function refuse(frames: FrameSocket, error: BerthError, code: number): void {
   const last: StreamResult<ExecReply> = { error: presentStatus(error) }
   // A client that left meanwhile has nobody to be told.
-  frames.send(last).catch(() => {})
+  frames.sendText(last).catch(() => {})
   frames.close(code)
 }
 
 async function converse(surface: Surface, frames: FrameSocket, caller: Caller, target: ExecTarget): Promise<void> {
   // No time limit: the console connects before its user has typed the command.
-  const text = await frames.next()
+  const text = await frames.nextText()
   if (text === null) return
   const first = readFrame(text)
-  const send = (result: ExecReply) => frames.send({ result } satisfies StreamResult<ExecReply>)
+  const send = (result: ExecReply) => frames.sendText({ result } satisfies StreamResult<ExecReply>)
   const session = await begin(surface, caller, first, target, 'terminal')
   if (session === null) return tellNotFound(first, send)
   const leave = () => hangUp(session)
@@ -185,7 +185,7 @@ export function hangUp(session: ExecSession): void {
 async function pumpFrames(frames: FrameSocket, session: ExecSession, first: ExecFrame): Promise<void> {
   const isTerminal = hasTerminal(first, 'terminal')
   await feed(session, first, isTerminal)
-  for (let text = await frames.next(); text !== null; text = await frames.next()) await feed(session, readFrame(text), isTerminal)
+  for (let text = await frames.nextText(); text !== null; text = await frames.nextText()) await feed(session, readFrame(text), isTerminal)
 }
 
 /** The instance that is meant, itself or through its service. */

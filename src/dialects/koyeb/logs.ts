@@ -111,16 +111,16 @@ export async function serveTail(surface: Surface, socket: WebSocket, request: Fa
   try {
     // What the client sends (the CLI: pings with text) needs no answer, but room.
     void (async () => {
-      while ((await frames.next()) !== null);
+      while ((await frames.nextText()) !== null);
     })()
     const ends = AbortSignal.any([frames.gone, stopping])
-    for await (const result of tail(surface, request, wishOf(request), ends)) await frames.send({ result })
+    for await (const result of tail(surface, request, wishOf(request), ends)) await frames.sendText({ result })
     frames.close(CLOSE.normal)
   } catch (error) {
     const known = asBerthError(error)
     if (known.code === 'internal') request.log.error({ err: error }, 'a tail of logs met an error of Berth’s own')
     if (frames.gone.aborted) return
-    await frames.send({ error: presentStatus(known) satisfies RpcStatus }).catch(() => {})
+    await frames.sendText({ error: presentStatus(known) satisfies RpcStatus }).catch(() => {})
     frames.close(known.code === 'internal' ? CLOSE.internal : CLOSE.policy)
   }
 }

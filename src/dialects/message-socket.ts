@@ -1,18 +1,16 @@
 /**
- * A WebSocket as a queue of messages in and an awaited send out, with a limit on both.
+ * A WebSocket as a queue of messages in and an awaited send out, with a limit on both. What a dialect's frames
+ * are, when it pings and how it says goodbye is the dialect's own, in a class over this one.
  *
  * In: a reader that is slow pauses the socket, so that the client's TCP window fills and not our memory.
- * Out: `send` resolves when the bytes were handed to the system, so a client that is slow slows the sender.
+ * Out: a send resolves when the bytes were handed to the system, so a client that is slow slows the sender.
  * The listener is attached in the constructor: messages that come with the handshake are not lost.
  */
 import type { RawData, WebSocket } from 'ws'
-import { BerthError } from '../../instance/errors.ts'
+import { BerthError } from '../instance/errors.ts'
 
 /** Messages that wait for the reader before the socket is paused. */
 const QUEUE_PAUSE_MESSAGES = 16
-/** Largest single message that a client may send. */
-export const MESSAGE_LIMIT_BYTES = 4 * 1024 * 1024
-const CLOSE_NORMAL = 1000
 
 export interface Message {
   readonly isText: boolean
@@ -20,48 +18,37 @@ export interface Message {
 }
 
 export class MessageSocket {
-  readonly #socket: WebSocket
+  protected readonly socket: WebSocket
   readonly #queue: Message[] = []
   #waiting: ((message: Message | null) => void) | null = null
   #ended = false
-  #closing = false
+  #deaf = false
   readonly #gone = new AbortController()
 
-  constructor(socket: WebSocket, stopping: AbortSignal) {
-    this.#socket = socket
+  constructor(socket: WebSocket) {
+    this.socket = socket
     socket.on('message', (data, isBinary) => this.#arrive({ isText: !isBinary, data: asBuffer(data) }))
     socket.on('close', () => this.#end())
     // `close` always follows; a broken connection needs no other word.
     socket.on('error', () => this.#end())
-    stopping.addEventListener('abort', () => this.close(), { signal: this.#gone.signal })
   }
 
-  /** Aborted when the client is gone or the socket was closed. */
+  /** Aborted when the client is gone. */
   get gone(): AbortSignal {
     return this.#gone.signal
   }
 
-  /** The next message; null at the end, or once this side has closed. */
+  /** The next message; null at the end, or once this side hears no more. */
   async next(): Promise<Message | null> {
     const queued = this.#queue.shift()
     if (queued !== undefined) {
-      if (this.#queue.length < QUEUE_PAUSE_MESSAGES && this.#socket.isPaused) this.#socket.resume()
+      if (this.#queue.length < QUEUE_PAUSE_MESSAGES) this.#readOn()
       return queued
     }
-    if (this.#ended || this.#closing) return null
+    if (this.#ended || this.#deaf) return null
     return new Promise(resolve => {
       this.#waiting = resolve
     })
-  }
-
-  /** The first message, within a time limit. */
-  async first(timeoutMs: number): Promise<Message | null> {
-    const timer = setTimeout(() => this.close(), timeoutMs)
-    try {
-      return await this.next()
-    } finally {
-      clearTimeout(timer)
-    }
   }
 
   sendText(value: unknown): Promise<void> {
@@ -72,40 +59,30 @@ export class MessageSocket {
     return this.#send(data, true)
   }
 
-  /** Resolves when the client has closed, or after the limit. */
-  async clientClosed(limitMs: number): Promise<void> {
-    if (this.#ended) return
-    await new Promise<void>(resolve => {
-      const timer = setTimeout(resolve, limitMs)
-      this.#gone.signal.addEventListener('abort', () => {
-        clearTimeout(timer)
-        resolve()
-      })
-    })
-  }
-
-  /** Ends it from this side. What the client still sends is dropped, so that its answer to the close is read. */
-  close(): void {
-    if (this.#closing) return
-    this.#closing = true
+  /** What the client still sends is dropped, and read on all the same: its answer to a close comes after it. */
+  protected hearNoMore(): void {
+    this.#deaf = true
     this.#queue.length = 0
     this.#waiting?.(null)
     this.#waiting = null
-    if (this.#socket.isPaused) this.#socket.resume()
-    this.#socket.close(CLOSE_NORMAL)
+    this.#readOn()
+  }
+
+  #readOn(): void {
+    if (this.socket.isPaused) this.socket.resume()
   }
 
   #send(data: string | Uint8Array, binary: boolean): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#socket.send(data, { binary }, error => {
+      this.socket.send(data, { binary }, error => {
         if (error === undefined || error === null) resolve()
-        else reject(new BerthError('cancelled', 'the client closed the connection', { cause: error }))
+        else reject(new BerthError('cancelled', 'The client closed the connection.', { cause: error }))
       })
     })
   }
 
   #arrive(message: Message): void {
-    if (this.#closing) return
+    if (this.#deaf) return
     const waiting = this.#waiting
     if (waiting !== null) {
       this.#waiting = null
@@ -113,7 +90,7 @@ export class MessageSocket {
       return
     }
     this.#queue.push(message)
-    if (this.#queue.length >= QUEUE_PAUSE_MESSAGES) this.#socket.pause()
+    if (this.#queue.length >= QUEUE_PAUSE_MESSAGES) this.socket.pause()
   }
 
   #end(): void {
