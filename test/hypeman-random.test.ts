@@ -6,7 +6,7 @@
  */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { loadContract } from './support/contract.ts'
+import { loadHypemanContract } from './support/hypeman.ts'
 import type { TestServer } from './support/server.ts'
 import { eventually, startServer } from './support/server.ts'
 
@@ -69,7 +69,7 @@ function anyCall(random: Random): Call {
 }
 
 async function runClient(server: TestServer, random: Random): Promise<readonly string[]> {
-  const contract = loadContract()
+  const contract = loadHypemanContract()
   const wrong: string[] = []
   for (let made = 0; made < CALLS_PER_CLIENT; made++) {
     const [method, path, body] = anyCall(random)

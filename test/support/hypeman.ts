@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
-import { loadContract } from './contract.ts'
+import { openContract, pointerTo } from './published-contract.ts'
 import type { Answer, RequestOptions, TestServer } from './server.ts'
 import { eventually, startServer } from './server.ts'
 
@@ -29,6 +29,30 @@ export interface VolumeBody {
   readonly [key: string]: unknown
 }
 
+export interface HypemanContract {
+  /** Asserts that the answer is one that the contract allows; counts it. */
+  check(method: string, path: string, answer: { readonly status: number; readonly body: unknown; readonly text: string }): void
+  readonly judged: ReadonlySet<string>
+}
+
+/** The contract, or null where it isn't beside the checkout. Where it is silent about a status, the body is its `Error`. */
+export function loadHypemanContract(): HypemanContract | null {
+  const contract = openContract('hypeman')
+  if (contract === null) return null
+  const counted = new Set<string>()
+  return {
+    judged: counted,
+    check(method, path, answer) {
+      const { label, response, pointer } = contract.declared(method, path, answer.status)
+      const isJson = response?.content?.['application/json'] !== undefined
+      if (response !== null && response.content === undefined) assert.equal(answer.text, '', `${label} has no body`)
+      else if (isJson && pointer !== null) contract.judge(label, pointer, answer.body)
+      else if (answer.status >= 400) contract.judge(label, pointerTo('components', 'schemas', 'Error'), answer.body)
+      counted.add(label)
+    },
+  }
+}
+
 export interface HypemanSuite {
   /** Of this file; there once its tests run. */
   readonly server: TestServer
@@ -47,7 +71,7 @@ export interface HypemanSuite {
  * past the contract with these statuses (`GET /instances 200`, …).
  */
 export function hypemanSuite(judged: readonly string[], env: Readonly<Record<string, string>> = {}): HypemanSuite {
-  const contract = loadContract()
+  const contract = loadHypemanContract()
   let running: TestServer | null = null
   let count = 0
 

@@ -7,22 +7,14 @@
  */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { existsSync, readFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
-import { Ajv } from 'ajv'
-import type { ValidateFunction } from 'ajv'
-import addFormats from 'ajv-formats'
 import { WebSocket } from 'ws'
+import { contractFile, openContract, pointerTo, withNulls } from './published-contract.ts'
 import type { Answer, RequestOptions, TestServer } from './server.ts'
 
-export const CONTRACT_FILE = fileURLToPath(new URL('../../../shared/contracts/koyeb.openapi.json', import.meta.url))
+export const CONTRACT_FILE = contractFile('koyeb')
 const STATUSES = [200, 400, 401, 403, 404, 429, 500, 503]
 
 type Json = Readonly<Record<string, unknown>>
-interface Document {
-  readonly paths: Readonly<Record<string, Readonly<Record<string, { readonly responses: Json }>>>>
-}
-
 export interface KoyebContract {
   check(method: string, path: string, answer: Answer): void
   /** One message of a stream: `Stream_result_of_ExecCommandReply`, … */
@@ -33,34 +25,23 @@ export interface KoyebContract {
 
 /** The contract, or null where it isn't beside the checkout. */
 export function loadKoyebContract(): KoyebContract | null {
-  if (!existsSync(CONTRACT_FILE)) return null
-  const document = withNulls(JSON.parse(readFileSync(CONTRACT_FILE, 'utf8'))) as Document & { components: { schemas: Record<string, unknown> } }
-  // Declared as objects of objects; on the wire, and to the console, a detail's message is text.
-  document.components.schemas['google.protobuf.Any'] = { type: 'object', required: ['@type'] }
-  const ajv = new Ajv({ strict: false, allErrors: true })
-  addFormats.default(ajv)
-  ajv.addFormat('uint64', true)
-  ajv.addSchema(document, 'koyeb')
-  const compiled = new Map<string, ValidateFunction>()
-  const judged = new Set<string>()
-  const judge = (label: string, pointer: string, value: unknown) => {
-    const validate = compiled.get(pointer) ?? ajv.compile({ $ref: `koyeb#${pointer}` })
-    compiled.set(pointer, validate)
-    assert.ok(validate(value), `${label}: ${ajv.errorsText(validate.errors)}\n${JSON.stringify(value).slice(0, 2000)}`)
-    judged.add(label)
-  }
+  const contract = openContract('koyeb', {
+    formats: ['uint64'],
+    mend(document) {
+      const mended = withNulls(document, nullable)
+      // Declared as objects of objects; on the wire, and to the console, a detail's message is text.
+      mended.components.schemas['google.protobuf.Any'] = { type: 'object', required: ['@type'] }
+      return mended
+    },
+  })
+  if (contract === null) return null
+  const schema = (name: string) => pointerTo('components', 'schemas', name)
   return {
-    judged,
-    checkSchema: (name, value) => judge(name, `/components/schemas/${encodeURIComponent(name)}`, value),
+    judged: contract.judged,
+    checkSchema: (name, value) => contract.judge(name, schema(name), value),
     check(method, path, answer) {
-      const template = templateOf(document, path)
-      const label = `${method} ${template ?? path} ${answer.status}`
-      const declared = template === null ? undefined : document.paths[template]?.[method.toLowerCase()]?.responses[String(answer.status)]
-      if (template !== null && declared !== undefined) {
-        const media = Object.keys((declared as { content: Json }).content)[0] ?? ''
-        const at = `/paths/${escaped(template)}/${method.toLowerCase()}/responses/${answer.status}/content/${escaped(media)}/schema`
-        judge(label, at, answer.body)
-      } else judge(label, answer.status === 400 ? '/components/schemas/ErrorWithFields' : '/components/schemas/Error', answer.body)
+      const { label, pointer } = contract.declared(method, path, answer.status)
+      contract.judge(label, pointer ?? schema(answer.status === 400 ? 'ErrorWithFields' : 'Error'), answer.body)
     },
   }
 }
@@ -198,32 +179,7 @@ function textOf(frames: readonly ReplyFrame[], stream: 'stdout' | 'stderr'): str
   return Buffer.concat(frames.map(frame => Buffer.from(frame.result?.[stream]?.data ?? '', 'base64'))).toString()
 }
 
-function withNulls(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(withNulls)
-  if (typeof value !== 'object' || value === null) return value
-  const entries = Object.entries(value).map(([key, item]) => {
-    if (key !== 'properties') return [key, withNulls(item)]
-    const properties = Object.entries(item as Json).map(([name, schema]) => [name, nullable(withNulls(schema) as Json)])
-    return [key, Object.fromEntries(properties)]
-  })
-  return Object.fromEntries(entries)
-}
-
 function nullable(schema: Json): Json {
   if (schema['$ref'] !== undefined) return { anyOf: [schema, { type: 'null' }] }
   return schema['format'] === 'date-time' || schema['format'] === 'double' ? { ...schema, type: [schema['type'], 'null'] } : schema
-}
-
-function templateOf(document: Document, path: string): string | null {
-  const parts = (path.split('?')[0] ?? '').split('/')
-  const matching = Object.keys(document.paths).filter(template => {
-    const pattern = template.split('/')
-    return pattern.length === parts.length && pattern.every((part, index) => part.startsWith('{') || part === parts[index])
-  })
-  return matching.toSorted((a, b) => a.split('{').length - b.split('{').length)[0] ?? null
-}
-
-/** JSON pointer escapes, and the percent-encoding that a fragment needs. */
-function escaped(part: string): string {
-  return encodeURIComponent(part.replaceAll('~', '~0').replaceAll('/', '~1'))
 }
