@@ -36,7 +36,15 @@ export const RESERVATION_STATUSES = ['pending', 'active', 'paused', 'canceled', 
 export type ReservationStatus = (typeof RESERVATION_STATUSES)[number]
 
 /** What the instances of an order are made from; vCPUs, memory and disk follow from the type. */
-export type LaunchTemplate = Pick<InstanceSpec, 'image'> & Partial<Omit<InstanceSpec, 'image' | 'name' | 'vcpus' | 'memoryBytes' | 'overlayBytes'>>
+export type LaunchTemplate = Pick<InstanceSpec, 'image'> &
+  Partial<Omit<InstanceSpec, 'image' | 'name' | 'vcpus' | 'memoryBytes' | 'overlayBytes'>> & {
+    /** Pull the image first if it isn't there. */
+    readonly pull?: 'never' | 'missing'
+    /** Done once in the life of each instance, at its first start. */
+    readonly userData?: string
+    /** Public keys that open a shell in each instance. */
+    readonly sshKeys?: readonly string[]
+  }
 
 export interface OrderLaunch {
   readonly template: LaunchTemplate
