@@ -1,5 +1,6 @@
 // CONFIGURE: a blank guest becomes one instance. Entropy and clock come first, the image's root last but
 // its small files; no program of the image has run before this is done.
+// RENEW: a copy of a running instance becomes another one; its programs are frozen until this is done.
 #include "agent.h"
 
 #include <errno.h>
@@ -51,6 +52,19 @@ static void write_names(const struct guest_config *config) {
         snprintf(text, sizeof text, "%s\n", config->machine_id);
         put_file("/etc/machine-id", text);
     }
+}
+
+// Entropy and clock first, as above. The disks are those that it has.
+bool renew(const struct guest_config *config, char *wrong, size_t size) {
+    add_entropy(config->entropy, config->entropy_length);
+    set_clock(config->clock_ns);
+    if (config->hostname && sethostname(config->hostname, strlen(config->hostname)) < 0) {
+        snprintf(wrong, size, "the host name: %s", strerror(errno));
+        return false;
+    }
+    if (config->net.present && !bring_up_network(&config->net, wrong, size)) return false;
+    write_names(config);
+    return true;
 }
 
 bool configure(const struct guest_config *config, char *wrong, size_t size) {

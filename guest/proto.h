@@ -27,6 +27,8 @@ enum frame_type {
     F_THAW = 0x1d,
     F_PING = 0x1e,
     F_LOAD_MODULE = 0x1f,
+    F_RENEW = 0x20,
+    F_SYNC = 0x21,
     // guest to host
     F_HELLO = 0x80,      // channel 0: the first frame after a reset
     F_OPENED = 0x81,     // u32: credit for the channel's input

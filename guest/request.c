@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 #define REQUEST_MAX (2 * 1024 * 1024)
 
@@ -59,6 +60,22 @@ static void do_configure(uint32_t channel, const void *body, size_t length) {
     if (!configure(&config, text, sizeof text)) return link_error(channel, E_IO, "%s", text);
     agent.state = STATE_CONFIGURED;
     reply(channel);
+}
+
+// A copy of another instance's running guest becomes one of its own, before its programs run on.
+static void do_renew(uint32_t channel, const void *body, size_t length) {
+    struct guest_config config;
+    char text[TEXT_MAX] = "";
+    const char *wrong = decode_config(body, length, &config);
+    if (wrong) return link_error(channel, E_BAD_REQUEST, "%s", wrong);
+    if (!renew(&config, text, sizeof text)) return link_error(channel, E_IO, "%s", text);
+    reply(channel);
+}
+
+static int work_sync(const void *body, size_t length) {
+    (void)body, (void)length;
+    sync();
+    return 0;
 }
 
 static void do_app_start(uint32_t channel, const void *body, size_t length) {
@@ -133,7 +150,7 @@ static void do_load_module(uint32_t channel, const void *body, size_t length) {
 
 static bool needs_root(uint8_t type) {
     return type == F_APP_START || type == F_EXEC || type == F_COPY_IN || type == F_COPY_OUT || type == F_STAT ||
-           type == F_MOUNT || type == F_UNMOUNT;
+           type == F_MOUNT || type == F_UNMOUNT || type == F_RENEW || type == F_SYNC;
 }
 
 static void handle_request(uint8_t type, uint32_t channel, const void *body, size_t length) {
@@ -157,6 +174,8 @@ static void handle_request(uint8_t type, uint32_t channel, const void *body, siz
     case F_FREEZE: freeze(true); return reply(channel);
     case F_THAW: freeze(false); return reply(channel);
     case F_PING: return reply(channel);
+    case F_RENEW: return do_renew(channel, body, length);
+    case F_SYNC: return session_work(channel, 0, false, work_sync, NULL, 0);
     case F_POWER_OFF: reply(channel); return app_power_off();
     default: return link_error(channel, E_UNSUPPORTED, "this guest's agent doesn't know request %u", type);
     }

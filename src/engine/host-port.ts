@@ -22,8 +22,9 @@ import type {
   VolumeId,
   VolumeMode,
 } from '../instance/model.ts'
+import type { HostSnapshots } from './host-snapshots.ts'
 
-export interface Host {
+export interface Host extends HostSnapshots {
   readonly id: HostId
 
   /** What the machine is and has. Cheap after the first call. */

@@ -5,6 +5,7 @@
  *   <data>/images/  <data>/volumes/      laid out by those rooms
  *   <data>/guest/<version>/     the guest's kernel and initramfs
  *   <data>/templates/<uuid>/    template.json memory state: booted guests that instances are cloned from
+ *   <data>/snapshots/<uuid>/    snapshot.json overlay.ext4 volume-<port>.ext4 memory state; `<uuid>.part` while it is made
  *   <data>/host/                what the host remembers of the machine (id, accelerator verdict)
  *   <run>/<8 hex>/<uuid>/       sockets; emptied by a reboot, and short: a socket's path has at most 107 bytes
  *
@@ -50,6 +51,7 @@ export interface HostPaths {
   readonly images: string
   readonly volumes: string
   readonly templates: string
+  readonly snapshots: string
   readonly host: string
   /** Kernel and initramfs, by version. */
   readonly guest: string
@@ -82,6 +84,7 @@ export function hostPaths(dataDir: string, runDir: string = defaultRunDir()): Ho
     images: join(data, 'images'),
     volumes: join(data, 'volumes'),
     templates: join(data, 'templates'),
+    snapshots: join(data, 'snapshots'),
     host,
     guest: join(data, 'guest'),
     hostId: join(host, 'id'),

@@ -27,8 +27,9 @@ import type {
   VmStats,
   VmVolume,
 } from '../engine/host-port.ts'
+import type { HostSnapshot, SnapshotRequest, SnapshotUse } from '../engine/host-snapshots.ts'
 import { asBerthError, BerthError } from '../instance/errors.ts'
-import type { AppExit, HostId, ImageDigest, InstanceId, VolumeId } from '../instance/model.ts'
+import type { AppExit, HostId, ImageDigest, InstanceId, SnapshotId, VolumeId } from '../instance/model.ts'
 import { openCgroups } from './cgroup/cgroup.ts'
 import { openImageStore, type ImageStoreOptions } from './images/image-store.ts'
 import { openNetwork, type NetworkOptions } from './network/network.ts'
@@ -50,6 +51,8 @@ import { recover } from './qemu/recover.ts'
 import { Seat } from './qemu/seat.ts'
 import { readStats } from './qemu/stats.ts'
 import { resume, suspend } from './qemu/standby-ops.ts'
+import { applySnapshot, takeSnapshot } from './qemu/snapshot-ops.ts'
+import { SnapshotStore } from './qemu/snapshot-store.ts'
 import { findStrays } from './qemu/strays.ts'
 import { Templates, type TemplateHome } from './qemu/templates.ts'
 import { neededTemplate, readRecord } from './qemu/vm-record.ts'
@@ -109,10 +112,12 @@ export async function openQemuHost(options: QemuHostOptions): Promise<Host> {
   await network.ensure()
   const listeners = new Set<(event: HostEvent) => void>()
   const seats = new Map<InstanceId, Seat>()
-  const templates = await chooseTemplates(options, { paths, jail, artifacts, log }, seats)
+  const snapshots = await SnapshotStore.open(paths.snapshots)
+  const templates = await chooseTemplates(options, { paths, jail, artifacts, log }, seats, snapshots)
   const context: VmContext = {
     paths,
     templates,
+    snapshots,
     jail,
     cgroups,
     network,
@@ -278,8 +283,26 @@ class QemuHost implements Host {
     return guarded(async () => {
       const user = [...this.#seats.values()].find((seat) => seat.record?.spec.image === digest)
       if (user !== undefined) throw new BerthError('image_in_use', `Instance ${user.id} is made from this image; delete it first.`)
+      const snapshot = this.#context.snapshots.userOf(digest)
+      if (snapshot !== null) throw new BerthError('image_in_use', `Snapshot ${snapshot} is of an instance of this image; delete it first.`)
       await this.#context.images.remove(digest)
     })
+  }
+
+  takeSnapshot(vm: VmRef, request: SnapshotRequest): Promise<HostSnapshot> {
+    return this.#inLine(vm, (seat) => takeSnapshot(seat, vm, request))
+  }
+
+  applySnapshot(vm: VmSpec, use: SnapshotUse): Promise<void> {
+    return this.#inLine(vm, (seat) => applySnapshot(seat, vm, use))
+  }
+
+  deleteSnapshot(id: SnapshotId): Promise<void> {
+    return guarded(() => this.#context.snapshots.delete(id))
+  }
+
+  async snapshots(): Promise<readonly HostSnapshot[]> {
+    return this.#context.snapshots.list()
   }
 
   createVolume(volume: { readonly id: VolumeId; readonly sizeBytes: number }): Promise<void> {
@@ -361,7 +384,7 @@ class QemuHost implements Host {
 }
 
 /** Templates where the host can use them: its clones' memory is read and written as root. */
-async function chooseTemplates(options: QemuHostOptions, home: TemplateHome, seats: ReadonlyMap<InstanceId, Seat>): Promise<Templates | null> {
+async function chooseTemplates(options: QemuHostOptions, home: TemplateHome, seats: ReadonlyMap<InstanceId, Seat>, snapshots: SnapshotStore): Promise<Templates | null> {
   if ((options.templates ?? null) === null) return null
   const { memoryTool } = home.artifacts
   const why = process.getuid?.() !== 0 ? 'only root may read and write the memory of VMs' : memoryTool === null ? 'guest/build.sh has not built sealed-memory' : null
@@ -369,7 +392,7 @@ async function chooseTemplates(options: QemuHostOptions, home: TemplateHome, sea
     home.log.warn({ why }, 'instances boot from nothing instead of from templates')
     return null
   }
-  const needed = () => new Set([...seats.values()].map(({ record }) => neededTemplate(record)).filter((id) => id !== null))
+  const needed = () => new Set([...[...seats.values()].map(({ record }) => neededTemplate(record)).filter((id) => id !== null), ...snapshots.templates()])
   return await Templates.open(home, memoryTool, needed)
 }
 

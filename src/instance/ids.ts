@@ -13,7 +13,7 @@
  *
  * Parsing is exact: whatever is not the one spelling of a UUID v4 is null.
  */
-import type { BidId, InstanceId, KeyId, ProjectId, ReservationId, SshKeyId, VolumeId } from './model.ts'
+import type { BidId, InstanceId, KeyId, ProjectId, ReservationId, SnapshotId, SshKeyId, VolumeId } from './model.ts'
 
 export type IdDialect = 'native' | 'koyeb' | 'lambda' | 'mithril' | 'hypeman'
 
@@ -26,6 +26,7 @@ export interface IdKinds {
   readonly sshKey: SshKeyId
   readonly bid: BidId
   readonly reservation: ReservationId
+  readonly snapshot: SnapshotId
 }
 export type IdKind = keyof IdKinds
 
@@ -40,6 +41,7 @@ const MITHRIL_PREFIX: Readonly<Record<IdKind, string>> = {
   sshKey: 'sshkey_',
   bid: 'bid_',
   reservation: 'res_',
+  snapshot: 'snap_',
 }
 
 const UUID_V4 = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/

@@ -17,6 +17,7 @@ export type SshKeyId = Branded<string, 'SshKeyId'>
 export type HostId = Branded<string, 'HostId'>
 export type BidId = Branded<string, 'BidId'>
 export type ReservationId = Branded<string, 'ReservationId'>
+export type SnapshotId = Branded<string, 'SnapshotId'>
 /** `sha256:` + 64 hex digits: the OCI manifest that an image's root was made from. */
 export type ImageDigest = Branded<string, 'ImageDigest'>
 

@@ -91,6 +91,17 @@ export class GuestLink {
     this.#status = { ...this.#status, state: 'configured' }
   }
 
+  /** Makes a copy of another instance's guest this one: its identity, not its disks. Its programs are frozen meanwhile. */
+  async renew(config: GuestConfig): Promise<void> {
+    await this.#ask(FRAME.renew, encodeConfig(config, randomBytes(ENTROPY_BYTES), Date.now()), MOUNT_MS)
+  }
+
+  /** Resolves when what programs have written is on the disks. */
+  async sync(): Promise<void> {
+    const channel = this.#wire.request(FRAME.sync, new Uint8Array(0), WINDOW_BYTES)
+    await this.#within(MOUNT_MS, channel, channel.ended)
+  }
+
   /** Starts the application; once. That it couldn't be executed comes as its exit, with 126 or 127. */
   async startApp(app: AppRequest): Promise<void> {
     await this.#ask(FRAME.appStart, encodeApp(app), ANSWER_MS)

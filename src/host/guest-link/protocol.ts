@@ -41,6 +41,8 @@ export const FRAME = {
   thaw: 0x1d,
   ping: 0x1e,
   loadModule: 0x1f,
+  renew: 0x20,
+  sync: 0x21,
   hello: 0x80,
   opened: 0x81,
   out: 0x82,

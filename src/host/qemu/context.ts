@@ -8,6 +8,7 @@ import type { Volumes } from '../volumes/volumes.ts'
 import type { AcceleratorVerdict } from './accel.ts'
 import type { Jail } from './jail.ts'
 import { MACHINE_PROFILE, type MachineIdentity } from './machine.ts'
+import type { SnapshotStore } from './snapshot-store.ts'
 import type { Templates } from './templates.ts'
 
 /** As much of a pino logger as this room uses. */
@@ -37,6 +38,7 @@ export interface VmContext {
   readonly accelerator: AcceleratorVerdict
   readonly qemuVersion: string
   readonly cpuModel: string
+  readonly snapshots: SnapshotStore
   /** null where instances always boot from nothing. */
   readonly templates: Templates | null
   readonly logLimitBytes: number

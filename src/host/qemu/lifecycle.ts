@@ -163,7 +163,7 @@ async function ended(seat: Seat, live: Live): Promise<void> {
 }
 
 /** Writes down how a VM ended, and clears its things away. */
-async function settleEnd(seat: Seat, live: Live): Promise<AppExit> {
+export async function settleEnd(seat: Seat, live: Live): Promise<AppExit> {
   const exit = await live.vmm.cause(seat.context, seat.id, live.exit, seat.known.startedAt ?? 0)
   seat.live = null
   live.link?.close()
@@ -198,7 +198,7 @@ export async function clearAway(seat: Seat): Promise<void> {
   }
 }
 
-async function removeEverything(seat: Seat): Promise<void> {
+export async function removeEverything(seat: Seat): Promise<void> {
   const { context, id, paths } = seat
   await Promise.all([context.cgroups.remove(id), context.network.unplug(id), rm(paths.runDir, { recursive: true, force: true })])
   // The record first: a directory without one is swept at the next start.

@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { asBerthError } from '../../instance/errors.ts'
 import type { GuestLink } from '../guest-link/link.ts'
 import { connectLink } from './cold-boot.ts'
+import { wakeGuest } from './identity-care.ts'
 import type { Live, Seat } from './seat.ts'
 
 const PING_EVERY_MS = 20_000
@@ -64,8 +65,7 @@ async function search(seat: Seat, live: Live): Promise<void> {
         return
       }
       // It may have been asleep: with a server that died in the middle of a restore, for instance.
-      await link.setClock()
-      await link.thaw()
+      await wakeGuest(seat, link)
       keepLink(seat, live, link)
       tell(seat, live, true, null)
       return

@@ -14,6 +14,7 @@ import type { AppExit } from '../../instance/model.ts'
 import { connectLink } from './cold-boot.ts'
 import { bootId, isAlive } from './identity.ts'
 import { clearAway, plugNetwork, settleIn } from './lifecycle.ts'
+import { wakeGuest } from './identity-care.ts'
 import { keepLink } from './link-keeper.ts'
 import { killVm } from './process.ts'
 import type { Seat } from './seat.ts'
@@ -73,7 +74,7 @@ async function takeOver(seat: Seat): Promise<void> {
   const live = settleIn(seat, vmm)
   // A guest that is busy is looked for in the background; it must not hold up the others.
   const link = await connectLink(seat.context, { instanceId: seat.id }, vmm, LINK_TIMEOUT_MS).catch(() => null)
-  if (link !== null) await link.thaw()
+  if (link !== null) await wakeGuest(seat, link)
   keepLink(seat, live, link)
   await seat.note('taken over by a new server')
 }

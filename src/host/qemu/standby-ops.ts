@@ -9,6 +9,7 @@ import { machineIdentity } from './context.ts'
 import { bootId } from './identity.ts'
 import { prepare, settleIn } from './lifecycle.ts'
 import { loadClone, saveClone } from './clone-standby.ts'
+import { wakeGuest } from './identity-care.ts'
 import { keepLink } from './link-keeper.ts'
 import { identityMismatch } from './machine.ts'
 import type { Live, Seat } from './seat.ts'
@@ -30,8 +31,9 @@ export async function suspend(seat: Seat, ref: VmRef): Promise<{ readonly savedB
   await seat.save({ status: 'suspending' })
   let bytes: number
   try {
-    bytes = await pauseAndSave(seat, live)
-    await seat.save({ status: 'suspended', saved: { bytes, bootId: bootId(), synced: false } })
+    const kept = await pauseAndSave(seat, live)
+    bytes = kept.bytes
+    await seat.save({ status: 'suspended', saved: { ...kept, bootId: bootId(), synced: false } })
   } catch (error) {
     await runOn(seat, live)
     await seat.note(`standby failed, the instance runs on: ${asBerthError(error).message}`)
@@ -134,23 +136,25 @@ async function checkFiles(seat: Seat, spec: VmSpec): Promise<void> {
   }
 }
 
-async function pauseAndSave(seat: Seat, live: Live): Promise<number> {
+async function pauseAndSave(seat: Seat, live: Live): Promise<{ readonly bytes: number; readonly frozen: boolean }> {
   const { vmm, link } = live
   // User code must not run between waking and the new clock and entropy: it sleeps until they are set.
-  if (link !== null) await freeze(seat, link)
+  const frozen = link !== null && (await freeze(seat, link))
   live.link = null
   link?.close()
   await vmm.qmp.execute('stop')
-  if ((seat.known.template ?? null) !== null) return await saveClone(vmm, seat)
-  return await saveDevices(vmm.qmp, seat.id, seat.paths, seat.context.jail)
+  if ((seat.known.template ?? null) !== null) return { bytes: await saveClone(vmm, seat), frozen }
+  return { bytes: await saveDevices(vmm.qmp, seat.id, seat.paths, seat.context.jail), frozen }
 }
 
-async function freeze(seat: Seat, link: GuestLink): Promise<void> {
+async function freeze(seat: Seat, link: GuestLink): Promise<boolean> {
   try {
     await Promise.race([link.freeze(), sleep(FREEZE_TIMEOUT_MS, undefined, { ref: false }).then(() => Promise.reject(new Error('no answer in time')))])
+    return true
   } catch (error) {
     // A guest whose agent hangs can be saved all the same.
     seat.context.log.warn({ err: error, instance: seat.id }, 'a guest could not be frozen before its standby')
+    return false
   }
 }
 
@@ -164,12 +168,11 @@ async function runOn(seat: Seat, live: Live): Promise<void> {
   await wake(seat, live)
 }
 
-/** Gives a guest that was frozen the time and new entropy, then lets its programs run. */
+/** Lets a guest that was frozen run on. */
 async function wake(seat: Seat, live: Live): Promise<void> {
   try {
     const link = await connectLink(seat.context, { instanceId: seat.id }, live.vmm, WAKE_TIMEOUT_MS)
-    await link.setClock()
-    await link.thaw()
+    await wakeGuest(seat, link)
     keepLink(seat, live, link)
   } catch (error) {
     // The guest runs; the keeper goes on trying, and thaws it when it answers.
@@ -179,7 +182,7 @@ async function wake(seat: Seat, live: Live): Promise<void> {
 }
 
 /** Makes a standby survive a power cut, without letting anybody wait for that. */
-function syncLater(seat: Seat): void {
+export function syncLater(seat: Seat): void {
   const { saved } = seat.known
   const work = async () => {
     await syncSaved(seat.paths)

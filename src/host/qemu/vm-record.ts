@@ -8,7 +8,7 @@
  * A crash in `suspending` leaves a VMM that only has to be continued; a crash in `resuming` leaves a saved
  * state that is still good, because the guest ran no instruction before the record said `running`.
  */
-import type { AppExit, TimestampMs } from '../../instance/model.ts'
+import type { AppExit, SnapshotId, TimestampMs } from '../../instance/model.ts'
 import type { VmSpec, VmVolume } from '../../engine/host-port.ts'
 import { readJson, writeJson } from './atomic-file.ts'
 import type { ProcessIdentity } from './identity.ts'
@@ -25,6 +25,10 @@ export interface VmRecord {
   readonly machine: MachineIdentity | null
   /** The template the VM is a clone of: what it has not written is there. null or missing: its memory is all its own. */
   readonly template?: string | null
+  /** The snapshot that this life was made from; null or missing: none. */
+  readonly applied?: SnapshotId | null
+  /** What is saved is another instance's guest: it must become this one before its programs run. */
+  readonly renew?: boolean
   readonly volumes: readonly PluggedVolume[]
   readonly saved: SavedState | null
   readonly exit: AppExit | null
@@ -46,6 +50,8 @@ export interface SavedState {
   /** Until memory and state have reached the disk they are good only in this life of the host. */
   readonly bootId: string
   readonly synced: boolean
+  /** false: the guest's programs could not be frozen first; missing: they were. */
+  readonly frozen?: boolean
 }
 
 export function newRecord(spec: VmSpec): VmRecord {

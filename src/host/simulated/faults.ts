@@ -21,6 +21,10 @@ export type HostCall =
   | 'removeImage'
   | 'createVolume'
   | 'deleteVolume'
+  | 'takeSnapshot'
+  | 'applySnapshot'
+  | 'deleteSnapshot'
+  | 'snapshots'
 
 export type Fault =
   | { readonly kind: 'before' | 'after'; readonly code: ErrorCode; readonly message: string }

@@ -21,6 +21,8 @@ export interface VmState {
   endsAt: number | null
   /** Left of it while suspended. */
   leftMs: number | null
+  /** The snapshot that this generation was made from. */
+  applied?: string
   volumes: string[]
   readonly log: { readonly at: number; readonly text: string }[]
   readonly files: Record<string, FileState>
@@ -51,6 +53,16 @@ export interface MachineState {
   readonly launches: Record<string, number>
   readonly images: Record<string, ImageState>
   readonly volumes: Record<string, { readonly sizeBytes: number }>
+  /** Missing in the file of an earlier Berth. */
+  snapshots?: Record<string, SnapshotState>
+}
+
+/** A copy of a VM: its files, and with memory what it was about. */
+export interface SnapshotState {
+  readonly id: string
+  readonly memory: Pick<VmState, 'command' | 'env' | 'leftMs'> | null
+  readonly files: VmState['files']
+  readonly bytes: number
 }
 
 export class MachineStore {

@@ -24,6 +24,7 @@ import { lifeOf, runCommand } from './command.ts'
 import type { FaultPlan, HostCall, Latencies } from './faults.ts'
 import { readTree, statFile, writeTree } from './guest-files.ts'
 import { followLog } from './pretended-log.ts'
+import { pretendSnapshots } from './pretended-snapshots.ts'
 import { MachineStore } from './machine-state.ts'
 import type { VmState } from './machine-state.ts'
 
@@ -285,6 +286,8 @@ export function createSimulatedHost(options: SimulatedOptions = {}): SimulatedHo
         dropGuest(vm, SIGKILL)
         delete state.vms[ref.instanceId]
       }),
+
+    ...pretendSnapshots({ state, act, guard, now, prepared, halted: vm => void halted(vm, SIGKILL) }),
 
     attachVolume: (ref, mount) =>
       act('attachVolume', ref.instanceId, () => {
