@@ -85,15 +85,15 @@ function readEnvFile(file: string): readonly string[] {
 }
 
 /** Milliseconds of `90s`, `24h`, `7d`. */
-export function parseTtlMs(text: string): number {
+export function parseTtlMs(text: string, flag = '--ttl'): number {
   const days = /^(\d{1,5})d$/.exec(text)?.[1]
   try {
     const ms = days === undefined ? parseDuration(text) : Number(days) * DAY_MS
     if (ms >= 1) return Math.round(ms)
   } catch (error) {
-    throw usage(`--ttl "${text}" is not a duration: write it like 90s, 24h or 7d.`, error)
+    throw usage(`${flag} "${text}" is not a duration: write it like 90s, 24h or 7d.`, error)
   }
-  throw usage(`--ttl "${text}" must be longer than nothing.`)
+  throw usage(`${flag} "${text}" must be longer than nothing.`)
 }
 
 /** `never`, `always`, `on-failure`, `on-failure:3` */

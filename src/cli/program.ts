@@ -27,6 +27,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = {
   inspect: () => import('./commands/inspect.ts'),
   stats: () => import('./commands/stats.ts'),
   events: () => import('./commands/events.ts'),
+  audit: () => import('./commands/audit.ts'),
   images: () => import('./commands/images.ts'),
   volumes: () => import('./commands/volumes.ts'),
   keys: () => import('./commands/keys.ts'),

@@ -37,6 +37,7 @@ import type {
   PathInfo,
   VmStats,
 } from './host-port.ts'
+import type { Audit } from './audit.ts'
 import type { Market } from './market/api.ts'
 import type { ServiceEventQuery, ServiceQuery } from './store-port.ts'
 
@@ -47,6 +48,8 @@ export interface Caller {
   readonly scopes: readonly Scope[]
   /** The surface: `hypeman`, `native`, `mcp`, … */
   readonly via: string
+  /** What the surface calls the operation, where that tells more than the engine's own word; for the audit trail. */
+  readonly operation?: string
 }
 
 /** What create needs; everything absent takes the default of engine/defaults.ts. */
@@ -322,6 +325,7 @@ export interface Engine {
   readonly sshKeys: SshKeys
   readonly projects: Projects
   readonly services: Services
+  readonly audit: Audit
   readonly market: Market
   resources(caller: Caller): Promise<Resources>
   devices(caller: Caller): Promise<readonly HostDevice[]>

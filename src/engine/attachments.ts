@@ -11,11 +11,13 @@ import { ownInstance, ownVolume, requireScope } from './access.ts'
 import { checkDisk, diskOf } from './admission.ts'
 import type { Caller, Instances } from './api.ts'
 import type { Core } from './core.ts'
+import { instanceTarget } from './audit.ts'
 import { withDeadline } from './fleet.ts'
 import { refused } from './instances.ts'
 import { checkCount } from './limits.ts'
 import type { Change } from './journal.ts'
 import type { Reconciler } from './reconcile.ts'
+import type { StoreTx } from './store-port.ts'
 import { refOf } from './vm-spec.ts'
 
 /** Without a VM the change is only recorded; the next start mounts it. */
@@ -66,6 +68,8 @@ async function attach(core: Core, caller: Caller, id: InstanceId, mount: VolumeM
       await checkDisk(change.tx, facts, mount.overlayBytes, core.config)
     }
     await change.tx.putAttachment(volume.id, { instanceId: id, path: mount.path, mode: mount.mode })
+    const details = { volumeId: volume.id, path: mount.path, mode: mount.mode }
+    await core.audit.record(change.tx, caller, { action: 'instance.attach-volume', target: instanceTarget(instance), details })
     return withVolumes(change, instance, volumes, `The volume ${volume.id} is attached at ${mount.path}.`)
   })
   if (!isServing(recorded.phase)) return recorded
@@ -87,14 +91,17 @@ async function detach(core: Core, caller: Caller, id: InstanceId, volumeId: Volu
     const { host } = core.fleet.link(instance.hostId)
     await withDeadline(host.detachVolume(refOf(instance), volumeId), core.config.deadlines.volumeMs, 'The guest did not let go of the volume in time.')
   }
-  const after = await unrecord(core, id, volumeId, `The volume ${volumeId} is detached.`)
+  const after = await unrecord(core, id, volumeId, `The volume ${volumeId} is detached.`, tx =>
+    core.audit.record(tx, caller, { action: 'instance.detach-volume', target: instanceTarget(instance), details: { volumeId } }),
+  )
   return after ?? instance
 }
 
-async function unrecord(core: Core, id: InstanceId, volumeId: VolumeId, text: string): Promise<Instance | null> {
+async function unrecord(core: Core, id: InstanceId, volumeId: VolumeId, text: string, besides?: (tx: StoreTx) => Promise<void>): Promise<Instance | null> {
   return core.journal.commit(async change => {
     const instance = await change.tx.instance(id)
     if (instance === null) return null
+    await besides?.(change.tx)
     await change.tx.deleteAttachment(volumeId, id)
     if (instance.phase === 'deleted') return instance
     return withVolumes(change, instance, instance.spec.volumes.filter(mount => mount.volumeId !== volumeId), text)

@@ -64,6 +64,9 @@ export interface EngineConfig {
   readonly keyCacheMs: number
   /** `lastUsedAt` of a key is written at most this often. */
   readonly keyTouchMs: number
+  /** The audit trail keeps lines this long, and this many of them. */
+  readonly auditKeepMs: number
+  readonly auditKeepLines: number
 }
 
 const MIB = 2 ** 20
@@ -105,6 +108,8 @@ export const DEFAULT_CONFIG: EngineConfig = {
   closeGraceMs: 10_000,
   keyCacheMs: 5000,
   keyTouchMs: 60_000,
+  auditKeepMs: 90 * 24 * 3_600_000,
+  auditKeepLines: 1_000_000,
 }
 
 /** The defaults with an operator's changes on top, section by section. */

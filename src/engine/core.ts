@@ -1,5 +1,6 @@
 /** What every part of the engine stands on; made once by the front door and passed along. */
 import type { EngineConfig } from './config.ts'
+import type { AuditTrail } from './audit.ts'
 import type { EventBus } from './event-bus.ts'
 import type { Fleet } from './fleet.ts'
 import type { Journal } from './journal.ts'
@@ -30,6 +31,7 @@ export interface Core {
   readonly fleet: Fleet
   readonly journal: Journal
   readonly bus: EventBus
+  readonly audit: AuditTrail
   readonly config: EngineConfig
   readonly logger: Logger
   /** Unix milliseconds. */

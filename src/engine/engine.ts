@@ -11,6 +11,7 @@ import type { InstanceId, Project } from '../instance/model.ts'
 import { isServing } from '../instance/phase.ts'
 import { ANNOTATION } from '../instance/service.ts'
 import type { Engine } from './api.ts'
+import { AuditTrail } from './audit.ts'
 import { makeAttachments, remount } from './attachments.ts'
 import type { EngineConfigChanges } from './config.ts'
 import { engineConfig } from './config.ts'
@@ -29,6 +30,7 @@ import { makeMarket } from './market/market.ts'
 import { ensureDefaultProject, makeProjects } from './projects.ts'
 import { Meter } from './meter.ts'
 import { Reconciler } from './reconcile.ts'
+import { tellingRefusals } from './refusals.ts'
 import { makeSshKeys } from './ssh-keys.ts'
 import { devicesOf, resourcesOf } from './resources.ts'
 import type { Store } from './store-port.ts'
@@ -71,12 +73,14 @@ export interface BerthEngine extends Engine {
 export function createEngine(parts: EngineParts): BerthEngine {
   const now = parts.now ?? Date.now
   const bus = new EventBus()
+  const config = engineConfig(parts.config)
   const base = {
     store: parts.store,
+    audit: new AuditTrail({ store: parts.store, logger: parts.logger, config, now }),
     fleet: new Fleet(parts.hosts),
     journal: new Journal(parts.store, bus, now),
     bus,
-    config: engineConfig(parts.config),
+    config,
     logger: parts.logger,
     now,
     randomBytes: parts.randomBytes ?? randomBytes,
@@ -113,17 +117,20 @@ function assemble(core: Core, images: ImageKeeper, adminSecret: string | null): 
     await Promise.all([controller.close(), meter.close()])
     await proxy.close()
     await Promise.all([loop.close(core.config.closeGraceMs), images.close(), watch.close()])
+    await core.audit.close()
   }
 
+  const telling = <R extends Parameters<typeof tellingRefusals>[1]>(room: R, api: BerthEngine[R]) => tellingRefusals<R>(core.audit, room, api)
   return {
-    instances: { ...lifecycle, ...makeAttachments(core, loop), ...watched(makeGuest({ core, lifecycle, meter }), activity) },
+    instances: telling('instances', { ...lifecycle, ...makeAttachments(core, loop), ...watched(makeGuest({ core, lifecycle, meter }), activity) }),
     events: makeEvents(core, closing.signal),
-    images: images.api,
-    volumes: makeVolumes(core),
-    keys: keys.api,
-    sshKeys: makeSshKeys(core),
-    projects: makeProjects(core),
-    services: makeServices({ core, wake: id => controller.wake(id) }),
+    images: telling('images', images.api),
+    volumes: telling('volumes', makeVolumes(core)),
+    keys: telling('keys', keys.api),
+    sshKeys: telling('sshKeys', makeSshKeys(core)),
+    projects: telling('projects', makeProjects(core)),
+    services: telling('services', makeServices({ core, wake: id => controller.wake(id) })),
+    audit: core.audit.api,
     market: makeMarket(),
     resources: caller => resourcesOf(core, caller),
     devices: caller => devicesOf(core, caller),
@@ -139,6 +146,7 @@ function assemble(core: Core, images: ImageKeeper, adminSecret: string | null): 
         await remountAll(core, loop)
         await controller.start()
         meter.start()
+        core.audit.start()
       })().catch((error: unknown) => {
         firstLook.resolve()
         core.logger.error({ err: error }, 'the first look at the hosts met a defect')

@@ -1,11 +1,13 @@
 /** What clients do inside of a guest. These calls don't wait in the instance's lane: a command may run for days. */
+import { auditArgv, auditWord } from '../instance/audit.ts'
 import { checkCommand } from '../instance/command.ts'
-import { BerthError } from '../instance/errors.ts'
+import { asBerthError, BerthError } from '../instance/errors.ts'
 import type { Instance, InstanceId } from '../instance/model.ts'
 import { checkEnv } from '../instance/names.ts'
 import { isServing } from '../instance/phase.ts'
 import { ownInstance, requireScope } from './access.ts'
 import type { Caller, Instances } from './api.ts'
+import { instanceTarget } from './audit.ts'
 import type { Core } from './core.ts'
 import type { Host, VmRef } from './host-port.ts'
 import { refused } from './instances.ts'
@@ -40,8 +42,15 @@ export function makeGuest({ core, lifecycle, meter }: GuestParts): Guest {
       checkCommand(request.command)
       checkEnv(request.env)
       if (options.wake === true) await wakeInstance(core, lifecycle, caller, id)
-      const { host, ref } = await serving(caller, id, 'exec')
-      return host.exec(ref, request)
+      const { host, ref, instance } = await serving(caller, id, 'exec')
+      const session = await host.exec(ref, request)
+      const details = { argv: auditArgv(request.command), tty: request.tty !== null }
+      const line = core.audit.later(caller, { action: 'instance.exec', target: instanceTarget(instance), details })
+      session.exit.then(
+        ({ code, timedOut }) => line.end({ exitCode: code, ...(timedOut ? { timedOut } : {}) }),
+        (error: unknown) => line.end({ broken: asBerthError(error).code }),
+      )
+      return session
     },
 
     async stat(caller, id, path, options) {
@@ -55,14 +64,16 @@ export function makeGuest({ core, lifecycle, meter }: GuestParts): Guest {
     async copyIn(caller, id, root, items) {
       requireScope(caller, 'exec')
       checkPath(root)
-      const { host, ref } = await serving(caller, id, 'copy')
+      const { host, ref, instance } = await serving(caller, id, 'copy')
+      core.audit.later(caller, { action: 'instance.copy-in', target: instanceTarget(instance), details: { path: auditWord(root) } })
       return host.copyIn(ref, root, items)
     },
 
     async copyOut(caller, id, path, options) {
       requireScope(caller, 'exec')
       checkPath(path)
-      const { host, ref } = await serving(caller, id, 'copy')
+      const { host, ref, instance } = await serving(caller, id, 'copy')
+      core.audit.later(caller, { action: 'instance.copy-out', target: instanceTarget(instance), details: { path: auditWord(path) } })
       return host.copyOut(ref, path, options)
     },
 

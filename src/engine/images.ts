@@ -7,6 +7,7 @@
  * living instance needs it. Built-in images belong to every project and are kept in no record.
  * Failure: a pull that a crash cut off is `pending` in the record, and is queued again at the next start.
  */
+import type { AuditTarget } from '../instance/audit.ts'
 import { asBerthError, BerthError } from '../instance/errors.ts'
 import { parseImageName } from '../instance/image-name.ts'
 import type { Image, ImageDigest, ProjectId } from '../instance/model.ts'
@@ -142,7 +143,7 @@ export class ImageKeeper implements ImageLookUp {
       createdAt: known?.createdAt ?? now,
       updatedAt: now,
     }
-    await this.#put(caller, pending)
+    await this.#put(caller, pending, 'image.pull')
     this.#queue.add({ projectId: caller.projectId, name, platform: request.platform ?? null, credentials: request.credentials ?? null })
     return this.#live(pending)
   }
@@ -174,7 +175,7 @@ export class ImageKeeper implements ImageLookUp {
     try {
       const content = await this.#core.fleet.home.host.importImage(archive, () => {})
       this.#core.fleet.home.remember(content)
-      return await this.#adopt(caller, parsed.name, content, {})
+      return await this.#adopt(caller, parsed.name, content, {}, 'image.import')
     } finally {
       this.#imports--
     }
@@ -190,10 +191,10 @@ export class ImageKeeper implements ImageLookUp {
       throw new BerthError('image_not_ready', `The image ${source.name} is ${source.status}: wait until it is ready.`)
     }
     const content = { digest: source.digest, config: source.config, sizeBytes: source.sizeBytes ?? 0 }
-    return this.#adopt(caller, parsed.name, content, source.tags)
+    return this.#adopt(caller, parsed.name, content, source.tags, 'image.tag')
   }
 
-  async #adopt(caller: Caller, name: string, content: HostImage, tags: Image['tags']): Promise<Image> {
+  async #adopt(caller: Caller, name: string, content: HostImage, tags: Image['tags'], action: string): Promise<Image> {
     const now = this.#core.now()
     const known = await this.#core.store.read.image(caller.projectId, name)
     this.#queue.cancel(caller.projectId, name)
@@ -205,14 +206,14 @@ export class ImageKeeper implements ImageLookUp {
       createdAt: known?.createdAt ?? now,
       updatedAt: now,
     }
-    await this.#put(caller, image)
+    await this.#put(caller, image, action)
     if (known?.digest !== null && known?.digest !== undefined && known.digest !== content.digest) this.#collect(known.digest)
     this.#changed()
     this.onSettled(caller.projectId)
     return image
   }
 
-  async #put(caller: Caller, image: Image): Promise<void> {
+  async #put(caller: Caller, image: Image, action: string): Promise<void> {
     const { maxImagesPerProject } = this.#core.config.limits
     await this.#core.store.transaction(async tx => {
       const isNew = (await tx.image(caller.projectId, image.name)) === null
@@ -220,6 +221,7 @@ export class ImageKeeper implements ImageLookUp {
         throw new BerthError('limit_exceeded', `The project has ${maxImagesPerProject} images already: delete some.`)
       }
       await tx.putImage(image)
+      await this.#core.audit.record(tx, caller, { action, target: imageTarget(image) })
     })
   }
 
@@ -243,6 +245,7 @@ export class ImageKeeper implements ImageLookUp {
         })
       }
       await tx.deleteImage(projectId, image.name)
+      await this.#core.audit.record(tx, caller, { action: 'image.delete', target: imageTarget(image) })
     })
     this.#changed()
     if (digest !== null) this.#collect(digest)
@@ -326,6 +329,10 @@ export class ImageKeeper implements ImageLookUp {
   #changed(): void {
     for (const tell of this.#watchers) tell()
   }
+}
+
+function imageTarget({ name }: Pick<Image, 'name'>): AuditTarget {
+  return { kind: 'image', id: name, name }
 }
 
 function resultOf(outcome: { readonly image: HostImage } | { readonly error: unknown }): Omit<Image, 'projectId' | 'name' | 'tags' | 'createdAt' | 'updatedAt'> {

@@ -4,6 +4,7 @@
  * rest. The phase tells what is being done, and a phase that can't do it says `invalid_state`.
  */
 import { createHash } from 'node:crypto'
+import type { AuditDetails } from '../instance/audit.ts'
 import { checkCommand, resolveCommand } from '../instance/command.ts'
 import { BerthError } from '../instance/errors.ts'
 import { ID_BYTES, newId } from '../instance/ids.ts'
@@ -16,6 +17,7 @@ import { checkSharing } from '../instance/volume-rules.ts'
 import { ownInstance, ownVolume, requireScope } from './access.ts'
 import type { Candidate } from './admission.ts'
 import { candidatesOf, placeNew } from './admission.ts'
+import { instanceTarget } from './audit.ts'
 import type { Caller, CreateInstance, Images, InstanceChange, InstanceFilter, Instances } from './api.ts'
 import type { Core } from './core.ts'
 import { specOf } from './defaults.ts'
@@ -49,12 +51,22 @@ export function makeInstances(parts: InstancesParts): Lifecycle {
   const reader = core.store.read
 
   /** One wish: checked and recorded in one transaction, then worked on. */
-  async function wish(caller: Caller, id: InstanceId, work: (change: Change, instance: Instance, candidate: Candidate | null) => Promise<Instance>) {
+  async function wish(
+    caller: Caller,
+    id: InstanceId,
+    action: string,
+    work: (change: Change, instance: Instance, candidate: Candidate | null) => Promise<Instance>,
+    details: AuditDetails = {},
+  ) {
     requireScope(caller, 'write')
     const before = await ownInstance(reader, caller, id)
     const candidate = await candidateOf(core, before)
     try {
-      return await core.journal.commit(async change => work(change, await ownInstance(change.tx, caller, id), candidate))
+      return await core.journal.commit(async change => {
+        const done = await work(change, await ownInstance(change.tx, caller, id), candidate)
+        await core.audit.record(change.tx, caller, { action: `instance.${action}`, target: instanceTarget(done), details })
+        return done
+      })
     } finally {
       // Even after an error: a commit whose answer was lost is a wish too.
       loop.wake(id)
@@ -90,7 +102,7 @@ export function makeInstances(parts: InstancesParts): Lifecycle {
     },
 
     start(caller, id, override = {}) {
-      return wish(caller, id, async (change, instance, candidate) => {
+      return wish(caller, id, 'start', async (change, instance, candidate) => {
         if (!STARTABLE.includes(instance.phase)) throw refused('start', instance)
         const spec = withCommand(instance.spec, override)
         const patch = { spec, desired: 'running', restartAttempts: 0, reason: null } as const
@@ -100,7 +112,7 @@ export function makeInstances(parts: InstancesParts): Lifecycle {
 
     stop(caller, id, options = {}) {
       const graceMs = options.graceMs ?? null
-      return wish(caller, id, async (change, instance) => {
+      return wish(caller, id, 'stop', async (change, instance) => {
         if (graceMs !== null) checkCount('graceMs', graceMs, 0, core.config.limits.maxStopGraceMs)
         const pendingRestart = instance.phase === 'stopped' && instance.desired === 'running'
         if (pendingRestart) return change.note(instance, 'It is not started again, as was asked.', { desired: 'stopped', reason: null })
@@ -113,7 +125,7 @@ export function makeInstances(parts: InstancesParts): Lifecycle {
     },
 
     restart(caller, id) {
-      return wish(caller, id, async (change, instance, candidate) => {
+      return wish(caller, id, 'restart', async (change, instance, candidate) => {
         if (STARTABLE.includes(instance.phase)) {
           return allocate(core, change, instance, present(candidate), { desired: 'running', restartAttempts: 0, reason: null })
         }
@@ -124,21 +136,21 @@ export function makeInstances(parts: InstancesParts): Lifecycle {
     },
 
     standby(caller, id) {
-      return wish(caller, id, async (change, instance) => {
+      return wish(caller, id, 'standby', async (change, instance) => {
         if (instance.phase !== 'running' && instance.phase !== 'unhealthy') throw refused('standby', instance)
         return change.step(instance, 'suspending', { desired: 'standby' })
       })
     },
 
     restore(caller, id) {
-      return wish(caller, id, async (change, instance, candidate) => {
+      return wish(caller, id, 'restore', async (change, instance, candidate) => {
         if (instance.phase !== 'standby') throw refused('restore', instance)
         return allocate(core, change, instance, present(candidate), { desired: 'running' })
       })
     },
 
     delete(caller, id, options = {}) {
-      return wish(caller, id, async (change, instance) => {
+      return wish(caller, id, 'delete', async (change, instance) => {
         if (instance.phase === 'deleting') return instance
         if (options.graceful === true && STOPPABLE.includes(instance.phase)) {
           return change.step(instance, 'stopping', { desired: 'deleted', reason: 'It is deleted.' })
@@ -150,13 +162,13 @@ export function makeInstances(parts: InstancesParts): Lifecycle {
 
     async update(caller, id, changes) {
       checkChanges(changes, core.now())
-      return wish(caller, id, async (change, instance) => {
+      return wish(caller, id, 'update', async (change, instance) => {
         if (instance.phase === 'deleting') throw refused('update', instance)
         const { annotations = {}, ...specChanges } = changes
         const merged = { ...instance.annotations, ...annotations }
         checkAnnotations(merged, core.config.limits.maxAnnotationsBytes)
         return change.note(instance, null, { spec: { ...instance.spec, ...specChanges }, annotations: merged })
-      })
+      }, { changed: Object.keys(changes) })
     },
 
     async wait(caller, id, options) {
@@ -210,6 +222,8 @@ async function create(
     const { reservation, address } = await placeNew(change.tx, candidates, inserted, core.config)
     for (const { volumeId, path, mode } of spec.volumes) await change.tx.putAttachment(volumeId, { instanceId: id, path, mode })
     if (idempotency !== null) await change.tx.putIdempotent({ ...idempotency, instanceId: id, createdAt: core.now() })
+    const { image: asked, vcpus, memoryBytes } = spec
+    await core.audit.record(change.tx, caller, { action: 'instance.create', target: instanceTarget(inserted), details: { image: asked, vcpus, memoryBytes } })
     return change.step(inserted, 'allocated', { hostId: reservation.hostId, address, generation: 1 })
   })
 }

@@ -3,6 +3,7 @@
  * hash would protect guessable secrets; these can't be guessed, so a plain hash is right and costs nothing per call.
  */
 import { createHash } from 'node:crypto'
+import type { AuditTarget } from '../instance/audit.ts'
 import { BerthError } from '../instance/errors.ts'
 import { ID_BYTES, newId } from '../instance/ids.ts'
 import { SCOPES } from '../instance/model.ts'
@@ -79,13 +80,16 @@ export class KeyRing {
       throw new BerthError('limit_exceeded', `The project has ${KEYS_PER_PROJECT_LIMIT} keys already: delete some.`)
     }
     const secret = makeSecret(this.#core)
-    return { key: await this.#put(projectId, request.name, scopes, expiresAt, secret), secret }
+    return { key: await this.#put(projectId, request.name, scopes, expiresAt, secret, caller), secret }
   }
 
-  async #put(projectId: ProjectId, name: string, scopes: readonly Scope[], expiresAt: number | null, secret: string): Promise<ApiKey> {
+  async #put(projectId: ProjectId, name: string, scopes: readonly Scope[], expiresAt: number | null, secret: string, caller?: Caller): Promise<ApiKey> {
     const id = newId('key', this.#core.randomBytes(ID_BYTES))
     const key: ApiKey = { id, projectId, name, scopes, createdAt: this.#core.now(), lastUsedAt: null, expiresAt }
-    await this.#core.store.transaction(tx => tx.putKey(key, hashOf(secret)))
+    await this.#core.store.transaction(async tx => {
+      await tx.putKey(key, hashOf(secret))
+      if (caller !== undefined) await this.#core.audit.record(tx, caller, { action: 'key.create', target: keyTarget(key), details: { scopes, projectId } })
+    })
     return key
   }
 
@@ -97,7 +101,10 @@ export class KeyRing {
     await administered(this.#core, caller, key.projectId).catch((cause: unknown) => {
       throw new BerthError('not_found', notFound.message, { details: notFound.details, cause })
     })
-    await this.#core.store.transaction(tx => tx.deleteKey(id))
+    await this.#core.store.transaction(async tx => {
+      await tx.deleteKey(id)
+      await this.#core.audit.record(tx, caller, { action: 'key.delete', target: keyTarget(key), details: { projectId: key.projectId } })
+    })
     for (const [hash, known] of this.#known) if (known.key.id === id) this.#known.delete(hash)
   }
 
@@ -136,6 +143,10 @@ export class KeyRing {
       })
       .catch((error: unknown) => this.#core.logger.debug({ err: error, keyId: key.id }, 'the last use of a key could not be kept'))
   }
+}
+
+function keyTarget(key: ApiKey): AuditTarget {
+  return { kind: 'key', id: key.id, name: key.name }
 }
 
 export function hashOf(secret: string): string {

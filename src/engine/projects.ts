@@ -61,6 +61,7 @@ export function makeProjects(core: Core): Projects {
         if (all.some(other => other.name === project.name)) throw nameTaken(project.name)
         if (all.length >= PROJECT_LIMIT) throw new BerthError('limit_exceeded', `There are ${PROJECT_LIMIT} projects already.`)
         await tx.putProject(project)
+        await core.audit.record(tx, caller, { action: 'project.create', target: { kind: 'project', id: project.id, name: project.name } })
       })
       return project
     },
@@ -84,6 +85,7 @@ export function makeProjects(core: Core): Projects {
         if (name !== undefined && (await tx.projects()).some(other => other.name === name && other.id !== id)) throw nameTaken(name)
         const next = { ...project, ...change }
         await tx.putProject(next)
+        await core.audit.record(tx, caller, { action: 'project.update', target: { kind: 'project', id, name: next.name }, details: { changed: Object.keys(change) } })
         return next
       })
     },

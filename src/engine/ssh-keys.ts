@@ -34,6 +34,7 @@ export function makeSshKeys(core: Core): SshKeys {
           throw new BerthError('limit_exceeded', `The project has ${SSH_KEYS_PER_PROJECT_LIMIT} SSH keys already: delete some.`)
         }
         await tx.insertSshKey(key)
+        await core.audit.record(tx, caller, { action: 'ssh-key.create', target: { kind: 'ssh-key', id: key.id, name } })
       })
       return { key, privateKey: made?.privateKey ?? null }
     },
@@ -46,9 +47,10 @@ export function makeSshKeys(core: Core): SshKeys {
     async delete(caller, id) {
       requireScope(caller, 'write')
       await core.store.transaction(async tx => {
-        const isThere = (await tx.sshKeys(caller.projectId)).some(key => key.id === id)
-        if (!isThere) throw new BerthError('not_found', `There is no SSH key ${id}.`, { details: { sshKeyId: id } })
+        const known = (await tx.sshKeys(caller.projectId)).find(key => key.id === id)
+        if (known === undefined) throw new BerthError('not_found', `There is no SSH key ${id}.`, { details: { sshKeyId: id } })
         await tx.deleteSshKey(id)
+        await core.audit.record(tx, caller, { action: 'ssh-key.delete', target: { kind: 'ssh-key', id, name: known.name } })
       })
     },
   }

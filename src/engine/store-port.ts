@@ -4,6 +4,7 @@
  * A transaction is serialisable and all-or-nothing; a function given to `transaction` may run again
  * after a conflict, so it has no effects but those on its `tx`. What commits is durable.
  */
+import type { AuditDetails, AuditLine } from '../instance/audit.ts'
 import type {
   ApiKey,
   HostId,
@@ -80,6 +81,8 @@ export interface StoreReader {
   keys(projectId: ProjectId | null): Promise<readonly ApiKey[]>
   /** Oldest first. */
   sshKeys(projectId: ProjectId): Promise<readonly SshKey[]>
+  /** Newest first. */
+  audit(query: AuditQuery): Promise<readonly AuditLine[]>
   reservations(hostId: HostId): Promise<readonly Reservation[]>
   serviceRecord<K extends ServiceRecordKind>(kind: K, id: string): Promise<ServiceRecords[K] | null>
   serviceRecords<K extends ServiceRecordKind>(kind: K, query: ServiceQuery): Promise<readonly ServiceRecords[K][]>
@@ -111,6 +114,12 @@ export interface StoreTx extends StoreReader {
   deleteKey(id: KeyId): Promise<void>
   insertSshKey(key: SshKey): Promise<void>
   deleteSshKey(id: SshKeyId): Promise<void>
+  /** Gives the line its `seq`. */
+  appendAudit(line: Omit<AuditLine, 'seq'>): Promise<number>
+  /** Replaces the details of a line. */
+  amendAudit(seq: number, details: AuditDetails): Promise<void>
+  /** Removes at most `limit` lines that are older than `before` or not among the latest `keepLines`; returns how many. */
+  pruneAudit(rule: { readonly before: number; readonly keepLines: number; readonly limit: number }): Promise<number>
   putReservation(reservation: Reservation): Promise<void>
   deleteReservation(instanceId: InstanceId): Promise<void>
   /** Writes an app, service or deployment, new or changed. */
@@ -119,6 +128,21 @@ export interface StoreTx extends StoreReader {
   /** The remembered answer to an idempotency key, or null. */
   idempotent(projectId: ProjectId, key: string): Promise<IdempotencyRecord | null>
   putIdempotent(record: IdempotencyRecord): Promise<void>
+}
+
+export interface AuditQuery {
+  readonly projectId: ProjectId
+  /** Unix milliseconds: from this time on, and before that one. */
+  readonly from?: number
+  readonly until?: number
+  readonly keyId?: KeyId
+  /** `instance`, `key`, …; with `id` only that one. */
+  readonly targetKind?: string
+  readonly targetId?: string
+  readonly action?: string
+  /** Lines that come after this one in the list. */
+  readonly after?: { readonly at: number; readonly seq: number }
+  readonly limit?: number
 }
 
 /** What an instance holds of a host: all of it or none, in the transaction that places it. */

@@ -44,6 +44,7 @@ export function makeVolumes(core: Core): Volumes {
           })
         }
         await tx.putVolume({ ...volume, status: 'deleting' })
+        await core.audit.record(tx, caller, { action: 'volume.delete', target: { kind: 'volume', id, name: volume.name } })
       })
       await remove(core, id)
     },
@@ -86,6 +87,7 @@ async function create(core: Core, caller: Caller, request: CreateVolume): Promis
     }
     await checkDisk(tx, facts, request.sizeBytes, core.config)
     await tx.putVolume(draft)
+    await core.audit.record(tx, caller, { action: 'volume.create', target: { kind: 'volume', id, name: draft.name }, details: { sizeBytes: draft.sizeBytes } })
   })
   try {
     await fill(core, draft, request)

@@ -1,7 +1,7 @@
 /**
  * What a tool of the MCP server is, and how each call of one is run: arguments are checked by its schema before
  * it sees them, what it throws becomes a result with a code and a sentence, and every call leaves one line in the
- * audit log (who, which tool, which instance, how it ended; never what a command was fed).
+ * server's log (who, which tool, which instance, how it ended; never what a command was fed).
  *
  * Invariant: a tool reaches the world only through its context, so that the caller's project and scopes, the
  * client's patience and the server's stop hold for all of them alike.
@@ -153,7 +153,7 @@ async function call<Input extends z.ZodType, Output extends z.ZodType>(
   const context: ToolContext = {
     engine: wiring.engine,
     catalogue: wiring.catalogue,
-    caller: wiring.caller,
+    caller: { ...wiring.caller, operation: spec.name },
     signal: signalOf(ctx, wiring.stopping),
     now: wiring.now,
     progress: progress.tell,

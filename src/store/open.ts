@@ -11,6 +11,7 @@ import type { Kysely } from 'kysely'
 import type { Store, StoreReader, StoreTx } from '../engine/store-port.ts'
 import { BerthError } from '../instance/errors.ts'
 import { readAccess, writeAccess } from './access.ts'
+import { readAudit, writeAudit } from './audit.ts'
 import { readContent, writeContent } from './content.ts'
 import { readEvents, writeEvents } from './events.ts'
 import { readInstances, writeInstances } from './instances.ts'
@@ -62,7 +63,7 @@ function storeOver(writing: SqliteConnection, reading: SqliteConnection, path: s
 }
 
 function readerOver(db: Kysely<Database>): StoreReader {
-  return { ...readInstances(db), ...readEvents(db), ...readContent(db), ...readAccess(db), ...readReservations(db), ...readServices(db), ...readSshKeys(db) }
+  return { ...readInstances(db), ...readEvents(db), ...readContent(db), ...readAccess(db), ...readReservations(db), ...readServices(db), ...readSshKeys(db), ...readAudit(db) }
 }
 
 /** The same reader, whose errors are of the catalogue where they are about the file. */
@@ -91,6 +92,7 @@ function transactionOver(db: Kysely<Database>): StoreTx {
     ...writeReservations(db),
     ...writeServices(db),
     ...writeSshKeys(db),
+    ...writeAudit(db),
   }
 }
 

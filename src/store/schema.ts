@@ -16,6 +16,7 @@ export interface Database {
   readonly projects: ProjectTable
   readonly keys: KeyTable
   readonly ssh_keys: SshKeyTable
+  readonly audit: AuditTable
   readonly reservations: ReservationTable
   readonly reserved_ports: ReservedPortTable
   readonly idempotency: IdempotencyTable
@@ -133,6 +134,21 @@ export interface SshKeyTable {
   name: string
   public_key: string
   created_at: number
+}
+
+export interface AuditTable {
+  seq: Generated<number>
+  at: number
+  project_id: string
+  key_id: string | null
+  via: string
+  operation: string | null
+  action: string
+  target_kind: string
+  target_id: string | null
+  target_name: string | null
+  outcome: string
+  details: Json
 }
 
 export interface ReservationTable {

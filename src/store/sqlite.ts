@@ -9,7 +9,7 @@ import { DatabaseSync } from 'node:sqlite'
 import type { SQLInputValue, StatementSync } from 'node:sqlite'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Kysely, SqliteDialect, sql } from 'kysely'
-import type { RawBuilder, SqlBool, SqliteDatabase, SqliteStatement } from 'kysely'
+import type { AliasedRawBuilder, RawBuilder, SqlBool, SqliteDatabase, SqliteStatement } from 'kysely'
 import { BerthError } from '../instance/errors.ts'
 import type { Database } from './schema.ts'
 
@@ -97,6 +97,11 @@ export function isOneOf(column: string, values: readonly string[]): RawBuilder<S
  */
 export function isAlso(column: string, value: string): RawBuilder<SqlBool> {
   return sql<SqlBool>`+${sql.ref(column)} = ${value}`
+}
+
+/** A table of which this index is read, where SQLite might think that another one is better. */
+export function byIndex<T>(table: string, index: string): AliasedRawBuilder<T, string> {
+  return sql<T>`${sql.table(table)}`.as<string>(sql`${sql.ref(table)} indexed by ${sql.ref(index)}`)
 }
 
 /** A condition: the JSON object in the column has all these members. */

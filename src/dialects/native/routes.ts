@@ -12,6 +12,7 @@ import { buildLocalReference, documentHead, finishDocument } from './document.ts
 import { fromFramework, presentError } from './errors.ts'
 import { readJson } from './json-body.ts'
 import { accessRoutes } from './routes/access.ts'
+import { auditRoutes } from './routes/audit.ts'
 import { eventRoutes } from './routes/events.ts'
 import { guestRoutes } from './routes/guest.ts'
 import { hostRoutes } from './routes/host.ts'
@@ -24,7 +25,7 @@ import { validatorCompiler } from './validation.ts'
 export const PREFIX = '/berth/v1'
 const NAME = 'native'
 
-const GROUPS = [instanceRoutes, guestRoutes, eventRoutes, imageRoutes, volumeRoutes, accessRoutes, hostRoutes]
+const GROUPS = [instanceRoutes, guestRoutes, eventRoutes, imageRoutes, volumeRoutes, accessRoutes, auditRoutes, hostRoutes]
 
 const plugin: FastifyPluginAsync<DialectOptions> = async (root, options) => {
   await root.register(

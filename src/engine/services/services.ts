@@ -28,13 +28,14 @@ export function makeServices({ core, wake }: ServicesParts): Services {
   const { store, now } = core
   const makeId = () => newId('project', core.randomBytes(ID_BYTES)) as string
 
-  async function change(caller: Caller, id: string, work: (tx: StoreTx, service: Service, at: number) => Promise<Service>): Promise<Service> {
+  async function change(caller: Caller, id: string, action: string, work: (tx: StoreTx, service: Service, at: number) => Promise<Service>): Promise<Service> {
     requireScope(caller, 'write')
     const changed = await store.transaction(async tx => {
       const service = await own(tx, caller, 'service', id)
       if (service.deletedAt !== null || service.desired === 'deleted') throw gone('service', id)
       const at = now()
       const next = await work(tx, service, at)
+      await note(tx, caller, `service.${action}`, service)
       if (next === service) return service
       const written = { ...next, version: service.version + 1, updatedAt: at }
       await tx.putServiceRecord('service', written)
@@ -42,6 +43,10 @@ export function makeServices({ core, wake }: ServicesParts): Services {
     })
     wake(id)
     return changed
+  }
+
+  function note(tx: StoreTx, caller: Caller, action: string, { id, name }: { readonly id: string; readonly name: string }): Promise<void> {
+    return core.audit.record(tx, caller, { action, target: { kind: action.split('.')[0] ?? action, id, name } })
   }
 
   /** Writes a new deployment of a service that is in this transaction. */
@@ -86,6 +91,7 @@ export function makeServices({ core, wake }: ServicesParts): Services {
         const app: App = { id: makeId(), projectId: caller.projectId, ...request, createdAt: at, updatedAt: at, deletedAt: null }
         await tx.putServiceRecord('app', app)
         await tell(tx, { projectId: app.projectId, kind: 'app', subjectId: app.id }, at, 'CREATED', `App ${app.name} is created`)
+        await note(tx, caller, 'app.create', app)
         return app
       })
     },
@@ -99,6 +105,7 @@ export function makeServices({ core, wake }: ServicesParts): Services {
         if (wanted.name !== undefined && wanted.name !== app.name) await checkAppName(tx, caller.projectId, wanted.name)
         const next = { ...app, ...wanted, updatedAt: now() }
         await tx.putServiceRecord('app', next)
+        await note(tx, caller, 'app.update', next)
         return next
       })
     },
@@ -115,6 +122,7 @@ export function makeServices({ core, wake }: ServicesParts): Services {
         const next: App = { ...found, removeWhenEmpty: true, updatedAt: at, deletedAt: living.length === 0 ? at : null }
         await tx.putServiceRecord('app', next)
         await tell(tx, { projectId: found.projectId, kind: 'app', subjectId: id }, at, living.length === 0 ? 'DELETED' : 'DELETING', `App ${found.name} is deleted`)
+        await note(tx, caller, 'app.delete', found)
         return { app: next, services: living }
       })
       for (const service of services) wake(service.id)
@@ -160,6 +168,7 @@ export function makeServices({ core, wake }: ServicesParts): Services {
         }
         await tx.putServiceRecord('service', service)
         await tell(tx, { projectId: service.projectId, kind: 'service', subjectId: id }, at, 'CREATED', `Service ${service.name} is created`)
+        await note(tx, caller, 'service.create', service)
         return { service, deployment }
       })
       wake(made.service.id)
@@ -169,7 +178,7 @@ export function makeServices({ core, wake }: ServicesParts): Services {
     async deploy(caller, id, request, lifeCycle = {}) {
       checkDeployment(core, request)
       let deployment: Deployment | null = null
-      const service = await change(caller, id, async (tx, before, at) => {
+      const service = await change(caller, id, 'deploy', async (tx, before, at) => {
         const earlier = await tx.serviceRecord('deployment', before.latestDeploymentId)
         deployment = await addDeployment(tx, before, before.version + 1, request, earlier, at)
         await tell(tx, { projectId: before.projectId, kind: 'service', subjectId: id }, at, 'UPDATED', `Deployment ${deployment.id} is on its way`)
@@ -184,28 +193,28 @@ export function makeServices({ core, wake }: ServicesParts): Services {
         if (!Number.isInteger(count) || count < 0) throw new BerthError('invalid_request', 'The number of instances must be a whole number from 0 up.', { details: { field: 'scalings' } })
         if (count > REPLICAS_PER_SET_LIMIT) throw new BerthError('limit_exceeded', `A region has at most ${REPLICAS_PER_SET_LIMIT} instances of a service.`)
       }
-      return change(caller, id, async (tx, before, at) => {
+      return change(caller, id, 'scale', async (tx, before, at) => {
         await tell(tx, { projectId: before.projectId, kind: 'service', subjectId: id }, at, 'SCALED', scale === null ? 'Scaling follows the deployment again' : 'Scaling was set by hand')
         return { ...before, scale }
       })
     },
 
     pause: (caller, id) =>
-      change(caller, id, async (tx, before, at) => {
+      change(caller, id, 'pause', async (tx, before, at) => {
         if (before.desired === 'paused') return before
         await tell(tx, { projectId: before.projectId, kind: 'service', subjectId: id }, at, 'PAUSED', `Service ${before.name} is paused`)
         return { ...before, desired: 'paused', pausedAt: at }
       }),
 
     resume: (caller, id) =>
-      change(caller, id, async (tx, before, at) => {
+      change(caller, id, 'resume', async (tx, before, at) => {
         if (before.desired === 'running') return before
         await tell(tx, { projectId: before.projectId, kind: 'service', subjectId: id }, at, 'RESUMED', `Service ${before.name} is resumed`)
         return { ...before, desired: 'running', resumedAt: at }
       }),
 
     delete: (caller, id) =>
-      change(caller, id, async (tx, before, at) => {
+      change(caller, id, 'delete', async (tx, before, at) => {
         await tell(tx, { projectId: before.projectId, kind: 'service', subjectId: id }, at, 'DELETING', `Service ${before.name} is being deleted`)
         return { ...before, desired: 'deleted' }
       }),
@@ -222,6 +231,7 @@ export function makeServices({ core, wake }: ServicesParts): Services {
         const next: Deployment = { ...deployment, state: 'canceled', updatedAt: at, endedAt: at }
         await tx.putServiceRecord('deployment', next)
         await tell(tx, { projectId: next.projectId, kind: 'deployment', subjectId: id }, at, 'CANCELED', 'Deployment is canceled')
+        await note(tx, caller, 'deployment.cancel', { id, name: service.name })
         return next
       })
       wake(canceled.serviceId)

@@ -1,5 +1,6 @@
 /** The schemas of the wire by name, for the OpenAPI document. */
 import { KeyBody, ProjectBody } from './access.ts'
+import { AuditBody } from './audit.ts'
 import { ErrorBody } from './errors.ts'
 import { EventBody } from './events.ts'
 import { LogRecordBody, PathBody, StatsBody } from './guest.ts'
@@ -20,6 +21,7 @@ export const COMPONENTS = [
   VolumeBody,
   KeyBody,
   ProjectBody,
+  AuditBody,
   DeviceBody,
   HostBody,
   ResourcesBody,
