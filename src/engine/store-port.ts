@@ -20,6 +20,7 @@ import type {
   Volume,
   VolumeId,
 } from '../instance/model.ts'
+import type { MarketPoint, OrderEvent, OrderId, OrderKind, Orders, PeriodKind, PricePeriod } from '../instance/market.ts'
 import type { Phase } from '../instance/phase.ts'
 import type { ServiceEvent, ServiceRecordKind, ServiceRecords } from '../instance/service.ts'
 
@@ -88,6 +89,17 @@ export interface StoreReader {
   serviceRecords<K extends ServiceRecordKind>(kind: K, query: ServiceQuery): Promise<readonly ServiceRecords[K][]>
   countServiceRecords(kind: ServiceRecordKind, query: ServiceQuery): Promise<number>
   serviceEvents(query: ServiceEventQuery): Promise<readonly ServiceEvent[]>
+  order<K extends OrderKind>(kind: K, id: OrderId): Promise<Orders[K] | null>
+  orders<K extends OrderKind>(kind: K, query: OrderQuery): Promise<readonly Orders[K][]>
+  countOrders(kind: OrderKind, query: OrderQuery): Promise<number>
+  /** Oldest first. */
+  orderEvents(orderId: OrderId): Promise<readonly OrderEvent[]>
+  /** The newest point of each market; of one, or of those of a region. */
+  marketNow(query: MarketQuery): Promise<readonly MarketPoint[]>
+  /** Points of a span, oldest first, with the last one before it of each market. */
+  marketPoints(query: MarketQuery & { readonly from: number; readonly until: number }): Promise<readonly MarketPoint[]>
+  /** Oldest first. */
+  periods(query: PeriodQuery): Promise<readonly PricePeriod[]>
   /** The sums of what instances hold of a host, but for one; volumes are of all hosts. */
   usage(hostId: HostId, except: InstanceId | null): Promise<Usage>
   /** The addresses that are taken on a host. */
@@ -124,6 +136,12 @@ export interface StoreTx extends StoreReader {
   deleteReservation(instanceId: InstanceId): Promise<void>
   /** Writes an app, service or deployment, new or changed. */
   putServiceRecord<K extends ServiceRecordKind>(kind: K, record: ServiceRecords[K]): Promise<void>
+  /** Writes a bid or a reservation, new or changed. */
+  putOrder<K extends OrderKind>(kind: K, record: Orders[K]): Promise<void>
+  appendOrderEvent(event: Omit<OrderEvent, 'seq'>): Promise<void>
+  putMarketPoint(point: MarketPoint): Promise<void>
+  /** Writes a period, new or changed; one that ends where it begins is removed. */
+  putPeriod(period: PricePeriod): Promise<void>
   appendServiceEvent(event: Omit<ServiceEvent, 'seq'>): Promise<void>
   /** The remembered answer to an idempotency key, or null. */
   idempotent(projectId: ProjectId, key: string): Promise<IdempotencyRecord | null>
@@ -195,6 +213,43 @@ export interface ServiceEventQuery {
   readonly types?: readonly string[]
   /** Default `oldest-first`. */
   readonly order?: 'newest-first' | 'oldest-first'
+  readonly limit?: number
+  readonly offset?: number
+}
+
+export interface OrderQuery {
+  /** null is every project (the engine's own work). */
+  readonly projectId: ProjectId | null
+  readonly name?: string
+  readonly type?: string
+  readonly region?: string
+  readonly statuses?: readonly string[]
+  /** Leaves out orders that are over. */
+  readonly liveOnly?: boolean
+  /** By creation time; default `newest-first`. */
+  readonly order?: 'newest-first' | 'oldest-first'
+  readonly limit?: number
+  readonly offset?: number
+}
+
+export interface MarketQuery {
+  readonly type?: string
+  readonly region?: string
+}
+
+export interface PeriodQuery {
+  /** null is every project (the engine's own work). */
+  readonly projectId: ProjectId | null
+  readonly instanceIds?: readonly InstanceId[]
+  readonly orderId?: OrderId
+  readonly kinds?: readonly PeriodKind[]
+  readonly type?: string
+  readonly region?: string
+  /** Only those that last. */
+  readonly openOnly?: boolean
+  /** Those that overlap this span. */
+  readonly from?: number
+  readonly until?: number
   readonly limit?: number
   readonly offset?: number
 }

@@ -15,6 +15,7 @@ import { readAudit, writeAudit } from './audit.ts'
 import { readContent, writeContent } from './content.ts'
 import { readEvents, writeEvents } from './events.ts'
 import { readInstances, writeInstances } from './instances.ts'
+import { readMarket, writeMarket } from './market.ts'
 import { migrate } from './migrate.ts'
 import { readReservations, writeReservations } from './reservations.ts'
 import { readServices, writeServices } from './services.ts'
@@ -63,7 +64,7 @@ function storeOver(writing: SqliteConnection, reading: SqliteConnection, path: s
 }
 
 function readerOver(db: Kysely<Database>): StoreReader {
-  return { ...readInstances(db), ...readEvents(db), ...readContent(db), ...readAccess(db), ...readReservations(db), ...readServices(db), ...readSshKeys(db), ...readAudit(db) }
+  return { ...readInstances(db), ...readEvents(db), ...readContent(db), ...readAccess(db), ...readReservations(db), ...readServices(db), ...readSshKeys(db), ...readAudit(db), ...readMarket(db) }
 }
 
 /** The same reader, whose errors are of the catalogue where they are about the file. */
@@ -93,6 +94,7 @@ function transactionOver(db: Kysely<Database>): StoreTx {
     ...writeServices(db),
     ...writeSshKeys(db),
     ...writeAudit(db),
+    ...writeMarket(db),
   }
 }
 

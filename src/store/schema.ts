@@ -4,6 +4,7 @@
  */
 import type { Generated, Selectable } from 'kysely'
 import type { ImageStatus, InstanceEvent, Volume, VolumeMode } from '../instance/model.ts'
+import type { OrderEventType, OrderKind, PeriodKind } from '../instance/market.ts'
 import type { DesiredState, Phase } from '../instance/phase.ts'
 import type { ServiceEvent, ServiceRecordKind } from '../instance/service.ts'
 
@@ -23,10 +24,18 @@ export interface Database {
   readonly service_records: ServiceRecordTable
   readonly service_events: ServiceEventTable
   readonly instance_counts: InstanceCountTable
+  readonly market_orders: OrderTable
+  readonly market_events: OrderEventTable
+  readonly market_points: MarketPointTable
+  readonly price_periods: PricePeriodTable
 }
 
-/** Annotations that have an index: what services set, and lists filter by. */
-export const INDEXED_ANNOTATIONS = ['app_id', 'service_id', 'deployment_id', 'regional_deployment_id'] as const
+/** What services set, with indexes since 0002. */
+export const SERVICE_ANNOTATIONS = ['app_id', 'service_id', 'deployment_id', 'regional_deployment_id'] as const
+/** What orders set, with an index since 0005. */
+export const ORDER_ANNOTATION = 'market_order'
+/** Annotations that have an index, which lists filter by. */
+export const INDEXED_ANNOTATIONS = [...SERVICE_ANNOTATIONS, ORDER_ANNOTATION] as const
 
 /** JSON text of the type in the name of the column's owner. */
 type Json = string
@@ -207,4 +216,52 @@ export interface InstanceCountTable {
   project_id: string
   phase: Phase
   count: number
+}
+
+/** Bids and reservations: their record is JSON, what is queried are columns. */
+export interface OrderTable {
+  id: string
+  kind: OrderKind
+  project_id: string
+  name: string
+  type: string
+  region: string
+  status: string
+  /** 0 once it is over. */
+  is_live: Flag
+  created_at: number
+  record: Json
+}
+
+export interface OrderEventTable {
+  seq: Generated<number>
+  order_id: string
+  project_id: string
+  at: number
+  type: OrderEventType
+  details: Json
+}
+
+/** One row for each change of a market. */
+export interface MarketPointTable {
+  seq: Generated<number>
+  type: string
+  region: string
+  at: number
+  spot_micros: number
+  capacity: number
+  allocated: number
+}
+
+export interface PricePeriodTable {
+  id: string
+  instance_id: string
+  project_id: string
+  order_id: string | null
+  kind: PeriodKind
+  type: string | null
+  region: string
+  price_micros: number
+  start_at: number
+  end_at: number | null
 }

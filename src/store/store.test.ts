@@ -1,10 +1,12 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { describeMarketStore } from './contract-market.ts'
 import { describeStore } from './contract.ts'
+import type { StoreUnderTest } from './contract.ts'
 import { openStore } from './open.ts'
 
-describeStore('on SQLite', async () => {
+async function onSqlite(): Promise<StoreUnderTest> {
   const directory = await mkdtemp(join(tmpdir(), 'berth-store-'))
   const path = join(directory, 'data', 'berth.db')
   let store = await openStore({ path })
@@ -20,4 +22,7 @@ describeStore('on SQLite', async () => {
       await rm(directory, { recursive: true })
     },
   }
-})
+}
+
+describeStore('on SQLite', onSqlite)
+describeMarketStore('on SQLite', onSqlite)

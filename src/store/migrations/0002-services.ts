@@ -5,7 +5,7 @@
 import { sql } from 'kysely'
 import type { Kysely } from 'kysely'
 import type { Migration } from 'kysely/migration'
-import { INDEXED_ANNOTATIONS } from '../schema.ts'
+import { SERVICE_ANNOTATIONS } from '../schema.ts'
 
 export const services: Migration = {
   async up(db: Kysely<unknown>): Promise<void> {
@@ -56,7 +56,7 @@ async function events(db: Kysely<unknown>): Promise<void> {
 }
 
 async function annotationIndexes(db: Kysely<unknown>): Promise<void> {
-  for (const key of INDEXED_ANNOTATIONS) {
+  for (const key of SERVICE_ANNOTATIONS) {
     await sql`create index ${sql.ref(`instances_by_${key}`)} on instances (json_extract(annotations, ${sql.lit(`$.${key}`)}), created_at, id)
       where json_extract(annotations, ${sql.lit(`$.${key}`)}) is not null`.execute(db)
   }

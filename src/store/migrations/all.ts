@@ -4,10 +4,12 @@ import { firstLight } from './0001-first-light.ts'
 import { services } from './0002-services.ts'
 import { sshKeys } from './0003-ssh-keys.ts'
 import { audit } from './0004-audit.ts'
+import { market } from './0005-market.ts'
 
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0001-first-light': firstLight,
   '0002-services': services,
   '0003-ssh-keys': sshKeys,
   '0004-audit': audit,
+  '0005-market': market,
 }
