@@ -55,7 +55,7 @@ export function readMarket(db: Kysely<Database>): MarketReads {
         before = before.where('type', '=', type)
         within = within.where('type', '=', type)
       }
-      const chosen = db.selectFrom('market_points').selectAll().where(({ eb, or }) => or([eb('seq', 'in', before), eb('seq', 'in', within)]))
+      const chosen = db.selectFrom('market_points').selectAll().where((where) => where.or([where('seq', 'in', before), where('seq', 'in', within)]))
       return (await chosen.orderBy('seq').execute()).map(toPoint)
     },
     async periods(query) {
@@ -148,7 +148,7 @@ function filteredPeriods<O>(select: SelectQueryBuilder<Database, 'price_periods'
   if (query.region !== undefined) narrowed = narrowed.where('region', '=', query.region)
   if (query.openOnly === true) narrowed = narrowed.where('end_at', 'is', null)
   const { from, until } = query
-  if (from !== undefined) narrowed = narrowed.where(({ eb, or }) => or([eb('end_at', 'is', null), eb('end_at', '>', from)]))
+  if (from !== undefined) narrowed = narrowed.where((where) => where.or([where('end_at', 'is', null), where('end_at', '>', from)]))
   if (until !== undefined) narrowed = narrowed.where('start_at', '<', until)
   return narrowed
 }
