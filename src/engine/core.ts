@@ -5,6 +5,7 @@ import type { EventBus } from './event-bus.ts'
 import type { Fleet } from './fleet.ts'
 import type { Journal } from './journal.ts'
 import type { Store } from './store-port.ts'
+import type { Catalogue } from '../instance/catalogue.ts'
 import type { Image, InstanceId, ProjectId } from '../instance/model.ts'
 
 /** The part of pino that the engine uses. */
@@ -33,6 +34,8 @@ export interface Core {
   readonly bus: EventBus
   readonly audit: AuditTrail
   readonly config: EngineConfig
+  /** Types of instance, regions and prices. */
+  readonly catalogue: Catalogue
   readonly logger: Logger
   /** Unix milliseconds. */
   readonly now: () => number

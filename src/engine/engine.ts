@@ -7,6 +7,8 @@
  * The engine doesn't own its ports: whoever opened the store and the hosts closes them, after `close`.
  */
 import { randomBytes } from 'node:crypto'
+import type { Catalogue } from '../instance/catalogue.ts'
+import { EMPTY_CATALOGUE } from '../instance/catalogue.ts'
 import type { InstanceId, Project } from '../instance/model.ts'
 import { isServing } from '../instance/phase.ts'
 import { ANNOTATION } from '../instance/service.ts'
@@ -48,6 +50,8 @@ export interface EngineParts {
   readonly store: Store
   readonly hosts: readonly Host[]
   readonly logger: Logger
+  /** Without it nothing has a price. */
+  readonly catalogue?: Catalogue
   readonly config?: EngineConfigChanges
   /** The operator's key (`BERTH_ADMIN_KEY`); null makes one on the first start. */
   readonly adminSecret?: string | null
@@ -81,6 +85,7 @@ export function createEngine(parts: EngineParts): BerthEngine {
     journal: new Journal(parts.store, bus, now),
     bus,
     config,
+    catalogue: parts.catalogue ?? EMPTY_CATALOGUE,
     logger: parts.logger,
     now,
     randomBytes: parts.randomBytes ?? randomBytes,

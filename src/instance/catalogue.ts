@@ -53,6 +53,9 @@ export interface Catalogue {
   readonly types: readonly InstanceType[]
 }
 
+/** Of an engine that sells nothing: one region, no types. */
+export const EMPTY_CATALOGUE: Catalogue = { regions: [{ id: 'home', description: 'This machine', names: {}, simulated: null }], types: [] }
+
 /** The type that a dialect calls so, or null. */
 export function typeNamed(catalogue: Catalogue, dialect: CatalogueDialect, name: string): InstanceType | null {
   return catalogue.types.find((type) => type.names[dialect] === name) ?? null

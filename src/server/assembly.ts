@@ -5,8 +5,10 @@ import type { Host } from '../engine/host-port.ts'
 import { createEngine } from '../engine/engine.ts'
 import type { BerthEngine } from '../engine/engine.ts'
 import type { Store } from '../engine/store-port.ts'
+import type { Catalogue } from '../instance/catalogue.ts'
 import type { ProjectId } from '../instance/model.ts'
 import { openStore } from '../store/open.ts'
+import { loadCatalogue } from './catalogue-file.ts'
 import type { ServerConfig } from './config.ts'
 import { openHost } from './host.ts'
 
@@ -16,6 +18,7 @@ export interface Assembly {
   readonly store: Store
   readonly host: Host
   readonly engine: BerthEngine
+  readonly catalogue: Catalogue
   readonly defaultProject: ProjectId
   /** The administrator's key if it was made by this start; told once. */
   readonly newAdminSecret: string | null
@@ -28,6 +31,7 @@ export async function assemble(config: ServerConfig, log: Logger): Promise<Assem
     for (let step = undo.pop(); step !== undefined; step = undo.pop()) await step()
   }
   try {
+    const catalogue = loadCatalogue(config.dataDir)
     const store = await openStore({ path: join(config.dataDir, DATABASE_FILE) })
     undo.push(() => store.close())
     const host = await openHost(config, log.child({ room: 'host' }))
@@ -35,6 +39,7 @@ export async function assemble(config: ServerConfig, log: Logger): Promise<Assem
     const engine = createEngine({
       store,
       hosts: [host],
+      catalogue,
       logger: log.child({ room: 'engine' }),
       adminSecret: config.adminKey,
       config: {
@@ -48,7 +53,7 @@ export async function assemble(config: ServerConfig, log: Logger): Promise<Assem
     })
     undo.push(() => engine.close())
     const { defaultProject, newAdminSecret } = await engine.start()
-    return { store, host, engine, defaultProject: defaultProject.id, newAdminSecret, close }
+    return { store, host, engine, catalogue, defaultProject: defaultProject.id, newAdminSecret, close }
   } catch (error) {
     await close()
     throw error

@@ -23,7 +23,6 @@ import type { AdminKey } from './admin-key.ts'
 import { assemble } from './assembly.ts'
 import type { Assembly } from './assembly.ts'
 import { makeAuthenticate } from './authenticate.ts'
-import { loadCatalogue } from './catalogue-file.ts'
 import type { ServerConfig } from './config.ts'
 import { lockDataDir } from './data-lock.ts'
 import type { DataLock } from './data-lock.ts'
@@ -125,8 +124,7 @@ function sharedOptions(config: ServerConfig, assembly: Assembly, stopping: Abort
     project: assembly.defaultProject,
     jwtSecret: config.jwtSecret,
   })
-  const catalogue = loadCatalogue(config.dataDir)
-  return { engine: assembly.engine, authenticate, catalogue, version: BERTH_VERSION, stopping, now: Date.now }
+  return { engine: assembly.engine, authenticate, catalogue: assembly.catalogue, version: BERTH_VERSION, stopping, now: Date.now }
 }
 
 async function listenerOver(config: ServerConfig, log: Logger, assembly: Assembly, shared: SharedOptions): Promise<FastifyInstance> {
