@@ -126,6 +126,11 @@ export interface Instances {
   delete(caller: Caller, id: InstanceId, options?: { readonly graceful?: boolean }): Promise<Instance>
   /** Changes what may change on a living instance; annotations are added to those that it has. */
   update(caller: Caller, id: InstanceId, change: InstanceChange): Promise<Instance>
+  /**
+   * Makes its writable disk anew, from its image or from another one. `invalid_state` unless it is stopped, preempted or
+   * failed; what was in standby has to be stopped first.
+   */
+  renewDisk(caller: Caller, id: InstanceId, options?: { readonly image?: string }): Promise<Instance>
   /** Resolves when the phase is one of `until`, when what was asked for has failed, or at the time limit. */
   wait(caller: Caller, id: InstanceId, options: WaitOptions): Promise<WaitResult>
 
@@ -197,6 +202,7 @@ export interface Volumes {
   create(caller: Caller, request: CreateVolume): Promise<Volume>
   get(caller: Caller, id: VolumeId): Promise<Volume>
   list(caller: Caller, filter?: { readonly name?: string; readonly tags?: Readonly<Record<string, string>> }): Promise<readonly Volume[]>
+  update(caller: Caller, id: VolumeId, change: { readonly name?: string }): Promise<Volume>
   /** `volume_in_use` while attached. */
   delete(caller: Caller, id: VolumeId): Promise<void>
 }

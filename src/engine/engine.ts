@@ -18,6 +18,7 @@ import { makeAttachments, remount } from './attachments.ts'
 import type { EngineConfigChanges } from './config.ts'
 import { engineConfig } from './config.ts'
 import type { Core, Logger } from './core.ts'
+import { makeDiskRenewal } from './disk-renewal.ts'
 import { EventBus } from './event-bus.ts'
 import { makeEvents } from './events.ts'
 import { Fleet } from './fleet.ts'
@@ -127,7 +128,7 @@ function assemble(core: Core, images: ImageKeeper, adminSecret: string | null): 
 
   const telling = <R extends Parameters<typeof tellingRefusals>[1]>(room: R, api: BerthEngine[R]) => tellingRefusals<R>(core.audit, room, api)
   return {
-    instances: telling('instances', { ...lifecycle, ...makeAttachments(core, loop), ...watched(makeGuest({ core, lifecycle, meter }), activity) }),
+    instances: telling('instances', { ...lifecycle, ...makeAttachments(core, loop), ...makeDiskRenewal(core), ...watched(makeGuest({ core, lifecycle, meter }), activity) }),
     events: makeEvents(core, closing.signal),
     images: telling('images', images.api),
     volumes: telling('volumes', makeVolumes(core)),

@@ -28,7 +28,7 @@ import type { Reconciler } from './reconcile.ts'
 import type { IdempotencyRecord } from './store-port.ts'
 import type { Waiting } from './waiting.ts'
 
-type Lifecycle = Omit<Instances, 'attachVolume' | 'detachVolume' | 'exec' | 'stat' | 'copyIn' | 'copyOut' | 'logs' | 'stats' | 'statsHistory'>
+type Lifecycle = Omit<Instances, 'renewDisk' | 'attachVolume' | 'detachVolume' | 'exec' | 'stat' | 'copyIn' | 'copyOut' | 'logs' | 'stats' | 'statsHistory'>
 
 export const IDEMPOTENCY_KEY_LIMIT_CHARACTERS = 255
 /** Instances that one list returns at most. */

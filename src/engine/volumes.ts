@@ -34,6 +34,17 @@ export function makeVolumes(core: Core): Volumes {
       const all = await reader.volumes({ projectId: caller.projectId, ...(name === undefined ? {} : { name }) })
       return all.filter(volume => volume.status !== 'deleting' && Object.entries(tags).every(([key, value]) => volume.tags[key] === value))
     },
+    async update(caller, id, change) {
+      requireScope(caller, 'write')
+      if (change.name !== undefined) checkLabel('volume', change.name)
+      return core.store.transaction(async tx => {
+        const volume = await ownVolume(tx, caller, id)
+        const changed = { ...volume, ...change }
+        await tx.putVolume(changed)
+        await core.audit.record(tx, caller, { action: 'volume.update', target: { kind: 'volume', id, name: changed.name } })
+        return changed
+      })
+    },
     async delete(caller, id) {
       requireScope(caller, 'write')
       await core.store.transaction(async tx => {

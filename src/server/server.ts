@@ -15,6 +15,7 @@ import type { Dialect, DialectOptions } from '../dialects/dialect.ts'
 import { hypemanDialect } from '../dialects/hypeman/routes.ts'
 import { koyebDialect } from '../dialects/koyeb/routes.ts'
 import { lambdaDialect } from '../dialects/lambda/routes.ts'
+import { mithrilDialect } from '../dialects/mithril/routes.ts'
 import { native } from '../dialects/native/routes.ts'
 import { BerthError } from '../instance/errors.ts'
 import { SCOPES } from '../instance/model.ts'
@@ -39,7 +40,7 @@ const DRAIN_MS = 10_000
 /** VMs run as users of their own, who must reach their own directories through ours; files are for the owner alone. */
 const PASSABLE = 0o711
 
-const DIALECTS: readonly Dialect[] = [hypemanDialect, koyebDialect, lambdaDialect, native]
+const DIALECTS: readonly Dialect[] = [hypemanDialect, koyebDialect, lambdaDialect, mithrilDialect, native]
 
 export interface RunningServer {
   readonly url: string
