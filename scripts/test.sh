@@ -6,11 +6,14 @@ set -euo pipefail
 cd "$BERTH_ROOT"
 bring_toolchain
 scripts/setup.sh --tests
+. scripts/web.sh
+bring_web
 
 files=("$@")
 if [ ${#files[@]} = 0 ]; then
   say "Types"
   node_modules/.bin/tsc -p .
+  node_modules/.bin/tsc -p src/web
   say "Lint and import rules"
   node_modules/.bin/oxlint --type-aware --quiet
   mapfile -t files < <(git ls-files 'src/**/*.test.ts' 'test/**/*.test.ts' 'test/*.test.ts' 'guest/**/*.test.ts' | sort -u)

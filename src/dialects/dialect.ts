@@ -22,6 +22,15 @@ export interface Identity extends Caller {
  */
 export type Authenticate = (secret: string, via: string) => Promise<Identity | null>
 
+/** Sessions of browsers, in which a cookie stands for a key. Only the native dialect is given them. */
+export interface BrowserSessions {
+  /** Throws `unauthenticated` if the key is nobody's, `rate_limited` if that address gave too many such. */
+  open(secret: string, address: string): Promise<{ readonly token: string; readonly expiresAt: number }>
+  /** The key behind a token; null if there is no such session, or no longer. */
+  secretOf(token: string): string | null
+  close(token: string): void
+}
+
 export interface DialectOptions {
   readonly engine: Engine
   readonly authenticate: Authenticate
@@ -31,6 +40,7 @@ export interface DialectOptions {
   readonly version: string
   /** Aborted when the server begins to stop: streams end themselves, and waits let go. */
   readonly stopping: AbortSignal
+  readonly sessions?: BrowserSessions
   /** A directory of the dialect's own, for what only its wire knows; it exists. */
   readonly stateDir: string
   /** Unix milliseconds. */

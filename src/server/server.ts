@@ -32,7 +32,9 @@ import { makeLog } from './logging.ts'
 import { serveMcp } from './mcp-server.ts'
 import type { ServedMcp } from './mcp-server.ts'
 import { installMetrics } from './metrics.ts'
+import { openSessions } from './sessions.ts'
 import { BERTH_VERSION } from './version.ts'
+import { installWeb, loadWeb } from './web.ts'
 
 /** How long requests in flight may take to end once the server stops. */
 const DRAIN_MS = 10_000
@@ -129,12 +131,14 @@ function sharedOptions(config: ServerConfig, assembly: Assembly, stopping: Abort
 }
 
 async function listenerOver(config: ServerConfig, log: Logger, assembly: Assembly, shared: SharedOptions): Promise<FastifyInstance> {
+  const sessions = openSessions({ authenticate: shared.authenticate, file: join(config.dataDir, 'sessions.json'), now: shared.now })
   const dialects = DIALECTS.map(dialect => {
     const stateDir = join(config.dataDir, 'dialects', dialect.name)
     makeDirs(stateDir)
-    return { dialect, options: { ...shared, stateDir } }
+    return { dialect, options: { ...shared, stateDir, ...(dialect === native ? { sessions } : {}) } }
   })
   const app = await makeListener({ log, dialects })
+  installWeb(app, loadWeb())
   installMetrics(app, {
     version: BERTH_VERSION,
     countInstances: phase => assembly.store.read.countInstances({ projectId: null, phases: [phase] }),

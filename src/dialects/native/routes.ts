@@ -8,6 +8,7 @@ import { bearerSecret, sendWireError } from '../dialect.ts'
 import type { Dialect, DialectOptions } from '../dialect.ts'
 import { decorateCaller, setCaller } from './app.ts'
 import type { NativeApp } from './app.ts'
+import { cookieName, sessionSecret } from './browser-session.ts'
 import { buildLocalReference, documentHead, finishDocument } from './document.ts'
 import { fromFramework, presentError } from './errors.ts'
 import { readJson } from './json-body.ts'
@@ -18,6 +19,7 @@ import { guestRoutes } from './routes/guest.ts'
 import { hostRoutes } from './routes/host.ts'
 import { imageRoutes } from './routes/images.ts'
 import { instanceRoutes } from './routes/instances.ts'
+import { sessionRoutes } from './routes/session.ts'
 import { volumeRoutes } from './routes/volumes.ts'
 import { COMPONENTS } from './schema/components.ts'
 import { validatorCompiler } from './validation.ts'
@@ -25,7 +27,7 @@ import { validatorCompiler } from './validation.ts'
 export const PREFIX = '/berth/v1'
 const NAME = 'native'
 
-const GROUPS = [instanceRoutes, guestRoutes, eventRoutes, imageRoutes, volumeRoutes, accessRoutes, auditRoutes, hostRoutes]
+const GROUPS = [instanceRoutes, guestRoutes, eventRoutes, imageRoutes, volumeRoutes, accessRoutes, auditRoutes, sessionRoutes, hostRoutes]
 
 const plugin: FastifyPluginAsync<DialectOptions> = async (root, options) => {
   await root.register(
@@ -46,9 +48,10 @@ const plugin: FastifyPluginAsync<DialectOptions> = async (root, options) => {
         ),
       )
       decorateCaller(app)
+      const cookie = cookieName(options.stateDir)
       app.addHook('onRequest', async (request) => {
         if (request.routeOptions.config.open === true || request.is404) return
-        setCaller(request, await authenticate(options, bearerSecret(request)))
+        setCaller(request, await authenticate(options, secretOf(request, options, cookie)))
       })
       for (const component of COMPONENTS) app.addSchema(component)
       await app.register(swagger, { openapi: documentHead(options.version), refResolver: { buildLocalReference } })
@@ -61,6 +64,11 @@ const plugin: FastifyPluginAsync<DialectOptions> = async (root, options) => {
 }
 
 export const native: Dialect = { name: NAME, prefix: PREFIX, plugin, presentError }
+
+/** The key of the request, or of its session. An Authorization header, however wrong, is never overruled by a cookie. */
+function secretOf(request: FastifyRequest, { sessions }: DialectOptions, cookie: string): string | null {
+  return request.headers.authorization === undefined ? sessionSecret(request, sessions, cookie) : bearerSecret(request)
+}
 
 async function authenticate({ authenticate: ask }: DialectOptions, secret: string | null) {
   if (secret === null) {

@@ -100,10 +100,11 @@ export const instanceRoutes: AddRoutes = (app, { engine, stopping, now }) => {
       response: { 200: page(InstanceRef) },
     },
     handler: async (request) => {
-      const { phase, name, tag, deleted, order = 'newest-first', limit, cursor } = request.query
+      const { id, phase, name, tag, deleted, order = 'newest-first', limit, cursor } = request.query
       const filter = acceptTagFilter(tag)
       const all = await engine.instances.list(callerOf(request), {
         order,
+        ...(id === undefined ? {} : { ids: id as InstanceId[] }),
         ...(phase === undefined ? {} : { phases: phase }),
         ...(name === undefined ? {} : { name }),
         ...(filter === null ? {} : { tags: filter }),

@@ -120,6 +120,9 @@ export const InstanceVolumeParams = Type.Object({
 export const ListInstancesQuery = Type.Object(
   {
     ...pageProperties,
+    id: Type.Optional(
+      Type.Array(Type.String({ format: 'uuid' }), { maxItems: 100, description: 'Only these; may be given several times. What is not there is left out.' }),
+    ),
     phase: Type.Optional(Type.Array(Type.Enum(PHASES), { description: 'May be given several times.' })),
     name: Type.Optional(Type.String({ maxLength: 128 })),
     tag: Type.Optional(TagFilter),

@@ -1,0 +1,21 @@
+/** The wire's types: all that the dashboard shares with the server's code. */
+export type { KeyBody as Key, ProjectBody as Project } from '../../dialects/native/schema/access.ts'
+export type { AuditBody as AuditLine } from '../../dialects/native/schema/audit.ts'
+export type { EventBody as InstanceEvent } from '../../dialects/native/schema/events.ts'
+export type { LogRecordBody as LogRecord, PathBody as PathInfo, StatsBody as Stats } from '../../dialects/native/schema/guest.ts'
+export type { DeviceBody as Device, HostBody as Host, ResourcesBody as Resources } from '../../dialects/native/schema/host.ts'
+export type { ImageBody as Image } from '../../dialects/native/schema/images.ts'
+export type { InstanceBody as Instance, InstanceDetailBody as InstanceDetail } from '../../dialects/native/schema/instances.ts'
+export type { VolumeBody as Volume } from '../../dialects/native/schema/volumes.ts'
+
+export interface Page<T> {
+  readonly items: readonly T[]
+  readonly next: string | null
+}
+
+export interface Whoami {
+  readonly projectId: string
+  readonly projectName: string | null
+  readonly keyId: string | null
+  readonly scopes: readonly ('read' | 'write' | 'exec' | 'admin')[]
+}

@@ -1,0 +1,28 @@
+/** Text that a click copies. */
+import { ActionIcon, CopyButton, Tooltip } from '@mantine/core'
+import { Check, Copy } from 'lucide-react'
+
+export function CopyIcon({ text, label }: { readonly text: string; readonly label: string }) {
+  return (
+    <CopyButton value={text} timeout={1500}>
+      {({ copied, copy }) => (
+        <Tooltip label={copied ? 'Copied' : label}>
+          <ActionIcon variant="subtle" color="gray" size="sm" onClick={copy} aria-label={copied ? 'Copied' : label}>
+            {copied ? <Check size={13} /> : <Copy size={13} />}
+          </ActionIcon>
+        </Tooltip>
+      )}
+    </CopyButton>
+  )
+}
+
+export function CopyText({ text, label }: { readonly text: string; readonly label: string }) {
+  return (
+    <span style={{ display: 'inline-flex', alignItems: 'center', gap: 4, maxWidth: '100%' }}>
+      <span className="mono" style={{ overflowWrap: 'anywhere' }}>
+        {text}
+      </span>
+      <CopyIcon text={text} label={label} />
+    </span>
+  )
+}

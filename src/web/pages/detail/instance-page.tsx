@@ -1,0 +1,128 @@
+/** One instance: what it is, what can be done to it, and the tabs that look into it. */
+import { Alert, Button, Group, Tabs, Title } from '@mantine/core'
+import { useQuery } from '@tanstack/react-query'
+import { History, Info, SquareTerminal, TriangleAlert, Unplug } from 'lucide-react'
+import { lazy, Suspense } from 'react'
+import { Link, useLocation } from 'wouter'
+import { ApiError, call, part } from '../../api/http.ts'
+import type { Instance, InstanceDetail } from '../../api/types.ts'
+import { shortImage } from '../../components/format.ts'
+import { useMay } from '../../components/me.tsx'
+import { Page } from '../../components/page.tsx'
+import { PhaseBadge } from '../../components/phase.tsx'
+import { EmptyState, ErrorState, LoadingRows } from '../../components/states.tsx'
+import { useInstance } from '../../live/use-fleet.ts'
+import { LifecycleButtons } from './lifecycle-buttons.tsx'
+import { OverviewTab } from './overview-tab.tsx'
+
+const TerminalTab = lazy(() => import('./terminal-tab.tsx').then(module => ({ default: module.TerminalTab })))
+const EventsTab = lazy(() => import('./events-tab.tsx').then(module => ({ default: module.EventsTab })))
+
+const TABS = [
+  { value: 'overview', name: 'Overview', icon: Info },
+  { value: 'terminal', name: 'Terminal', icon: SquareTerminal, exec: true },
+  { value: 'events', name: 'Events', icon: History },
+] as const
+
+export function InstancePage({ id, tab }: { readonly id: string; readonly tab: string }) {
+  const known = useInstance(id)
+  // The live record says when the detail is old.
+  const version = known === undefined ? 'gone' : `${known.phase} ${known.phaseSince} ${known.generation}`
+  const detail = useQuery({
+    queryKey: ['instance', id, version],
+    queryFn: ({ signal }) => call<InstanceDetail>('GET', `/instances/${part(id)}`, { signal }),
+    placeholderData: before => before,
+  })
+
+  if (detail.data === undefined) {
+    if (detail.error instanceof ApiError && detail.error.status === 404) return <GonePage id={id} />
+    return <Page title="Instance">{detail.error === null ? <LoadingRows /> : <ErrorState error={detail.error} onRetry={() => void detail.refetch()} />}</Page>
+  }
+  const instance: InstanceDetail = { ...detail.data, ...known }
+  return <Living instance={instance} tab={tab} />
+}
+
+function Living({ instance, tab }: { readonly instance: InstanceDetail; readonly tab: string }) {
+  const [, navigate] = useLocation()
+  const mayExec = useMay('exec')
+  const tabs = TABS.filter(each => mayExec || !('exec' in each))
+  const shown = tabs.some(({ value }) => value === tab) ? tab : 'overview'
+  const { id, name, phase, image } = instance
+  return (
+    <Page
+      title={name}
+      heading={
+        <Group gap="md" align="center">
+          <Title order={1} style={{ overflowWrap: 'anywhere' }}>
+            {name}
+          </Title>
+          <span data-testid="phase">
+            <PhaseBadge phase={phase} />
+          </span>
+        </Group>
+      }
+      note={<span title={image}>{shortImage(image)}</span>}
+      actions={<LifecycleButtons instance={instance} />}
+    >
+      <Problem instance={instance} />
+      <Tabs value={shown} onChange={value => value !== null && navigate(`/ui/instances/${id}${value === 'overview' ? '' : `/${value}`}`)} keepMounted={false}>
+        <Tabs.List mb="md" style={{ flexWrap: 'nowrap', overflowX: 'auto', overflowY: 'hidden' }}>
+          {tabs.map(({ value, name: label, icon: Icon }) => (
+            <Tabs.Tab key={value} value={value} leftSection={<Icon size={15} aria-hidden />}>
+              {label}
+            </Tabs.Tab>
+          ))}
+        </Tabs.List>
+        <Suspense fallback={<LoadingRows />}>
+          <Tabs.Panel value="overview">
+            <OverviewTab instance={instance} />
+          </Tabs.Panel>
+          <Tabs.Panel value="terminal">
+            <TerminalTab instance={instance} />
+          </Tabs.Panel>
+          <Tabs.Panel value="events">
+            <EventsTab instance={instance} />
+          </Tabs.Panel>
+        </Suspense>
+      </Tabs>
+    </Page>
+  )
+}
+
+/** Why it is where nobody wants it to be. */
+function Problem({ instance }: { readonly instance: Instance }) {
+  const { phase, reason, errorCode } = instance
+  if (phase !== 'failed' && phase !== 'lost' && phase !== 'unhealthy') return null
+  const title = errorCode === 'image_failed' || errorCode === 'image_not_found' ? 'Its image could not be had' : `The instance is ${phase}`
+  return (
+    <Alert color="red" variant="light" mb="md" icon={<TriangleAlert size={17} />} title={title} role="alert">
+      {reason ?? 'There is no reason on record; the log of the VM may tell more.'}
+      {errorCode?.startsWith('image') === true && (
+        <>
+          {' '}
+          See <Link href="/ui/images">the images</Link>.
+        </>
+      )}
+    </Alert>
+  )
+}
+
+function GonePage({ id }: { readonly id: string }) {
+  return (
+    <Page title="Instance">
+      <div className="panel">
+        <EmptyState
+          icon={Unplug}
+          title="There is no such instance"
+          action={
+            <Button component={Link} href="/" variant="default">
+              To the instances
+            </Button>
+          }
+        >
+          {id} was deleted, or belongs to another project.
+        </EmptyState>
+      </div>
+    </Page>
+  )
+}

@@ -1,0 +1,67 @@
+/** What the instance is: how it came up, its facts, its ids in every spelling, and how to reach it. */
+import { SimpleGrid, Stack } from '@mantine/core'
+import type { InstanceDetail } from '../../api/types.ts'
+import { CopyText } from '../../components/copy-text.tsx'
+import { formatBytes, formatTime, shortImage } from '../../components/format.ts'
+import { Panel } from '../../components/page.tsx'
+import { Facts } from '../../components/facts.tsx'
+import { PortsPanel } from './ports-panel.tsx'
+import { TimelinePanel } from './timeline-panel.tsx'
+
+export function OverviewTab({ instance }: { readonly instance: InstanceDetail }) {
+  const { ids, network, env, tags, exit } = instance
+  return (
+    <Stack gap="md">
+      <TimelinePanel instance={instance} />
+      <SimpleGrid cols={{ base: 1, lg: 2 }} spacing="md">
+        <Panel title="Instance">
+          <Facts
+            facts={[
+              ['Image', <CopyText key="image" text={shortImage(instance.image)} label="Copy the image's name" />],
+              ['Size', `${instance.vcpus} vCPU, ${formatBytes(instance.memoryBytes)} memory, ${formatBytes(instance.overlayBytes)} disk`],
+              ['Address', network.ip === null ? 'none' : <CopyText key="ip" text={network.ip} label="Copy the address" />],
+              ['Command', commandOf(instance)],
+              ['User', instance.user],
+              ['Directory', instance.workingDir],
+              ['Host', instance.hostId],
+              ['Restart', instance.restart.policy === 'never' ? 'never' : `${instance.restart.policy} (${instance.restart.attempts} so far)`],
+              ['Last exit', exit === null ? null : exit.message],
+              ['Made', `${formatTime(instance.createdAt)} through ${instance.origin}`],
+              ['Expires', instance.expiresAt === null ? null : formatTime(instance.expiresAt)],
+            ]}
+          />
+        </Panel>
+        <Stack gap="md">
+          <Panel title="Ids" note="one instance, four spellings">
+            <Facts
+              facts={[
+                ['Koyeb, native', <CopyText key="koyeb" text={ids.koyeb} label="Copy the Koyeb id" />],
+                ['Hypeman', <CopyText key="hypeman" text={ids.hypeman} label="Copy the Hypeman id" />],
+                ['Lambda', <CopyText key="lambda" text={ids.lambda} label="Copy the Lambda id" />],
+                ['Mithril', <CopyText key="mithril" text={ids.mithril} label="Copy the Mithril id" />],
+              ]}
+            />
+          </Panel>
+          <PortsPanel instance={instance} />
+          <PairsPanel title="Environment" pairs={env} />
+          <PairsPanel title="Tags" pairs={tags} />
+        </Stack>
+      </SimpleGrid>
+    </Stack>
+  )
+}
+
+function PairsPanel({ title, pairs }: { readonly title: string; readonly pairs: Readonly<Record<string, string>> }) {
+  const entries = Object.entries(pairs)
+  if (entries.length === 0) return null
+  return (
+    <Panel title={title}>
+      <Facts facts={entries.map(([name, value]) => [name, <span key={name} className="mono">{value}</span>])} />
+    </Panel>
+  )
+}
+
+function commandOf({ entrypoint, cmd }: InstanceDetail) {
+  if (entrypoint === null && cmd === null) return "the image's own"
+  return <span className="mono">{[...(entrypoint ?? []), ...(cmd ?? [])].join(' ')}</span>
+}

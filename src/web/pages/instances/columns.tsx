@@ -1,0 +1,104 @@
+/** The columns of the table of instances. */
+import type { ReactNode } from 'react'
+import { isServing } from '../../api/lifecycle.ts'
+import type { Instance } from '../../api/types.ts'
+import { formatBytes, formatPercent, shortImage, spanSince } from '../../components/format.ts'
+import { Link } from '../../components/link.tsx'
+import { PhaseBadge } from '../../components/phase.tsx'
+import { memoryOf, ratesOf } from '../../components/rates.ts'
+import { Sparkline } from '../../components/sparkline.tsx'
+import { useNow } from '../../components/use-now.ts'
+import { useSamples } from '../../live/stats.ts'
+import type { Sort } from './filter.ts'
+
+export interface Column {
+  readonly name: string
+  readonly width: string
+  readonly sort?: Sort
+  readonly cell: (instance: Instance) => ReactNode
+}
+
+const WIDE: readonly Column[] = [
+  {
+    name: 'Name',
+    width: 'minmax(150px, 1.5fr)',
+    sort: 'name',
+    cell: ({ id, name }) => (
+      <Link to={`/ui/instances/${id}`}>
+        <span className="truncate" style={{ display: 'block', fontWeight: 560 }}>
+          {name}
+        </span>
+      </Link>
+    ),
+  },
+  { name: 'State', width: '118px', sort: 'phase', cell: ({ phase }) => <PhaseBadge phase={phase} /> },
+  { name: 'Image', width: 'minmax(120px, 1.2fr)', sort: 'image', cell: ({ image }) => <span title={image}>{shortImage(image)}</span> },
+  {
+    name: 'Size',
+    width: '120px',
+    sort: 'size',
+    cell: ({ vcpus, memoryBytes }) => `${vcpus} vCPU · ${formatBytes(memoryBytes)}`,
+  },
+  { name: 'Address', width: '112px', sort: 'ip', cell: ({ network }) => <span className="mono">{network.ip ?? '–'}</span> },
+  { name: 'CPU', width: '112px', cell: instance => <Cpu instance={instance} /> },
+  { name: 'Memory', width: '126px', cell: instance => <Memory instance={instance} /> },
+  { name: 'Age', width: '92px', sort: 'created', cell: instance => <Age instance={instance} /> },
+]
+
+const NARROW: readonly Column[] = [
+  {
+    name: 'Name',
+    width: 'minmax(0, 1fr)',
+    sort: 'name',
+    cell: ({ id, name, image }) => (
+      <div style={{ minWidth: 0, lineHeight: 1.25 }}>
+        <Link to={`/ui/instances/${id}`}>
+          <span className="truncate" style={{ display: 'block', fontWeight: 560 }}>
+            {name}
+          </span>
+        </Link>
+        <span className="truncate" style={{ display: 'block', fontSize: '0.74rem', color: 'var(--berth-muted)' }}>
+          {shortImage(image)}
+        </span>
+      </div>
+    ),
+  },
+  { name: 'State', width: '100px', sort: 'phase', cell: ({ phase }) => <PhaseBadge phase={phase} /> },
+  { name: 'Age', width: '62px', sort: 'created', cell: instance => <Age instance={instance} /> },
+]
+
+export function columnsFor(isNarrow: boolean): readonly Column[] {
+  return isNarrow ? NARROW : WIDE
+}
+
+/** Width that the columns need at least; below it the table scrolls sideways. */
+export const WIDE_MIN = '1010px'
+
+function Age({ instance }: { readonly instance: Instance }) {
+  return <span className="numeric">{spanSince(instance.createdAt, useNow())}</span>
+}
+
+function Cpu({ instance }: { readonly instance: Instance }) {
+  const serving = isServing(instance)
+  const rates = ratesOf(useSamples(instance.id, serving), instance.vcpus)
+  const last = rates.at(-1)
+  if (!serving || last === undefined) return <span style={{ color: 'var(--berth-muted)' }}>–</span>
+  return <Figure text={formatPercent(last.cpu)} values={rates.map(({ cpu }) => cpu)} max={1} label={`CPU of ${instance.name}`} />
+}
+
+function Memory({ instance }: { readonly instance: Instance }) {
+  const serving = isServing(instance)
+  const samples = useSamples(instance.id, serving)
+  const last = samples.at(-1)
+  if (!serving || last === undefined) return <span style={{ color: 'var(--berth-muted)' }}>–</span>
+  return <Figure text={formatBytes(memoryOf(last))} values={samples.map(memoryOf)} max={instance.memoryBytes} label={`Memory of ${instance.name}`} />
+}
+
+function Figure({ text, values, max, label }: { readonly text: string; readonly values: readonly number[]; readonly max: number; readonly label: string }) {
+  return (
+    <span style={{ display: 'flex', alignItems: 'center', gap: 8 }}>
+      <Sparkline values={values} max={max} label={label} />
+      <span className="numeric">{text}</span>
+    </span>
+  )
+}

@@ -1,0 +1,80 @@
+/**
+ * The distribution's Chromium over the dashboard, and what must hold of every page that a test opens: no request
+ * leaves for another host, the policy is not broken, no script throws.
+ */
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { chromium } from 'playwright-core'
+import type { Browser, BrowserContext, BrowserContextOptions, Page } from 'playwright-core'
+import { eventually } from './server.ts'
+
+/** A busy machine draws slowly. */
+const WAIT_MS = 60_000
+const FLAGS = [
+  '--headless',
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+]
+/** Axe runs as the test's own script, past the policy of the page. */
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+const RULES = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']
+
+export async function openBrowser(): Promise<Browser> {
+  return chromium.launch({ executablePath: '/usr/bin/chromium', args: FLAGS })
+}
+
+export interface Visit {
+  readonly context: BrowserContext
+  readonly page: Page
+  /** Fails on what a page did that it must not. */
+  check(): void
+}
+
+/** A browser of a new visitor. */
+export async function visit(browser: Browser, url: string, options: BrowserContextOptions = {}): Promise<Visit> {
+  const context = await browser.newContext({ baseURL: url, acceptDownloads: true, locale: 'en-US', timezoneId: 'UTC', reducedMotion: 'reduce', ...options })
+  context.setDefaultTimeout(WAIT_MS)
+  const page = await context.newPage()
+  const problems: string[] = []
+  const own = new URL(url).host
+  page.on('request', request => {
+    const { host, protocol } = new URL(request.url())
+    if (/^(https?|wss?):$/.test(protocol) && host !== own) problems.push(`a request to ${host}`)
+  })
+  page.on('pageerror', error => problems.push(`a script threw: ${error.message}`))
+  page.on('console', message => {
+    if (/Content Security Policy|violates/i.test(message.text())) problems.push(message.text())
+  })
+  return { context, page, check: () => assert.deepEqual(problems, []) }
+}
+
+/** Signs in on whatever page is shown. */
+export async function signIn(page: Page, key: string): Promise<void> {
+  await page.getByLabel('Key', { exact: true }).fill(key)
+  await page.getByRole('button', { name: 'Sign in' }).click()
+  await page.getByRole('navigation', { name: 'Pages' }).waitFor({ state: 'attached' })
+}
+
+interface Finding {
+  readonly id: string
+  readonly nodes: readonly { readonly target: readonly unknown[]; readonly failureSummary?: string }[]
+}
+
+/** Fails on anything that WCAG 2.2 AA forbids and axe can see. */
+export async function checkAccess(page: Page, what: string): Promise<void> {
+  if (!(await page.evaluate('typeof axe === "object"'))) await page.evaluate(AXE)
+  const found = (await page.evaluate(`axe.run(document, { runOnly: ${JSON.stringify(RULES)} }).then(result => result.violations)`)) as readonly Finding[]
+  const told = found.flatMap(({ id, nodes }) => nodes.map(({ target, failureSummary }) => `${id} at ${JSON.stringify(target)}: ${failureSummary ?? ''}`))
+  assert.deepEqual(told, [], what)
+}
+
+/** Waits until the terminal shows it. */
+export async function terminalShows(page: Page, text: RegExp): Promise<void> {
+  await eventually(`the terminal shows ${text}`, async () => (text.test(await page.locator('.xterm-rows').innerText()) ? true : null), WAIT_MS)
+}
