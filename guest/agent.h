@@ -9,7 +9,8 @@
 
 #define TEXT_MAX 1024
 #define MAX_FILES 524288  // hard limit of open files for what runs in the guest
-#define CONFINED_DIR "/dev/.berth"  // private mount points while something is put together
+#define CONFINED_DIR "/dev/.berth"  // mount points of our own; what is in there is closed to others where it must be
+#define PRIVATE_DIR CONFINED_DIR "/private"  // on the instance's disk, beside what its image sees: root's alone
 
 struct app_exit {
     int code, signal;
@@ -92,6 +93,17 @@ bool app_child(pid_t pid, int status);
 bool app_pump(void);
 void app_power_off(void);
 
+// ssh.c: who holds one of the instance's keys comes in on port 22
+void ssh_mount(void);                                    // the server's files, before the image's root is there
+void ssh_configure(const struct guest_config *config);   // the keys
+void ssh_start(const struct exec_spec *app, bool init);  // listens, unless the image has a server of its own
+bool ssh_child(pid_t pid);
+
+// once.c: a program that runs once in an instance's life, beside the application
+void once_start(const char *program);
+bool once_child(pid_t pid, int status);
+bool once_pump(void);
+
 // log.c: the port that QEMU writes to a file
 struct log_stream {
     const char *name;
@@ -122,6 +134,8 @@ bool mount_volume(const struct disk_spec *volume, char *wrong, size_t size, enum
 int unmount_path(const char *path);  // 0 or errno
 void unmount_everything(void);
 bool make_directories(const char *path, mode_t mode);
+// Whether this is the first time on this instance's disk; from now on it isn't.
+bool first_time(const char *what);
 void freeze(bool frozen);
 
 // disks.c

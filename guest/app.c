@@ -130,6 +130,8 @@ void app_start(uint32_t channel, struct exec_spec *spec) {
     if (app.init) agent.init_pid = app.pid;
     agent.state = STATE_APP_RUNNING;
     link_send(F_REPLY, channel, NULL, 0);
+    ssh_start(spec, app.init);
+    if (spec->first_script) once_start(spec->first_script);
 }
 
 static void on_grace(struct timer *timer) {

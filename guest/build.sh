@@ -160,9 +160,75 @@ else
   say 'sealed-memory: built'
 fi
 
+# --- the SSH server -------------------------------------------------------------------------------------
+
+# The distribution's dropbear and sftp-server with every library they need, downloaded and unpacked, not
+# installed; they run by their own loader, whatever libc an image has. BERTH_SSH_UPDATE=1 looks for newer ones.
+server_packages() {
+  apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances \
+    dropbear-bin openssh-sftp-server 2>/dev/null | grep -E '^(dropbear-bin|openssh-sftp-server|lib[a-z0-9.+-]+|zlib1g[a-z0-9.+-]*)$' |
+    grep -vE '^lib(gcc|debconf)' | LC_ALL=C sort -u
+}
+
+# take_program FILE NAME: a program and the libraries it needs.
+take_program() {
+  cp "$1" "$work/ssh/$2"
+  take_libraries "$1"
+}
+
+take_libraries() {
+  local name file
+  for name in $(readelf -d "$1" | sed -n 's/.*(NEEDED).*\[\(.*\)\]$/\1/p'); do
+    case $name in ld-linux*) continue ;; esac
+    [ ! -e "$work/ssh/lib/$name" ] || continue
+    file=$(find "$work/server" -name "$name" | head -n 1)
+    [ -n "$file" ] || die "the SSH server needs $name, which is in none of its packages"
+    cp -L "$file" "$work/ssh/lib/$name"
+    take_libraries "$work/ssh/lib/$name"
+  done
+}
+
+ssh_key=$(cd "$here" && { sha256sum ssh/*.c; echo "${flags[*]}"; musl-gcc -dumpfullversion; } | sha256sum | cut -c1-24)
+if [ "$(cat "$out/.ssh.key" 2>/dev/null)" = "$ssh_key" ] && [ -x "$out/ssh/serve" ] && [ -z "${BERTH_SSH_UPDATE:-}" ]; then
+  say "ssh: $(cat "$out/ssh.version") is up to date"
+else
+  need readelf binutils
+  need apt-cache apt
+  packages=$(server_packages)
+  if ! grep -q '^dropbear-bin$' <<<"$packages" && [ "$(id -u)" = 0 ]; then
+    say 'ssh: asking the package index'
+    apt-get update -qq
+    packages=$(server_packages)
+  fi
+  grep -q '^dropbear-bin$' <<<"$packages" || die 'no dropbear-bin in the package index: run apt-get update (on Ubuntu it is in universe)'
+  say 'ssh: downloading dropbear-bin, openssh-sftp-server and their libraries'
+  mkdir -p "$work/server-deb" "$work/server" "$work/ssh/lib"
+  chmod 755 "$work" "$work/server-deb"
+  # shellcheck disable=SC2086
+  (cd "$work/server-deb" && apt-get download -qq $packages 2>"$work/apt.log") ||
+    die "the packages of the SSH server could not be downloaded: $(tail -n 1 "$work/apt.log")"
+  for file in "$work"/server-deb/*.deb; do dpkg-deb -x "$file" "$work/server"; done
+  take_program "$work/server/usr/sbin/dropbear" dropbear
+  take_program "$work/server/usr/bin/dropbearkey" dropbearkey
+  take_program "$work/server/usr/lib/openssh/sftp-server" sftp-server
+  cp -L "$(find "$work/server" -name 'ld-linux-x86-64.so.2' | head -n 1)" "$work/ssh/ld.so"
+  musl-gcc "${flags[@]}" -o "$work/ssh/serve" "$here/ssh/serve.c"
+  ln "$work/ssh/serve" "$work/ssh/sh"
+  # No library and no start files: what it calls is the server's own libc's.
+  musl-gcc -std=gnu11 -Os -Wall -Wextra -Werror -D_GNU_SOURCE -fPIC -fno-stack-protector -shared -nostdlib -Wl,-z,noexecstack -s \
+    -o "$work/ssh/accounts.so" "$here/ssh/accounts.c"
+  find "$work/ssh" -type d -exec chmod 755 {} +
+  find "$work/ssh" -type f -exec chmod 755 {} +
+  rm -rf "$out/ssh"
+  mv "$work/ssh" "$out/ssh"
+  basename "$(find "$work/server-deb" -name 'dropbear-bin_*')" .deb > "$out/ssh.version"
+  printf '%s\n' "$ssh_key" > "$out/.ssh.key"
+  say "ssh: $(cat "$out/ssh.version"), $(du -sk "$out/ssh" | cut -f1) KB"
+fi
+
 # --- the initramfs --------------------------------------------------------------------------------------
 
-image_key=$(hash_of "$out/agent" "$out"/kernel/modules/*)
+image_key=$(hash_of "$out/agent" "$out"/kernel/modules/* "$out"/ssh/lib/* $(find "$out/ssh" -maxdepth 1 -type f))
 if [ "$(cat "$out/.initramfs.key" 2>/dev/null)" = "$image_key" ] && [ -s "$out/initramfs.gz" ]; then
   say 'initramfs: up to date'
 else
@@ -172,6 +238,7 @@ else
   mkdir -p "$root"/{proc,sys,dev,modules,newroot}
   cp "$out/agent" "$root/init"
   cp "$out"/kernel/modules/* "$root/modules/"
+  cp -a "$out/ssh" "$root/ssh"
   find "$root" -exec touch -h -d @0 {} +
   (cd "$root" && find . | LC_ALL=C sort | "${pack[@]}" 2>/dev/null) | gzip -9n > "$work/initramfs.gz"
   mv "$work/initramfs.gz" "$out/initramfs.gz"
@@ -180,6 +247,6 @@ else
 fi
 
 ln -sf kernel/vmlinuz "$out/vmlinuz"
-printf 'kernel=%s\nagent=%s\n' "$(cat "$out/kernel/version")" "$sources_key" > "$work/version"
+printf 'kernel=%s\nagent=%s\nssh=%s\n' "$(cat "$out/kernel/version")" "$sources_key" "$(cat "$out/ssh.version") $ssh_key" > "$work/version"
 if ! cmp -s "$work/version" "$out/version"; then mv "$work/version" "$out/version"; fi
 rm -rf "$work"

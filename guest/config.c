@@ -77,6 +77,7 @@ bool configure(const struct guest_config *config, char *wrong, size_t size) {
     if (config->net.present && !bring_up_network(&config->net, wrong, size)) return false;
     if (!mount_root(&config->root, wrong, size)) return false;
     write_names(config);
+    ssh_configure(config);
     for (size_t i = 0; i < config->volume_count; i++) {
         enum error_code code;
         if (!mount_volume(&config->volumes[i], wrong, size, &code)) return false;

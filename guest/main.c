@@ -50,7 +50,7 @@ ssize_t read_file(const char *path, char *buffer, size_t size) {
 }
 
 void deliver_child(pid_t pid, int status) {
-    if (!session_child(pid, status)) app_child(pid, status);
+    if (!session_child(pid, status) && !ssh_child(pid) && !once_child(pid, status)) app_child(pid, status);
 }
 
 void reap_children(void) {
@@ -119,6 +119,7 @@ int main(void) {
     for (;;) {
         link_pump();
         bool moved = app_pump();
+        moved |= once_pump();
         moved |= sessions_pump();
         moved |= log_pump();
         link_pump();

@@ -38,6 +38,7 @@ const char *decode_exec(const void *body, size_t length, struct exec_spec *out) 
         case T_TIMEOUT: out->timeout_ms = tlv_number(&reader, &field, (uint64_t)1 << 40); break;
         case T_STOP_SIGNAL: out->stop_signal = (uint32_t)tlv_number(&reader, &field, 64); break;
         case T_WINDOW: out->window = (uint32_t)tlv_number(&reader, &field, 1u << 30); break;
+        case T_FIRST_SCRIPT: out->first_script = tlv_text(&reader, &field); break;
         case T_INHERIT: out->inherit_env = tlv_number(&reader, &field, 1) == 1; break;
         }
     }
@@ -122,6 +123,10 @@ const char *decode_config(const void *body, size_t length, struct guest_config *
             if (out->volume_count == MAX_VOLUMES) wrong = "too many volumes";
             else wrong = decode_disk(field.value, field.length, &out->volumes[out->volume_count]);
             if (!wrong && !out->volumes[out->volume_count++].path) wrong = "a volume has no mount point";
+            break;
+        case T_SSH_KEY:
+            if (out->ssh_key_count == MAX_SSH_KEYS) wrong = "too many SSH keys";
+            else out->ssh_keys[out->ssh_key_count++] = tlv_text(&reader, &field);
             break;
         }
     }

@@ -7,6 +7,7 @@
 #define MAX_VOLUMES 32
 #define MAX_ARGS 65536
 #define MIN_ENTROPY 32
+#define MAX_SSH_KEYS 64
 
 struct exec_spec {
     char **argv;   // null-terminated
@@ -19,6 +20,7 @@ struct exec_spec {
     uint64_t timeout_ms;  // 0 is none
     uint32_t stop_signal;  // 0 is the default
     uint32_t window;       // credit for output
+    const char *first_script;  // null is none
 };
 
 struct disk_spec {
@@ -43,6 +45,8 @@ struct guest_config {
     struct disk_spec root;
     struct disk_spec volumes[MAX_VOLUMES];
     size_t volume_count;
+    const char *ssh_keys[MAX_SSH_KEYS];
+    size_t ssh_key_count;
 };
 
 struct path_request {

@@ -40,7 +40,8 @@ void mount_early(void) {
     mount_or_say("devtmpfs", "/dev", "devtmpfs", MS_NOSUID, "mode=0755");
     mount_or_say("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "mode=0620,gid=5,ptmxmode=0666");
     mount_or_say("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777");
-    mkdir(CONFINED_DIR, 0700);
+    mkdir(CONFINED_DIR, 0711);
+    ssh_mount();
     unlink("/dev/ptmx");
     if (symlink("pts/ptmx", "/dev/ptmx") < 0) say("/dev/ptmx: %s", strerror(errno));
     static const char *const links[][2] = {
@@ -141,12 +142,25 @@ static bool mount_overlay(const char *lower, const char *disk, const char *scrat
     return false;
 }
 
+bool first_time(const char *what) {
+    char path[128];
+    snprintf(path, sizeof path, PRIVATE_DIR "/%s.done", what);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0) return errno != EEXIST;
+    fsync(fd);
+    close(fd);
+    return true;
+}
+
 bool mount_root(const struct disk_spec *root, char *wrong, size_t size) {
     mkdir("/lower", 0755);
     mkdir("/writable", 0755);
     mkdir("/newroot", 0755);
     if (!mount_disk(root->serial, "/lower", "erofs", MS_RDONLY, NULL, wrong, size, NULL)) return false;
     if (!mount_overlay("/lower", root->overlay, "/writable", "/newroot", wrong, size, NULL)) return false;
+    mkdir("/writable/private", 0700);
+    mkdir(PRIVATE_DIR, 0700);
+    if (mount("/writable/private", PRIVATE_DIR, NULL, MS_BIND, NULL) < 0) say("%s: %s", PRIVATE_DIR, strerror(errno));
     static const char *const moved[] = {"/proc", "/sys", "/dev"};
     for (size_t i = 0; i < sizeof moved / sizeof *moved; i++) {
         char target[64];

@@ -59,6 +59,8 @@ enum tag {
     T_BYTES = 69,
 
     T_MEM_TOTAL = 80, T_MEM_AVAILABLE = 81, T_NAME = 82,
+
+    T_SSH_KEY = 90, T_FIRST_SCRIPT = 91,
 };
 
 enum guest_state { STATE_UNCONFIGURED = 0, STATE_CONFIGURED = 1, STATE_APP_RUNNING = 2, STATE_APP_EXITED = 3 };

@@ -8,8 +8,8 @@ set -euo pipefail
 
 # command:package
 NEEDED="qemu-system-x86_64:qemu-system-x86 skopeo:skopeo umoci:umoci mkfs.erofs:erofs-utils mke2fs:e2fsprogs
-nft:nftables ip:iproute2 tc:iproute2 gcc:gcc musl-gcc:musl-tools busybox:busybox-static dpkg-deb:dpkg flock:util-linux tar:tar"
-FOR_TESTS="docker-registry:docker-registry openssl:openssl python3:python3 git:git script:bsdutils chromium:chromium"
+nft:nftables ip:iproute2 tc:iproute2 gcc:gcc readelf:binutils musl-gcc:musl-tools busybox:busybox-static dpkg-deb:dpkg flock:util-linux tar:tar"
+FOR_TESTS="docker-registry:docker-registry openssl:openssl python3:python3 git:git script:bsdutils ssh:openssh-client chromium:chromium"
 
 missing_packages() {
   local pair

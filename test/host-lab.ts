@@ -76,6 +76,7 @@ export async function openLab(options: Partial<QemuHostOptions> = {}): Promise<L
         user: 'root',
         network: { ip, mac: macOf(ip), network: 'default', downloadBytesPerSecond: null, uploadBytesPerSecond: null, ports: [], peerGroup: null },
         volumes: [],
+        sshKeys: [],
         ...more,
       }
     },

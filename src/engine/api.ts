@@ -58,6 +58,11 @@ export type CreateInstance = Pick<InstanceSpec, 'image'> &
     readonly annotations?: Readonly<Record<string, string>>
     /** Pull the image first if it isn't there (`berth run`); otherwise `image_not_found`. */
     readonly pull?: 'never' | 'missing'
+    /**
+     * Done once in the instance's life, at its first start: a script (`#!`), cloud-config, or MIME parts of these
+     * (docs/user-data.md). Kept until then and never told; `USER_DATA_LIMIT_BYTES` long at most.
+     */
+    readonly userData?: string
   }
 
 /** What may change on a living instance. */

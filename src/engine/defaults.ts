@@ -25,6 +25,7 @@ export const DEFAULT_SPEC: Omit<InstanceSpec, 'name' | 'image'> = {
   stopGraceMs: 10_000,
   removeWhenStopped: false,
   expiresAt: null,
+  sshKeys: [],
 }
 
 /** The whole specification of what a request asks for; `name` where it gives none. */
@@ -51,5 +52,6 @@ export function specOf(request: CreateInstance, name: string): InstanceSpec {
     stopGraceMs: request.stopGraceMs ?? DEFAULT_SPEC.stopGraceMs,
     removeWhenStopped: request.removeWhenStopped ?? DEFAULT_SPEC.removeWhenStopped,
     expiresAt: request.expiresAt ?? DEFAULT_SPEC.expiresAt,
+    sshKeys: request.sshKeys ?? DEFAULT_SPEC.sshKeys,
   }
 }

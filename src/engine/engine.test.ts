@@ -354,7 +354,7 @@ function specOf(instance: Instance) {
     workingDir: '/',
     user: '0',
     network: null,
-    volumes: [],
+    volumes: [], sshKeys: [],
   }
 }
 

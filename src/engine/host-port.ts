@@ -36,8 +36,11 @@ export interface Host extends HostSnapshots {
 
   /** Makes disks, tap and cgroup. The image must be there. */
   prepare(vm: VmSpec): Promise<void>
-  /** Boots, waits for the agent, configures the guest and starts the application. Implies `prepare`. */
-  start(vm: VmSpec): Promise<VmStarted>
+  /**
+   * Boots, waits for the agent, configures the guest and starts the application. Implies `prepare`.
+   * `firstBoot` comes until a start has succeeded; its script runs at most once all the same.
+   */
+  start(vm: VmSpec, firstBoot?: FirstBoot | null): Promise<VmStarted>
   /** SIGTERM to the application, grace, SIGKILL, power off. Drops a saved state. Disks stay. */
   stop(vm: VmRef, options: { readonly graceMs: number }): Promise<AppExit | null>
   /** Pauses, saves memory and devices, ends the VMM. If it throws, the VM runs on as before. */
@@ -156,6 +159,28 @@ export interface VmSpec extends VmRef {
   readonly user: string
   readonly network: VmNetwork | null
   readonly volumes: readonly VmVolume[]
+  /** Public keys that open a shell over SSH; none is no SSH. */
+  readonly sshKeys: readonly string[]
+}
+
+/**
+ * What is done once in an instance's life, at its first start. Not a part of `VmSpec`, since it may hold secrets: no
+ * record of a host keeps it.
+ */
+export interface FirstBoot {
+  /** Where the image's own init runs a cloud-init of its own: the NoCloud seed that it looks for, and nothing else. */
+  readonly seed: readonly GuestFile[]
+  /** For every other image: what is there before the application starts, */
+  readonly files: readonly GuestFile[]
+  /** and a program among them that runs once after it, as root, with its output in the instance's log. */
+  readonly script: string | null
+}
+
+export interface GuestFile {
+  /** Absolute; its directories are made. */
+  readonly path: string
+  readonly mode: number
+  readonly data: Uint8Array
 }
 
 export interface VmNetwork extends NetworkAddress {

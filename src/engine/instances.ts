@@ -26,6 +26,7 @@ import type { Change } from './journal.ts'
 import { allocate } from './operations.ts'
 import type { Reconciler } from './reconcile.ts'
 import type { IdempotencyRecord } from './store-port.ts'
+import { checkUserData } from './user-data/first-boot.ts'
 import type { Waiting } from './waiting.ts'
 
 type Lifecycle = Omit<Instances, 'renewDisk' | 'attachVolume' | 'detachVolume' | 'exec' | 'stat' | 'copyIn' | 'copyOut' | 'logs' | 'stats' | 'statsHistory'>
@@ -202,6 +203,8 @@ async function create(
   const image = await imageFor(parts, caller, request)
   const spec = specOf(request, request.name ?? (await freeName(core, caller)))
   checkSpec(spec, core.config.limits, core.now())
+  const userData = request.userData === undefined || request.userData === '' ? null : request.userData
+  if (userData !== null) checkUserData(userData)
   checkAnnotations(request.annotations ?? {}, core.config.limits.maxAnnotationsBytes)
   if (image.digest !== null) await checkRunnable(core, image.digest, spec)
   const volumeIds = spec.volumes.map(mount => mount.volumeId)
@@ -219,6 +222,7 @@ async function create(
     }
     const draft = draftOf(id, caller, spec, request, image, core.now())
     const inserted = await change.insert(draft)
+    if (userData !== null || spec.sshKeys.length > 0) await change.tx.insertFirstBoot(id, { userData })
     const { reservation, address } = await placeNew(change.tx, candidates, inserted, core.config)
     for (const { volumeId, path, mode } of spec.volumes) await change.tx.putAttachment(volumeId, { instanceId: id, path, mode })
     if (idempotency !== null) await change.tx.putIdempotent({ ...idempotency, instanceId: id, createdAt: core.now() })

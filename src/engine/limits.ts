@@ -3,6 +3,7 @@ import { checkCommand } from '../instance/command.ts'
 import { BerthError } from '../instance/errors.ts'
 import type { InstanceSpec, NetworkSpec, RestartPolicy } from '../instance/model.ts'
 import { checkEnv, checkHostname, checkInstanceName, checkTags } from '../instance/names.ts'
+import { checkedPublicKey } from '../instance/ssh-key.ts'
 import { checkMounts } from '../instance/volume-rules.ts'
 import type { Limits } from './config.ts'
 
@@ -10,6 +11,8 @@ const PORT_MAX = 65_535
 const USER_LIMIT_CHARACTERS = 256
 const PATH_LIMIT_BYTES = 4095
 const MIB = 2 ** 20
+/** Public keys that one instance takes. */
+export const SSH_KEYS_PER_INSTANCE_LIMIT = 64
 
 /** Throws `invalid_request`, `invalid_name` or `limit_exceeded`. */
 export function checkSpec(spec: InstanceSpec, limits: Limits, nowMs: number): void {
@@ -30,6 +33,14 @@ export function checkSpec(spec: InstanceSpec, limits: Limits, nowMs: number): vo
   checkRestartPolicy(spec.restart)
   checkCount('stopGraceMs', spec.stopGraceMs, 0, limits.maxStopGraceMs)
   checkExpiry(spec.expiresAt, nowMs)
+  checkSshKeys(spec.sshKeys)
+}
+
+function checkSshKeys(keys: readonly string[]): void {
+  if (keys.length > SSH_KEYS_PER_INSTANCE_LIMIT) {
+    throw new BerthError('limit_exceeded', `${keys.length} SSH keys are given; at most ${SSH_KEYS_PER_INSTANCE_LIMIT} are allowed.`)
+  }
+  for (const key of keys) if (checkedPublicKey(key) !== key) throw invalid('sshKeys', 'holds a key with spaces around it')
 }
 
 export function checkExpiry(expiresAt: number | null, nowMs: number): void {

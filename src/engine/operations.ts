@@ -18,7 +18,7 @@ import { isSilence, withDeadline } from './fleet.ts'
 import type { HostVm, VmStarted } from './host-port.ts'
 import type { Change, StepPatch } from './journal.ts'
 import type { Action, Observed } from './next-action.ts'
-import { refOf, vmSpecOf } from './vm-spec.ts'
+import { firstBootFor, refOf, vmSpecOf } from './vm-spec.ts'
 
 /** `recorded`: what was seen still holds · `changed`: look again · `idle`: something else will wake it. */
 export type Performed = 'recorded' | 'changed' | 'idle' | Observed
@@ -139,12 +139,15 @@ async function start(core: Core, instance: Instance): Promise<Performed> {
   const { host } = core.fleet.link(instance.hostId)
   let started: VmStarted
   try {
-    const spec = await vmSpecOf(core, instance)
-    started = await withDeadline(host.start(spec), core.config.deadlines.startMs, 'The host did not start it in time.')
+    const [spec, firstBoot] = await Promise.all([vmSpecOf(core, instance), firstBootFor(core, instance)])
+    started = await withDeadline(host.start(spec, firstBoot), core.config.deadlines.startMs, 'The host did not start it in time.')
   } catch (error) {
     return failStart(core, instance, error)
   }
-  await record(core, instance, (change, current) => change.step(current, 'running', { startedAt: started.startedAt }))
+  await record(core, instance, async (change, current) => {
+    await change.tx.deleteFirstBoot(current.id)
+    return change.step(current, 'running', { startedAt: started.startedAt })
+  })
   return 'changed'
 }
 
@@ -224,6 +227,7 @@ async function destroy(core: Core, instance: Instance): Promise<Performed> {
   core.graces.delete(instance.id)
   return record(core, instance, async (change, current) => {
     await change.tx.deleteReservation(current.id)
+    await change.tx.deleteFirstBoot(current.id)
     for (const mount of current.spec.volumes) await change.tx.deleteAttachment(mount.volumeId, current.id)
     return change.step(current, 'deleted', { reason: current.reason })
   })

@@ -84,6 +84,8 @@ export interface StoreReader {
   sshKeys(projectId: ProjectId): Promise<readonly SshKey[]>
   /** Newest first. */
   audit(query: AuditQuery): Promise<readonly AuditLine[]>
+  /** What an instance has still to do at its first start; null is nothing (any more). */
+  firstBoot(instanceId: InstanceId): Promise<FirstBootRecord | null>
   reservations(hostId: HostId): Promise<readonly Reservation[]>
   serviceRecord<K extends ServiceRecordKind>(kind: K, id: string): Promise<ServiceRecords[K] | null>
   serviceRecords<K extends ServiceRecordKind>(kind: K, query: ServiceQuery): Promise<readonly ServiceRecords[K][]>
@@ -132,6 +134,8 @@ export interface StoreTx extends StoreReader {
   amendAudit(seq: number, details: AuditDetails): Promise<void>
   /** Removes at most `limit` lines that are older than `before` or not among the latest `keepLines`; returns how many. */
   pruneAudit(rule: { readonly before: number; readonly keepLines: number; readonly limit: number }): Promise<number>
+  insertFirstBoot(instanceId: InstanceId, record: FirstBootRecord): Promise<void>
+  deleteFirstBoot(instanceId: InstanceId): Promise<void>
   putReservation(reservation: Reservation): Promise<void>
   deleteReservation(instanceId: InstanceId): Promise<void>
   /** Writes an app, service or deployment, new or changed. */
@@ -161,6 +165,11 @@ export interface AuditQuery {
   /** Lines that come after this one in the list. */
   readonly after?: { readonly at: number; readonly seq: number }
   readonly limit?: number
+}
+
+export interface FirstBootRecord {
+  /** As it was given; null is none (there are SSH keys then). */
+  readonly userData: string | null
 }
 
 /** What an instance holds of a host: all of it or none, in the transaction that places it. */

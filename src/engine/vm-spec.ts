@@ -3,7 +3,8 @@ import { resolveCommand } from '../instance/command.ts'
 import { BerthError } from '../instance/errors.ts'
 import type { Instance } from '../instance/model.ts'
 import type { Core } from './core.ts'
-import type { VmNetwork, VmRef, VmSpec } from './host-port.ts'
+import { firstBootOf } from './user-data/first-boot.ts'
+import type { FirstBoot, VmNetwork, VmRef, VmSpec } from './host-port.ts'
 
 export function refOf(instance: Pick<Instance, 'id' | 'generation'>): VmRef {
   return { instanceId: instance.id, generation: instance.generation }
@@ -34,7 +35,16 @@ export async function vmSpecOf(core: Core, instance: Instance): Promise<VmSpec> 
     user: resolved.user,
     network: await networkOf(core, instance),
     volumes: spec.volumes,
+    sshKeys: spec.sshKeys,
   }
+}
+
+/** What the instance has to do at its first start, as long as that has not succeeded; null is nothing. */
+export async function firstBootFor(core: Core, instance: Instance): Promise<FirstBoot | null> {
+  const record = await core.store.read.firstBoot(instance.id)
+  if (record === null) return null
+  const { hostname, name, sshKeys } = instance.spec
+  return firstBootOf({ instanceId: instance.id, hostname: hostname ?? name, sshKeys, userData: record.userData })
 }
 
 async function networkOf(core: Core, instance: Instance): Promise<VmNetwork | null> {

@@ -11,6 +11,7 @@ import type {
   CopyItem,
   ExecRequest,
   ExecSession,
+  FirstBoot,
   Host,
   HostEvent,
   HostFacts,
@@ -211,8 +212,8 @@ class QemuHost implements Host {
     await this.#inLine(vm, (seat) => prepare(seat, vm))
   }
 
-  start(vm: VmSpec): Promise<VmStarted> {
-    return this.#inLine(vm, (seat) => start(seat, vm))
+  start(vm: VmSpec, firstBoot: FirstBoot | null = null): Promise<VmStarted> {
+    return this.#inLine(vm, (seat) => start(seat, vm, firstBoot))
   }
 
   stop(vm: VmRef, options: { readonly graceMs: number }): Promise<AppExit | null> {

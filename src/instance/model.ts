@@ -98,6 +98,8 @@ export interface InstanceSpec {
   readonly removeWhenStopped: boolean
   /** Deleted at this time; null is never. */
   readonly expiresAt: TimestampMs | null
+  /** Public keys (one line each, ssh-key.ts) that open a shell in it over SSH; none is no SSH. */
+  readonly sshKeys: readonly string[]
 }
 
 /** How the application of an instance ended. */

@@ -50,6 +50,11 @@ export function checkedPublicKey(text: string): string {
   return line
 }
 
+/** Whether a word is meant as a key, and not as the name of one: names have no such beginning. */
+export function isPublicKey(text: string): boolean {
+  return Object.keys(PARTS).some(type => text.trimStart().startsWith(`${type} `))
+}
+
 /** A new RSA pair. */
 export async function makeKeyPair(comment: string): Promise<KeyPair> {
   const { publicKey, privateKey } = await promisify(generateKeyPair)('rsa', { modulusLength: RSA_BITS })

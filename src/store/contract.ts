@@ -52,6 +52,7 @@ export function anInstance(change: Partial<Instance> = {}, spec: Partial<Instanc
       restart: { kind: 'on-failure', backoffMs: 5000, maxAttempts: 0, stableAfterMs: 600_000 },
       afterHostRestart: 'restart',
       tags: { team: 'blue', 'a "quoted" key': "it's" },
+      sshKeys: [],
       stopGraceMs: 10_000,
       removeWhenStopped: false,
       expiresAt: 1_900_000_000_000.25,

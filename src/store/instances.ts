@@ -153,7 +153,7 @@ function fromRow(row: InstanceRow): Instance {
   return {
     id: row.id as InstanceId,
     projectId: row.project_id as ProjectId,
-    spec: JSON.parse(row.spec) as Instance['spec'],
+    spec: specOf(row.spec),
     imageDigest: row.image_digest as ImageDigest | null,
     desired: row.desired,
     phase: row.phase,
@@ -172,4 +172,10 @@ function fromRow(row: InstanceRow): Instance {
     origin: row.origin,
     annotations: JSON.parse(row.annotations) as Instance['annotations'],
   }
+}
+
+/** Instances of before there were such keys have none. */
+function specOf(text: string): Instance['spec'] {
+  const spec = JSON.parse(text) as Omit<Instance['spec'], 'sshKeys'> & Partial<Pick<Instance['spec'], 'sshKeys'>>
+  return { ...spec, sshKeys: spec.sshKeys ?? [] }
 }

@@ -16,6 +16,7 @@ import { readContent, writeContent } from './content.ts'
 import { readEvents, writeEvents } from './events.ts'
 import { readInstances, writeInstances } from './instances.ts'
 import { readMarket, writeMarket } from './market.ts'
+import { readFirstBoots, writeFirstBoots } from './first-boots.ts'
 import { migrate } from './migrate.ts'
 import { readReservations, writeReservations } from './reservations.ts'
 import { readServices, writeServices } from './services.ts'
@@ -64,7 +65,7 @@ function storeOver(writing: SqliteConnection, reading: SqliteConnection, path: s
 }
 
 function readerOver(db: Kysely<Database>): StoreReader {
-  return { ...readInstances(db), ...readEvents(db), ...readContent(db), ...readAccess(db), ...readReservations(db), ...readServices(db), ...readSshKeys(db), ...readAudit(db), ...readMarket(db) }
+  return { ...readInstances(db), ...readEvents(db), ...readContent(db), ...readAccess(db), ...readReservations(db), ...readServices(db), ...readSshKeys(db), ...readAudit(db), ...readMarket(db), ...readFirstBoots(db) }
 }
 
 /** The same reader, whose errors are of the catalogue where they are about the file. */
@@ -95,6 +96,7 @@ function transactionOver(db: Kysely<Database>): StoreTx {
     ...writeSshKeys(db),
     ...writeAudit(db),
     ...writeMarket(db),
+    ...writeFirstBoots(db),
   }
 }
 

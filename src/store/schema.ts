@@ -18,6 +18,7 @@ export interface Database {
   readonly keys: KeyTable
   readonly ssh_keys: SshKeyTable
   readonly audit: AuditTable
+  readonly first_boots: FirstBootTable
   readonly reservations: ReservationTable
   readonly reserved_ports: ReservedPortTable
   readonly idempotency: IdempotencyTable
@@ -158,6 +159,11 @@ export interface AuditTable {
   target_name: string | null
   outcome: string
   details: Json
+}
+
+export interface FirstBootTable {
+  instance_id: string
+  user_data: string | null
 }
 
 export interface ReservationTable {

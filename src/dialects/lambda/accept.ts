@@ -4,7 +4,6 @@ import { asList, asObject, asTexts, optionalText, quoted, requiredText } from '.
 import { fieldError } from './errors.ts'
 
 export const NAME_LIMIT_CHARACTERS = 64
-export const USER_DATA_LIMIT_BYTES = 1024 * 1024
 /** Ids that one restart or terminate takes. */
 export const BATCH_LIMIT = 1000
 const TAGS_LIMIT = 50
@@ -44,7 +43,7 @@ export function acceptLaunch(body: Json): LaunchRequest {
     name: acceptName(body['name']),
     hostname: acceptHostname(body['hostname']),
     image: acceptImage(body['image']),
-    userData: acceptUserData(body['user_data']),
+    userData: optionalText('user_data', body['user_data']),
     tags: acceptTags(body['tags']),
     fileSystemNames: asTexts('file_system_names', body['file_system_names'], LIST_LIMIT),
     fileSystemIds: asList('file_system_mounts', body['file_system_mounts'], LIST_LIMIT).map(acceptMount),
@@ -90,15 +89,6 @@ function acceptImage(value: unknown): ImageChoice | null {
   if (id !== null && family === null) return { id }
   if (family !== null && id === null) return { family }
   throw fieldError('image', 'it must have either id or family')
-}
-
-function acceptUserData(value: unknown): string | null {
-  const text = optionalText('user_data', value)
-  if (text === null || text === '') return null
-  const bytes = Buffer.byteLength(text)
-  if (bytes > USER_DATA_LIMIT_BYTES) throw fieldError('user_data', `it has ${bytes} bytes; at most ${USER_DATA_LIMIT_BYTES} are allowed`)
-  if (/^#![ \t]*\//.test(text)) return text
-  throw fieldError('user_data', 'only scripts that begin with #! and the path of their interpreter are run by this server, not cloud-config or MIME parts')
 }
 
 function acceptTags(value: unknown): Readonly<Record<string, string>> {

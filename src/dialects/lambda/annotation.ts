@@ -7,6 +7,6 @@ export const LAMBDA = {
   region: 'lambda_region',
   /** A JSON list of names. */
   sshKeys: 'lambda_ssh_keys',
-  /** Which launch record it belongs to (provisioner.ts). */
+  /** What tells the instances of this dialect apart: random, once a launch. */
   launch: 'lambda_launch',
 } as const

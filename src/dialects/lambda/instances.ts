@@ -30,7 +30,7 @@ export async function updateInstance(surface: Surface, request: FastifyRequest):
   const caller = callerOf(request)
   const instance = await findInstance(surface, caller, pathId(request))
   const name = acceptName(readBody(request)['name'])
-  if (name === null || statusOf(instance, false) === 'terminated') return shown(surface, instance)
+  if (name === null || statusOf(instance) === 'terminated') return shown(surface, instance)
   return shown(surface, await surface.engine.instances.update(caller, instance.id, { annotations: { [LAMBDA.name]: name } }))
 }
 
@@ -51,7 +51,7 @@ async function restartAll(surface: Surface, caller: Identity, asked: readonly In
   const instances = await surface.engine.instances.list(caller, { ids: asked.map(instance => instance.id), order: 'oldest-first' })
   if (instances.length < asked.length) throw instanceMissing()
   for (const instance of instances) {
-    const status = statusOf(instance, surface.provisioner.isPending(instance))
+    const status = statusOf(instance)
     if (status !== 'active' && status !== 'unhealthy') throw conflict(`an instance that is ${status} can't be restarted`)
   }
   const restarted: Instance[] = []
@@ -72,9 +72,7 @@ export async function terminateInstances(surface: Surface, request: FastifyReque
 /** null where another request was faster and others of this batch were restarted already: the answer lists those. */
 async function restart(surface: Surface, caller: Identity, instance: Instance, restartedSoFar: number): Promise<Instance | null> {
   try {
-    const restarted = await surface.engine.instances.restart(caller, instance.id)
-    surface.provisioner.beginFor(restarted)
-    return restarted
+    return await surface.engine.instances.restart(caller, instance.id)
   } catch (error) {
     const isRefusal = error instanceof BerthError && ['invalid_state', 'insufficient_resources', 'not_found'].includes(error.code)
     if (!isRefusal) throw error
@@ -84,14 +82,11 @@ async function restart(surface: Surface, caller: Identity, instance: Instance, r
 }
 
 async function terminate(surface: Surface, caller: Identity, instance: Instance): Promise<Instance> {
-  const deleted = await surface.engine.instances.delete(caller, instance.id).catch((error: unknown) => {
+  return surface.engine.instances.delete(caller, instance.id).catch((error: unknown) => {
     // Someone else was faster: it is what was asked for.
     if (error instanceof BerthError && error.code === 'not_found') return { ...instance, phase: 'deleted' as const, desired: 'deleted' as const }
     throw error
   })
-  const launch = instance.annotations[LAMBDA.launch]
-  if (launch !== undefined) await surface.provisioner.forget(launch)
-  return deleted
 }
 
 async function findBatch(surface: Surface, request: FastifyRequest, caller: Identity): Promise<readonly Instance[]> {
@@ -108,5 +103,5 @@ function conflict(why: string, cause?: unknown): BerthError {
 }
 
 function shown(surface: Surface, instance: Instance): wire.Instance {
-  return presentInstance(instance, { catalogue: surface.catalogue, isPending: one => surface.provisioner.isPending(one) })
+  return presentInstance(instance, surface.catalogue)
 }

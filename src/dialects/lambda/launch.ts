@@ -1,8 +1,8 @@
 /**
  * Launching: names of the request become things of the engine, one after the other, and what isn't there is told with
- * a suggestion. The launch record (keys, user data) is written before the instance, so that a server that dies in
- * between leaves a record without an instance, never an instance that nobody can enter.
+ * a suggestion. The key and the user data are the engine's to put into the guest, before the instance counts as active.
  */
+import { randomBytes } from 'node:crypto'
 import type { FastifyRequest } from 'fastify'
 import type { InstanceType, Region } from '../../instance/catalogue.ts'
 import { regionNamed, regionsOf, typeNamed, typesOf } from '../../instance/catalogue.ts'
@@ -31,30 +31,26 @@ export async function launchInstance(surface: Surface, request: FastifyRequest):
   if (region.simulated !== null || type.gpu !== null) {
     throw new BerthError('insufficient_resources', `No machine of this installation can run ${wish.type} in ${wish.region}: see GET /api/v1/instance-types.`)
   }
-  const launch = await surface.provisioner.record({ projectId: caller.projectId, publicKeys: [key.publicKey], userData: wish.userData })
-  try {
-    const instance = await surface.engine.instances.create(caller, {
-      ...image,
-      name: engineName(wish.name, launch),
-      vcpus: type.vcpus,
-      memoryBytes: type.memoryBytes,
-      overlayBytes: type.diskBytes,
-      hostname: wish.hostname,
-      tags: wish.tags,
-      annotations: {
-        [LAMBDA.launch]: launch,
-        [LAMBDA.name]: wish.name ?? '',
-        [LAMBDA.type]: type.id,
-        [LAMBDA.region]: region.id,
-        [LAMBDA.sshKeys]: JSON.stringify([key.name]),
-      },
-    })
-    surface.provisioner.begin(launch)
-    return { instance_ids: [spellId('instance', 'lambda', instance.id)] }
-  } catch (error) {
-    await surface.provisioner.forget(launch)
-    throw error
-  }
+  const launch = randomBytes(16).toString('hex')
+  const instance = await surface.engine.instances.create(caller, {
+    ...image,
+    name: engineName(wish.name, launch),
+    vcpus: type.vcpus,
+    memoryBytes: type.memoryBytes,
+    overlayBytes: type.diskBytes,
+    hostname: wish.hostname,
+    tags: wish.tags,
+    sshKeys: [key.publicKey],
+    ...(wish.userData === null ? {} : { userData: wish.userData }),
+    annotations: {
+      [LAMBDA.launch]: launch,
+      [LAMBDA.name]: wish.name ?? '',
+      [LAMBDA.type]: type.id,
+      [LAMBDA.region]: region.id,
+      [LAMBDA.sshKeys]: JSON.stringify([key.name]),
+    },
+  })
+  return { instance_ids: [spellId('instance', 'lambda', instance.id)] }
 }
 
 /**

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { checkInstanceName } from '../../instance/names.ts'
 import { imageId } from './catalog.ts'
-import { accountOf } from './guest.ts'
 import { engineName } from './launch.ts'
 import { secretsOf } from './surface.ts'
 
@@ -22,20 +21,6 @@ test('a header means the secrets that its form can mean', () => {
     [undefined, []],
   ] as const) {
     assert.deepEqual(secretsOf(header), secrets, header)
-  }
-})
-
-test('keys go to ubuntu, else to root, else to where root usually lives', () => {
-  const root = 'root:x:0:0:root:/home-of-root:/bin/sh'
-  for (const [passwd, account] of [
-    [`${root}\nubuntu:x:1000:1001:,,,:/home/ubuntu:/bin/bash\n`, { uid: 1000, gid: 1001, home: '/home/ubuntu' }],
-    [`${root}\n`, { uid: 0, gid: 0, home: '/home-of-root' }],
-    [`${root}\nubuntu:x:-1:1:::/bin/sh\n`, { uid: 0, gid: 0, home: '/home-of-root' }],
-    [`${root}\nubuntu:x:1:1::relative:/bin/sh\n`, { uid: 0, gid: 0, home: '/home-of-root' }],
-    ['', { uid: 0, gid: 0, home: '/root' }],
-    ['\0\n:::::', { uid: 0, gid: 0, home: '/root' }],
-  ] as const) {
-    assert.deepEqual(accountOf(passwd), account, passwd)
   }
 })
 

@@ -34,23 +34,16 @@ const STATUS: Readonly<Record<Phase, wire.InstanceStatus>> = {
   deleted: 'terminated',
 }
 
-export interface Shown {
-  readonly catalogue: Catalogue
-  /** Whether its launch is still being finished inside of the guest. */
-  readonly isPending: (instance: Instance) => boolean
-}
-
-export function statusOf(instance: Instance, isPending: boolean): wire.InstanceStatus {
+export function statusOf(instance: Instance): wire.InstanceStatus {
   const { phase, desired } = instance
   if (desired === 'deleted' && phase !== 'deleted') return 'terminating'
   if ((phase === 'stopping' || phase === 'stopped') && desired === 'running') return 'booting'
-  const status = STATUS[phase]
-  return status === 'active' && isPending ? 'booting' : status
+  return STATUS[phase]
 }
 
-export function presentInstance(instance: Instance, { catalogue, isPending }: Shown): wire.Instance {
+export function presentInstance(instance: Instance, catalogue: Catalogue): wire.Instance {
   const { spec, annotations, address } = instance
-  const status = statusOf(instance, isPending(instance))
+  const status = statusOf(instance)
   const isReachable = status === 'active' || status === 'unhealthy'
   const name = annotations[LAMBDA.name] ?? (annotations[LAMBDA.launch] === undefined ? spec.name : '')
   const tags = Object.entries(spec.tags).filter(([key, value]) => TAG_KEY.test(key) && value.length <= TAG_VALUE_LIMIT_CHARACTERS)

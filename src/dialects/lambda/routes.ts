@@ -1,5 +1,4 @@
 /** The Lambda Cloud dialect: its Instances API, and what makes it usable: SSH keys, types, regions, images. */
-import { join } from 'node:path'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Dialect, DialectOptions } from '../dialect.ts'
 import { installBodyParser } from './body.ts'
@@ -8,7 +7,6 @@ import { presentError } from './errors.ts'
 import { createFileSystem, deleteFileSystem, listFileSystems } from './file-systems.ts'
 import { getInstance, listInstances, restartInstances, terminateInstances, updateInstance } from './instances.ts'
 import { launchInstance } from './launch.ts'
-import { Provisioner } from './provisioner.ts'
 import { addSshKey, deleteSshKey, listSshKeys } from './ssh-keys.ts'
 import type { Surface } from './surface.ts'
 import { DIALECT, installSurface } from './surface.ts'
@@ -18,9 +16,8 @@ const PREFIX = '/api/v1'
 type Handler = (surface: Surface, request: FastifyRequest) => Promise<unknown>
 
 async function lambdaRoutes(app: FastifyInstance, options: DialectOptions): Promise<void> {
-  const { engine, catalogue, stateDir, stopping, now } = options
-  const provisioner = new Provisioner({ engine, dir: join(stateDir, 'launches'), stopping, log: app.log })
-  const surface: Surface = { engine, catalogue, provisioner, restarting: new Set(), now }
+  const { engine, catalogue, now } = options
+  const surface: Surface = { engine, catalogue, restarting: new Set(), now }
   installSurface(app, options)
   installBodyParser(app)
   const route = (method: 'GET' | 'POST' | 'DELETE', path: string, handler: Handler): void => {
@@ -53,8 +50,6 @@ async function lambdaRoutes(app: FastifyInstance, options: DialectOptions): Prom
   route('GET', '/file-systems', listFileSystems)
   route('POST', '/filesystems', createFileSystem)
   route('DELETE', '/filesystems/:id', deleteFileSystem)
-
-  provisioner.resume()
 }
 
 export const lambdaDialect: Dialect = { name: DIALECT, prefix: PREFIX, plugin: lambdaRoutes, presentError }

@@ -13,7 +13,6 @@ import type { DialectOptions, Identity } from '../dialect.ts'
 import { sendWireError } from '../dialect.ts'
 import { quoted } from './body.ts'
 import { instanceMissing, presentError } from './errors.ts'
-import type { Provisioner } from './provisioner.ts'
 import { REGION_CODES } from './schema.ts'
 
 export const DIALECT = 'lambda'
@@ -29,7 +28,6 @@ declare module 'fastify' {
 export interface Surface {
   readonly engine: Engine
   readonly catalogue: Catalogue
-  readonly provisioner: Provisioner
   /** Instances that a request restarts just now: a second one meanwhile is a conflict, however fast the first is. */
   readonly restarting: Set<InstanceId>
   readonly now: () => number

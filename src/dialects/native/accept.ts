@@ -56,11 +56,19 @@ export async function acceptMount(request: MountRequest, findVolume: FindVolume)
   }
 }
 
-export async function acceptCreate(body: CreateInstanceBody, findVolume: FindVolume, now: TimestampMs): Promise<CreateInstance> {
-  const { image, pull, network, volumes, restart, expiresAt, ttlMs, ...same } = body
+export interface Finders {
+  readonly volume: FindVolume
+  /** The public key that a word stands for: itself, or one of the project's by its name. */
+  readonly sshKey: (word: string) => Promise<string>
+}
+
+export async function acceptCreate(body: CreateInstanceBody, find: Finders, now: TimestampMs): Promise<CreateInstance> {
+  const { image, pull, network, volumes, restart, expiresAt, ttlMs, sshKeys, ...same } = body
   const expiry = acceptExpiry(expiresAt, ttlMs, now)
   const mounts: VolumeMount[] = []
-  for (const mount of volumes ?? []) mounts.push(await acceptMount(mount, findVolume))
+  for (const mount of volumes ?? []) mounts.push(await acceptMount(mount, find.volume))
+  const publicKeys: string[] = []
+  for (const word of sshKeys ?? []) publicKeys.push(await find.sshKey(word))
   return {
     image,
     ...same,
@@ -69,6 +77,7 @@ export async function acceptCreate(body: CreateInstanceBody, findVolume: FindVol
     ...(volumes === undefined ? {} : { volumes: mounts }),
     ...(restart === undefined ? {} : { restart: acceptRestart(restart) }),
     ...(expiry === undefined ? {} : { expiresAt: expiry }),
+    ...(sshKeys === undefined ? {} : { sshKeys: publicKeys }),
   }
 }
 

@@ -2,7 +2,7 @@
 import type { HostDevice, HostFacts, LogRecord, PathInfo, VmStats } from '../../engine/host-port.ts'
 import type { Resources } from '../../engine/api.ts'
 import { spellId } from '../../instance/ids.ts'
-import type { ApiKey, Image, Instance, InstanceEvent, Project, RestartPolicy, TimestampMs, Volume } from '../../instance/model.ts'
+import type { ApiKey, Image, Instance, InstanceEvent, Project, RestartPolicy, SshKey, TimestampMs, Volume } from '../../instance/model.ts'
 import { phaseDurationsMs } from '../../instance/timeline.ts'
 import type { KeyBody, ProjectBody } from './schema/access.ts'
 import type { EventBody } from './schema/events.ts'
@@ -10,6 +10,7 @@ import type { LogRecordBody, PathBody, StatsBody } from './schema/guest.ts'
 import type { DeviceBody, HostBody, ResourcesBody } from './schema/host.ts'
 import type { ImageBody } from './schema/images.ts'
 import type { InstanceBody, InstanceDetailBody } from './schema/instances.ts'
+import type { SshKeyBody } from './schema/ssh-keys.ts'
 import type { VolumeBody } from './schema/volumes.ts'
 
 /** RFC3339 in UTC with milliseconds. */
@@ -76,6 +77,7 @@ export function presentInstance(instance: Instance): InstanceBody {
     stoppedAt: timeOrNull(instance.stoppedAt),
     deletedAt: timeOrNull(instance.deletedAt),
     expiresAt: timeOrNull(spec.expiresAt),
+    sshKeys: [...spec.sshKeys],
   }
 }
 
@@ -160,6 +162,10 @@ export function presentKey(key: ApiKey): KeyBody {
     lastUsedAt: timeOrNull(key.lastUsedAt),
     expiresAt: timeOrNull(key.expiresAt),
   }
+}
+
+export function presentSshKey(key: SshKey): SshKeyBody {
+  return { id: key.id, projectId: key.projectId, name: key.name, publicKey: key.publicKey, createdAt: presentTime(key.createdAt) }
 }
 
 export function presentProject(project: Project): ProjectBody {

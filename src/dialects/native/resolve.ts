@@ -9,7 +9,7 @@ import { BerthError } from '../../instance/errors.ts'
 import { quoteGo } from '../../instance/go-text.ts'
 import { parseId } from '../../instance/ids.ts'
 import type { IdDialect, IdKind, IdKinds } from '../../instance/ids.ts'
-import type { ApiKey, Instance, Project, Volume, VolumeId } from '../../instance/model.ts'
+import type { ApiKey, Instance, Project, SshKey, Volume, VolumeId } from '../../instance/model.ts'
 
 const SPELLINGS: readonly IdDialect[] = ['native', 'lambda', 'mithril', 'hypeman']
 /** Longest word worth a look. */
@@ -48,6 +48,10 @@ export async function findKey(engine: Engine, caller: Caller, word: string): Pro
   return pick('key', word, await engine.keys.list(caller))
 }
 
+export async function findSshKey(engine: Engine, caller: Caller, word: string): Promise<SshKey> {
+  return pick('sshKey', word, await engine.sshKeys.list(caller))
+}
+
 export async function findProject(engine: Engine, caller: Caller, word: string): Promise<Project> {
   const id = readId('project', word)
   const byId = id === null ? null : await orNull(engine.projects.get(caller, id))
@@ -63,13 +67,15 @@ function readId<K extends IdKind>(kind: K, word: string): IdKinds[K] | null {
   return null
 }
 
-function pick<T extends { readonly id: string; readonly name: string }>(kind: 'key' | 'project', word: string, all: readonly T[]): T {
+const NAMES = { key: 'key', project: 'project', sshKey: 'SSH key' } as const
+
+function pick<T extends { readonly id: string; readonly name: string }>(kind: keyof typeof NAMES, word: string, all: readonly T[]): T {
   const id = readId(kind, word)
   const byId = all.find((each) => each.id === id || each.id === word)
   if (byId !== undefined) return byId
   const found = all.filter(({ name }) => name === word)
-  if (found.length > 1) throw ambiguous(kind, word, found.length)
-  if (found[0] === undefined) throw notFound('not_found', kind, word)
+  if (found.length > 1) throw ambiguous(NAMES[kind], word, found.length)
+  if (found[0] === undefined) throw notFound('not_found', NAMES[kind], word)
   return found[0]
 }
 

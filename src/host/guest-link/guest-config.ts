@@ -20,6 +20,8 @@ export interface GuestConfig {
   readonly root: GuestRoot
   /** Mounted in this order, parents made. At most 32. */
   readonly volumes: readonly GuestVolume[]
+  /** For root's and ubuntu's authorized_keys, once in the life of the overlay disk; with none there is no SSH. At most 64. */
+  readonly sshKeys?: readonly string[]
 }
 
 export interface GuestRoot {
@@ -61,6 +63,8 @@ export interface AppRequest {
   readonly user: string
   /** `SIGTERM`, `15`, … as images spell it; null is SIGTERM (or what powers off, for an init). */
   readonly stopSignal: string | null
+  /** A program that runs beside it, once in the life of the overlay disk, as root, its output in the log; null is none. */
+  readonly firstScript?: string | null
 }
 
 export interface GuestStatus {

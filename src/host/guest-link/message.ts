@@ -17,6 +17,7 @@ export function encodeConfig(config: GuestConfig, entropy: Uint8Array, nowMs: nu
   if (config.root.overlaySerial !== null) root.text(TAG.diskOverlay, config.root.overlaySerial)
   writer.bytes(TAG.root, root.finish())
   for (const volume of config.volumes) writer.bytes(TAG.volume, encodeVolume(volume))
+  for (const key of config.sshKeys ?? []) writer.text(TAG.sshKey, key)
   return writer.finish()
 }
 
@@ -57,6 +58,7 @@ export function encodeApp(app: AppRequest): Buffer {
   if (app.user !== '') writer.text(TAG.user, app.user)
   const signal = signalNumber(app.stopSignal)
   if (signal !== null) writer.number(TAG.stopSignal, signal)
+  if (app.firstScript !== undefined && app.firstScript !== null) writer.text(TAG.firstScript, app.firstScript)
   return writer.finish()
 }
 

@@ -106,6 +106,8 @@ export const TAG = {
   memoryTotal: 80,
   memoryAvailable: 81,
   name: 82,
+  sshKey: 90,
+  firstScript: 91,
 } as const
 
 /** By the guest's numbers. */

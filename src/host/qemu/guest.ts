@@ -1,5 +1,6 @@
 /** What a guest is told of the instance it becomes: the spec in the words of the link. */
-import type { VmSpec } from '../../engine/host-port.ts'
+import { basename } from 'node:path/posix'
+import type { CopyItem, FirstBoot, GuestFile, VmSpec } from '../../engine/host-port.ts'
 import type { GuestConfig, GuestVolume } from '../guest-link/guest-config.ts'
 import type { GuestLink } from '../guest-link/link.ts'
 import type { NetworkFacts } from '../network/network.ts'
@@ -18,6 +19,7 @@ export function guestConfig(spec: VmSpec, volumes: readonly PluggedVolume[], net
     dns: connected ? network.dns : [],
     root: { serial: 'root', overlaySerial: 'overlay' },
     volumes: volumes.map(guestVolume),
+    sshKeys: spec.sshKeys,
   }
 }
 
@@ -36,12 +38,37 @@ export async function configureGuest(link: GuestLink, spec: VmSpec, volumes: rea
 }
 
 /** Starts the application of a guest that knows who it is. */
-export async function startApplication(link: GuestLink, spec: VmSpec): Promise<void> {
+export async function startApplication(link: GuestLink, spec: VmSpec, firstBoot: FirstBoot | null): Promise<void> {
+  const firstScript = firstBoot === null ? null : await putFirstBoot(link, spec, firstBoot)
   await link.startApp({
+    firstScript,
     command: spec.command,
     env: spec.env,
     workingDir: spec.workingDir,
     user: spec.user,
     stopSignal: spec.imageConfig.stopSignal,
   })
+}
+
+/** Inits that run a cloud-init of the image's; the agent knows the same names. */
+const INITS = new Set(['init', 'systemd', 'openrc-init', 'runit-init', 's6-svscan'])
+const COPY_CHUNK_BYTES = 65_536
+const CLOUD_INIT = '/usr/bin/cloud-init'
+
+/** Writes what a first boot needs before the application starts; gives the program that is to run beside it. */
+async function putFirstBoot(link: GuestLink, spec: VmSpec, { seed, files, script }: FirstBoot): Promise<string | null> {
+  const isInit = INITS.has(basename(spec.command[0] ?? ''))
+  const hasCloudInit = isInit && (await link.stat(CLOUD_INIT, { followLinks: true })).exists
+  const wanted = hasCloudInit ? seed : files
+  if (wanted.length > 0) await link.copyIn('/', copyItems(wanted))
+  return hasCloudInit ? null : script
+}
+
+async function* copyItems(files: readonly GuestFile[]): AsyncIterable<CopyItem> {
+  const mtimeSeconds = Math.floor(Date.now() / 1000)
+  for (const { path, mode, data } of files) {
+    const sizeBytes = data.byteLength
+    yield { type: 'entry', entry: { path: path.slice(1), kind: 'file', mode, uid: 0, gid: 0, sizeBytes, mtimeSeconds, linkTarget: null } }
+    for (let at = 0; at < sizeBytes; at += COPY_CHUNK_BYTES) yield { type: 'data', data: data.subarray(at, at + COPY_CHUNK_BYTES) }
+  }
 }

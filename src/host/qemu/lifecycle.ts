@@ -3,7 +3,7 @@
  * Each is called in the seat's line.
  */
 import { rm } from 'node:fs/promises'
-import type { VmRef, VmSpec, VmStarted } from '../../engine/host-port.ts'
+import type { FirstBoot, VmRef, VmSpec, VmStarted } from '../../engine/host-port.ts'
 import { asBerthError, BerthError } from '../../instance/errors.ts'
 import type { AppExit } from '../../instance/model.ts'
 import type { Plug } from '../network/network.ts'
@@ -52,7 +52,7 @@ export async function prepare(seat: Seat, spec: VmSpec): Promise<Prepared> {
   }
 }
 
-export async function start(seat: Seat, spec: VmSpec): Promise<VmStarted> {
+export async function start(seat: Seat, spec: VmSpec, firstBoot: FirstBoot | null = null): Promise<VmStarted> {
   seat.admit(spec)
   const record = seat.record
   if (record?.status === 'running') {
@@ -72,7 +72,7 @@ export async function start(seat: Seat, spec: VmSpec): Promise<VmStarted> {
   try {
     const { running, how } = await bringUp(seat, prepared, startedAt)
     try {
-      await startApplication(running.link, spec)
+      await startApplication(running.link, spec, firstBoot)
     } catch (error) {
       running.link.close()
       await running.vmm.kill()

@@ -1,5 +1,5 @@
 /** The files of a pretended guest: enough of a file system for stat and for copying trees in and out. */
-import type { CopyItem, PathInfo } from '../../engine/host-port.ts'
+import type { CopyItem, GuestFile, PathInfo } from '../../engine/host-port.ts'
 import { BerthError } from '../../instance/errors.ts'
 import type { FileState, VmState } from './machine-state.ts'
 
@@ -12,6 +12,10 @@ export function statFile(vm: VmState, path: string, followLinks: boolean): PathI
   if (found === null) return ABSENT
   const { kind, mode, uid, gid, mtimeSeconds, linkTarget, data } = found
   return { exists: true, kind, mode, sizeBytes: Buffer.byteLength(data, 'base64'), uid, gid, mtimeSeconds, linkTarget, error: null }
+}
+
+export function putFile(vm: VmState, { path, mode, data }: GuestFile): void {
+  vm.files[clean(path)] = { kind: 'file', mode, uid: 0, gid: 0, mtimeSeconds: 0, linkTarget: null, data: Buffer.from(data).toString('base64') }
 }
 
 export async function writeTree(vm: VmState, root: string, items: AsyncIterable<CopyItem>): Promise<{ readonly bytesWritten: number }> {

@@ -43,6 +43,7 @@ async function specOn(host: SimulatedHost, change: Partial<VmSpec> = {}): Promis
     user: '0',
     network: null,
     volumes: [],
+    sshKeys: [],
     ...change,
   }
 }

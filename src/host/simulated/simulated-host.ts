@@ -7,6 +7,7 @@
  */
 import { createHash } from 'node:crypto'
 import type {
+  GuestFile,
   Host,
   HostEvent,
   HostFacts,
@@ -22,7 +23,7 @@ import { endedBySignal, exitedWith } from '../../instance/exit.ts'
 import type { AppExit, HostId, ImageConfig, ImageDigest, InstanceId, VolumeId } from '../../instance/model.ts'
 import { lifeOf, runCommand } from './command.ts'
 import type { FaultPlan, HostCall, Latencies } from './faults.ts'
-import { readTree, statFile, writeTree } from './guest-files.ts'
+import { putFile, readTree, statFile, writeTree } from './guest-files.ts'
 import { followLog } from './pretended-log.ts'
 import { pretendSnapshots } from './pretended-snapshots.ts'
 import { MachineStore } from './machine-state.ts'
@@ -233,7 +234,7 @@ export function createSimulatedHost(options: SimulatedOptions = {}): SimulatedHo
         if (state.vms[spec.instanceId]?.generation !== spec.generation) prepared(spec)
       }),
 
-    start: spec =>
+    start: (spec, firstBoot = null) =>
       act('start', spec.instanceId, () => {
         guard(spec)
         const existing = state.vms[spec.instanceId]
@@ -241,6 +242,8 @@ export function createSimulatedHost(options: SimulatedOptions = {}): SimulatedHo
         const vm = prepared(spec)
         const life = lifeOf(spec.command)
         const started = launch(vm, life.runsForMs)
+        for (const file of firstBoot?.files ?? []) putFile(vm, file)
+        if (firstBoot !== null && spec.sshKeys.length > 0) putFile(vm, authorizedKeys(spec.sshKeys))
         log(vm, life.output)
         return started
       }),
@@ -414,6 +417,10 @@ export function createSimulatedHost(options: SimulatedOptions = {}): SimulatedHo
     state.images[image.digest] = image
     return image
   }
+}
+
+function authorizedKeys(keys: readonly string[]): GuestFile {
+  return { path: '/root/.ssh/authorized_keys', mode: 0o600, data: Buffer.from(`${keys.join('\n')}\n`) }
 }
 
 const PRETENDED_CONFIG: ImageConfig = {

@@ -5,6 +5,7 @@ import { services } from './0002-services.ts'
 import { sshKeys } from './0003-ssh-keys.ts'
 import { audit } from './0004-audit.ts'
 import { market } from './0005-market.ts'
+import { firstBoots } from './0008-first-boots.ts'
 
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0001-first-light': firstLight,
@@ -12,4 +13,5 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0003-ssh-keys': sshKeys,
   '0004-audit': audit,
   '0005-market': market,
+  '0008-first-boots': firstBoots,
 }

@@ -5,12 +5,13 @@ import type { Caller } from '../../../engine/api.ts'
 import { BerthError } from '../../../instance/errors.ts'
 import type { Instance, InstanceId } from '../../../instance/model.ts'
 import type { Phase } from '../../../instance/phase.ts'
+import { checkedPublicKey, isPublicKey } from '../../../instance/ssh-key.ts'
 import { acceptCreate, acceptMount, acceptTagFilter, acceptUpdate } from '../accept.ts'
 import { callerOf } from '../app.ts'
 import type { AddRoutes } from '../app.ts'
 import { pageOf } from '../page.ts'
 import { presentInstance, presentInstanceDetail } from '../present.ts'
-import { findInstance, findVolume } from '../resolve.ts'
+import { findInstance, findSshKey, findVolume } from '../resolve.ts'
 import { ActQuery, AttachVolumeBody, CreateInstanceBody, CreateQuery, DeleteQuery, InstanceParams, InstanceVolumeParams, ListInstancesQuery, StartInstanceBody, StopInstanceBody, UpdateInstanceBody, WaitQuery } from '../schema/instance-requests.ts'
 import { WaitBody } from '../schema/instances.ts'
 import { DEFAULT_WAIT_MS, page } from '../schema/page.ts'
@@ -26,6 +27,10 @@ const params = InstanceParams
 
 export const instanceRoutes: AddRoutes = (app, { engine, stopping, now }) => {
   const volumeIdFinder = (caller: Caller) => async (word: string) => (await findVolume(engine, caller, word)).id
+  const finders = (caller: Caller) => ({
+    volume: volumeIdFinder(caller),
+    sshKey: async (word: string) => (isPublicKey(word) ? checkedPublicKey(word) : (await findSshKey(engine, caller, word)).publicKey),
+  })
 
   /**
    * The instance once what was asked for is done; as it is then, if the time is up or the client has gone.
@@ -81,7 +86,7 @@ export const instanceRoutes: AddRoutes = (app, { engine, stopping, now }) => {
     },
     handler: async (request, reply) => {
       const caller = callerOf(request)
-      const wish = await acceptCreate(request.body, volumeIdFinder(caller), now())
+      const wish = await acceptCreate(request.body, finders(caller), now())
       const key = request.headers['idempotency-key']
       const made = await engine.instances.create(caller, wish, key === undefined ? {} : { idempotencyKey: key, idempotencyBasis: request.body })
       const { wait, timeoutMs } = request.query

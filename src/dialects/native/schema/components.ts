@@ -7,6 +7,7 @@ import { LogRecordBody, PathBody, StatsBody } from './guest.ts'
 import { DeviceBody, HostBody, ResourcesBody } from './host.ts'
 import { ImageBody } from './images.ts'
 import { InstanceBody, InstanceDetailBody } from './instances.ts'
+import { SshKeyBody } from './ssh-keys.ts'
 import { VolumeBody } from './volumes.ts'
 
 export const COMPONENTS = [
@@ -22,6 +23,7 @@ export const COMPONENTS = [
   KeyBody,
   ProjectBody,
   AuditBody,
+  SshKeyBody,
   DeviceBody,
   HostBody,
   ResourcesBody,

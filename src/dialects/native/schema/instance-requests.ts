@@ -76,6 +76,18 @@ export const CreateInstanceBody = Type.Object(
     removeWhenStopped: Type.Optional(Type.Boolean({ description: 'Deleted by itself once it has stopped.' })),
     expiresAt: Type.Optional(nullable(Type.String({ maxLength: 64 }), 'RFC3339; deleted at this time.')),
     ttlMs: Type.Optional(Count('Deleted this long from now; instead of `expiresAt`.', 1, 10 * 365 * 86_400_000)),
+    sshKeys: Type.Optional(
+      Type.Array(Type.String({ minLength: 1, maxLength: 4096 }), {
+        maxItems: 64,
+        description: 'Who may enter it over SSH, as root and as ubuntu: names of SSH keys of the project, or public keys themselves. With none there is no SSH.',
+      }),
+    ),
+    userData: Type.Optional(
+      Type.String({
+        maxLength: 1024 * 1024,
+        description: 'Done once, at the first start: a script (`#!`), `#cloud-config`, or MIME parts of these, at most 1 MiB. Never told again.',
+      }),
+    ),
   },
   closed,
 )

@@ -78,6 +78,7 @@ export const instanceProperties = {
   stoppedAt: nullable(Type.String({ format: 'date-time' })),
   deletedAt: nullable(Type.String({ format: 'date-time' })),
   expiresAt: nullable(Type.String({ format: 'date-time' })),
+  sshKeys: Type.Array(Type.String(), { description: 'Public keys that open a shell in it over SSH.' }),
 }
 
 export const InstanceBody = Type.Object(instanceProperties, { $id: 'Instance' })
