@@ -2,24 +2,23 @@
  * Clients that are not ours, unmodified, against the Koyeb dialect: one generated from the vendor's schema, and the
  * vendor's own command line.
  *
- * The generator needs an older TypeScript than ours, so it lives in a directory of its own below .berth; the command
- * line is taken from $KOYEB_CLI or the PATH, or built from its public module. What is not to be had is skipped with
- * the reason.
+ * The command line is taken from $KOYEB_CLI or the PATH, or built from its public module. What is not to be had is
+ * skipped with the reason.
  */
 import assert from 'node:assert/strict'
-import { execFileSync, spawnSync } from 'node:child_process'
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { commandEnv, startBerth } from './support/berth-command.ts'
+import { runGenerated, whyNoGenerator } from './support/generated-client.ts'
 import { CONTRACT_FILE } from './support/koyeb.ts'
 import type { TestServer } from './support/server.ts'
 import { eventually, startServer } from './support/server.ts'
 
 const CACHE = fileURLToPath(new URL('../.berth/koyeb-clients', import.meta.url))
-const PACKAGES = { 'openapi-fetch': '0.17.0', 'openapi-typescript': '7.13.0', typescript: '5.9.3' }
 const CLI_MODULE = 'github.com/koyeb/koyeb-cli/cmd/koyeb@latest'
 const INSTALL_LIMIT_MS = 180_000
 const RUN_LIMIT_MS = 240_000
@@ -29,7 +28,7 @@ const HOST = process.env['BERTH_TEST_HOST'] === 'simulated' ? 'simulated' : 'qem
 /** Every call is checked against the types that the schema gives, then made. */
 const CLIENT = `
 import createClient from 'openapi-fetch'
-import type { paths } from './koyeb.d.ts'
+import type { paths } from './schema.d.ts'
 
 const client = createClient<paths>({ baseUrl: process.env['KOYEB_URL'] ?? '', headers: { Authorization: 'Bearer ' + (process.env['KOYEB_TOKEN'] ?? '') } })
 const listed = await client.GET('/v1/instances', { params: { query: { statuses: ['HEALTHY', 'SLEEPING'], limit: '100', order: 'desc' } } })
@@ -76,24 +75,12 @@ after(async () => {
   rmSync(scratch, { recursive: true, force: true })
 })
 
-test('a client generated from the schema does what its types promise', async t => {
-  if (!existsSync(CONTRACT_FILE)) return t.skip('koyeb.openapi.json is not beside the checkout')
-  if (!bringGenerator()) return t.skip('openapi-typescript is not installed, and no package registry can be reached')
-  const dir = join(scratch, 'client')
-  mkdirSync(dir)
-  symlinkSync(join(CACHE, 'node_modules'), join(dir, 'node_modules'))
-  writeFileSync(join(dir, 'package.json'), '{"type":"module"}')
-  writeFileSync(join(dir, 'client.ts'), CLIENT)
-  const bin = (name: string) => join(CACHE, 'node_modules', '.bin', name)
-  execFileSync(bin('openapi-typescript'), [CONTRACT_FILE, '-o', join(dir, 'koyeb.d.ts')], { stdio: 'pipe', timeout: RUN_LIMIT_MS })
-  const types = fileURLToPath(new URL('../node_modules/@types', import.meta.url))
-  const flags = ['--strict', '--noEmit', '--target', 'es2024', '--module', 'nodenext', '--skipLibCheck', '--allowImportingTsExtensions', '--typeRoots', types, '--types', 'node']
-  const checked = spawnSync(bin('tsc'), [...flags, 'client.ts'], { cwd: dir, encoding: 'utf8', timeout: RUN_LIMIT_MS })
-  assert.equal(checked.status, 0, checked.stdout + checked.stderr)
-  const env = { ...process.env, KOYEB_URL: server.url, KOYEB_TOKEN: server.key }
-  const ran = await runProgram(process.execPath, [join(dir, 'client.ts')], env)
-  assert.equal(ran.status, 0, ran.output)
-  assert.deepEqual(JSON.parse(ran.output), {
+test('a client generated from the schema does what its types promise', t => {
+  const reason = whyNoGenerator(CONTRACT_FILE)
+  if (reason !== null) return t.skip(reason)
+  const env = { KOYEB_URL: server.url, KOYEB_TOKEN: server.key }
+  const told = runGenerated({ contract: CONTRACT_FILE, dir: join(scratch, 'client'), source: CLIENT, env })
+  assert.deepEqual(told, {
     count: 1,
     status: 'HEALTHY',
     types: ['HEALTHY'],
@@ -132,19 +119,6 @@ test('the vendor’s command line lists, describes, executes, copies and reads l
   assert.equal(down.status, 0, down.output)
   assert.equal(readFileSync(join(scratch, 'back', 'note.txt'), 'utf8'), 'copied\n')
 })
-
-/** Installed once; false where that can't be done. */
-function bringGenerator(): boolean {
-  const wanted = JSON.stringify({ private: true, type: 'module', dependencies: PACKAGES })
-  const marker = join(CACHE, 'installed.json')
-  if (existsSync(marker) && readFileSync(marker, 'utf8') === wanted) return true
-  mkdirSync(CACHE, { recursive: true })
-  writeFileSync(join(CACHE, 'package.json'), wanted)
-  const installed = spawnSync('npm', ['install', '--no-audit', '--no-fund'], { cwd: CACHE, encoding: 'utf8', timeout: INSTALL_LIMIT_MS })
-  if (installed.status !== 0) return false
-  copyFileSync(join(CACHE, 'package.json'), marker)
-  return true
-}
 
 /** The command line's path, or why there is none. */
 function findCli(): string | { readonly reason: string } {
