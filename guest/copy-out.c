@@ -14,7 +14,7 @@
 #define MAX_DEPTH 256
 
 static struct {
-    bool follow, gone;  // gone: nobody listens any more
+    bool follow, shallow, gone;  // gone: nobody listens any more
     struct { dev_t device; ino_t inode; } above[MAX_DEPTH];  // the directories that lead here
 } walk;
 
@@ -93,7 +93,9 @@ static void visit_directory(char *inner, char *path, int depth, const struct sta
 
 static void visit(char *inner, char *path, int depth) {
     struct stat info;
-    if ((walk.follow ? stat(path, &info) : lstat(path, &info)) < 0) return tell_error(inner, strerror(errno));
+    bool is_listed = walk.shallow && depth > 0;
+    if ((walk.follow && !is_listed ? stat(path, &info) : lstat(path, &info)) < 0) return tell_error(inner, strerror(errno));
+    if (is_listed && kind_of(info.st_mode) != KIND_OTHER) return send_entry(inner, path, &info);
     switch (kind_of(info.st_mode)) {
     case KIND_DIRECTORY: return visit_directory(inner, path, depth, &info);
     case KIND_SYMLINK: return send_entry(inner, path, &info);
@@ -109,6 +111,7 @@ int work_copy_out(const void *body, size_t length) {
     if (wrong) return record_fail(E_BAD_REQUEST, "", "%s", wrong);
     if (strlen(request.path) >= PATH_SIZE / 2) return record_fail(E_PATH, "", "the path is too long");
     walk.follow = request.follow;
+    walk.shallow = request.shallow;
     strcpy(path, request.path);
     visit(inner, path, 0);
     return record_write(R_END, NULL, 0) ? 0 : 1;

@@ -153,6 +153,7 @@ const char *decode_path(const void *body, size_t length, struct path_request *ou
     while (tlv_next(&reader, &field)) {
         if (field.tag == T_PATH) out->path = tlv_text(&reader, &field);
         if (field.tag == T_FOLLOW) out->follow = tlv_number(&reader, &field, 1) == 1;
+        if (field.tag == T_SHALLOW) out->shallow = tlv_number(&reader, &field, 1) == 1;
         if (field.tag == T_WINDOW) out->window = (uint32_t)tlv_number(&reader, &field, 1u << 30);
     }
     if (reader.broken) return BROKEN;

@@ -52,6 +52,7 @@ struct guest_config {
 struct path_request {
     const char *path;
     bool follow;
+    bool shallow;  // of a directory only what stands in it, without bytes
     uint32_t window;
 };
 

@@ -56,7 +56,7 @@ enum tag {
     T_WINDOW = 58, T_INHERIT = 59,
 
     T_PATH = 60, T_KIND = 61, T_MODE = 62, T_UID = 63, T_GID = 64, T_SIZE = 65, T_MTIME = 66, T_TARGET = 67, T_FOLLOW = 68,
-    T_BYTES = 69,
+    T_BYTES = 69, T_SHALLOW = 70,
 
     T_MEM_TOTAL = 80, T_MEM_AVAILABLE = 81, T_NAME = 82,
 

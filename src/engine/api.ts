@@ -38,7 +38,9 @@ import type {
   VmStats,
 } from './host-port.ts'
 import type { Audit } from './audit.ts'
+import type { Directory } from './directory.ts'
 import type { Market } from './market/api.ts'
+import type { StatsFeed } from './stats-feed.ts'
 import type { ServiceEventQuery, ServiceQuery } from './store-port.ts'
 
 /** Who asks. Made by authentication, passed through unchanged. */
@@ -148,6 +150,8 @@ export interface Instances {
   stat(caller: Caller, id: InstanceId, path: string, options: { readonly followLinks: boolean; readonly wake?: boolean }): Promise<PathInfo>
   copyIn(caller: Caller, id: InstanceId, root: string, items: AsyncIterable<CopyItem>): Promise<{ readonly bytesWritten: number }>
   copyOut(caller: Caller, id: InstanceId, path: string, options: { readonly followLinks: boolean }): Promise<AsyncIterable<CopyItem>>
+  /** What stands in a directory; a link that leads to one is followed. */
+  readDirectory(caller: Caller, id: InstanceId, path: string): Promise<Directory>
   logs(caller: Caller, id: InstanceId, query: LogQuery): Promise<AsyncIterable<LogRecord>>
   stats(caller: Caller, id: InstanceId): Promise<VmStats>
   /** What it used over the last hours, oldest first; the last is of now if it runs. */
@@ -336,6 +340,7 @@ export interface Engine {
   readonly sshKeys: SshKeys
   readonly projects: Projects
   readonly services: Services
+  readonly statsFeed: StatsFeed
   readonly audit: Audit
   readonly market: Market
   resources(caller: Caller): Promise<Resources>

@@ -40,6 +40,7 @@ import type { Store } from './store-port.ts'
 import { Activity } from './services/activity.ts'
 import { ServiceController } from './services/controller.ts'
 import { ServiceProxy } from './services/proxy.ts'
+import { Sampler } from './stats-feed.ts'
 import { makeServices } from './services/services.ts'
 import { makeVolumes, recoverVolumes } from './volumes.ts'
 import { Waiting } from './waiting.ts'
@@ -130,6 +131,7 @@ function assemble(core: Core, images: ImageKeeper, adminSecret: string | null): 
   return {
     instances: telling('instances', { ...lifecycle, ...makeAttachments(core, loop), ...makeDiskRenewal(core), ...watched(makeGuest({ core, lifecycle, meter }), activity) }),
     events: makeEvents(core, closing.signal),
+    statsFeed: new Sampler(core, closing.signal),
     images: telling('images', images.api),
     volumes: telling('volumes', makeVolumes(core)),
     keys: telling('keys', keys.api),

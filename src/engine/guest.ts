@@ -9,6 +9,7 @@ import { ownInstance, requireScope } from './access.ts'
 import type { Caller, Instances } from './api.ts'
 import { instanceTarget } from './audit.ts'
 import type { Core } from './core.ts'
+import { readDirectory } from './directory.ts'
 import type { Host, VmRef } from './host-port.ts'
 import { refused } from './instances.ts'
 import type { Meter } from './meter.ts'
@@ -18,7 +19,7 @@ import { refOf } from './vm-spec.ts'
 export const WAKE_LIMIT_MS = 120_000
 const PATH_LIMIT_BYTES = 4095
 
-type Guest = Pick<Instances, 'exec' | 'stat' | 'copyIn' | 'copyOut' | 'logs' | 'stats' | 'statsHistory'>
+type Guest = Pick<Instances, 'exec' | 'stat' | 'copyIn' | 'copyOut' | 'readDirectory' | 'logs' | 'stats' | 'statsHistory'>
 
 export interface GuestParts {
   readonly core: Core
@@ -75,6 +76,13 @@ export function makeGuest({ core, lifecycle, meter }: GuestParts): Guest {
       const { host, ref, instance } = await serving(caller, id, 'copy')
       core.audit.later(caller, { action: 'instance.copy-out', target: instanceTarget(instance), details: { path: auditWord(path) } })
       return host.copyOut(ref, path, options)
+    },
+
+    async readDirectory(caller, id, path) {
+      requireScope(caller, 'exec')
+      checkPath(path)
+      const { host, ref } = await serving(caller, id, 'copy')
+      return readDirectory(path, host.copyOut(ref, path, { followLinks: true, shallow: true }))
     },
 
     async logs(caller, id, query) {

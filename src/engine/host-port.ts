@@ -60,7 +60,7 @@ export interface Host extends HostSnapshots {
   /** Writes a tree below `root`; each file arrives whole (temporary name, then rename) or not at all. */
   copyIn(vm: VmRef, root: string, items: AsyncIterable<CopyItem>): Promise<{ readonly bytesWritten: number }>
   /** Reads a file or tree. A path that can't be read becomes an `error` item; the walk goes on. */
-  copyOut(vm: VmRef, path: string, options: { readonly followLinks: boolean }): AsyncIterable<CopyItem>
+  copyOut(vm: VmRef, path: string, options: CopyOutOptions): AsyncIterable<CopyItem>
   /** Lines already there (the last `tail` of them; null is all), then, with `follow`, new ones until aborted. */
   logs(vm: VmRef, query: LogQuery): AsyncIterable<LogRecord>
   stats(vm: VmRef): Promise<VmStats>
@@ -279,6 +279,15 @@ export interface PathInfo {
   readonly mtimeSeconds: number
   readonly linkTarget: string | null
   readonly error: string | null
+}
+
+export interface CopyOutOptions {
+  readonly followLinks: boolean
+  /**
+   * Of a directory only what stands in it: entries without their bytes, links as links. What is neither file, directory
+   * nor link becomes an `error` item.
+   */
+  readonly shallow?: boolean
 }
 
 /** A tree on its way: an entry, then its bytes as `data` items, until the next entry. */

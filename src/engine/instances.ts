@@ -29,7 +29,7 @@ import type { IdempotencyRecord } from './store-port.ts'
 import { checkUserData } from './user-data/first-boot.ts'
 import type { Waiting } from './waiting.ts'
 
-type Lifecycle = Omit<Instances, 'renewDisk' | 'attachVolume' | 'detachVolume' | 'exec' | 'stat' | 'copyIn' | 'copyOut' | 'logs' | 'stats' | 'statsHistory'>
+type Lifecycle = Omit<Instances, 'renewDisk' | 'attachVolume' | 'detachVolume' | 'exec' | 'stat' | 'copyIn' | 'copyOut' | 'readDirectory' | 'logs' | 'stats' | 'statsHistory'>
 
 export const IDEMPOTENCY_KEY_LIMIT_CHARACTERS = 255
 /** Instances that one list returns at most. */

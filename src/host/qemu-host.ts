@@ -9,6 +9,7 @@ import { randomUUID } from 'node:crypto'
 import { access, chmod, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import type {
   CopyItem,
+  CopyOutOptions,
   ExecRequest,
   ExecSession,
   FirstBoot,
@@ -252,7 +253,7 @@ class QemuHost implements Host {
     return guarded(async () => await this.#existing(vm).link(vm).copyIn(root, items))
   }
 
-  async *copyOut(vm: VmRef, path: string, options: { readonly followLinks: boolean }): AsyncIterable<CopyItem> {
+  async *copyOut(vm: VmRef, path: string, options: CopyOutOptions): AsyncIterable<CopyItem> {
     yield* this.#existing(vm).link(vm).copyOut(path, options)
   }
 

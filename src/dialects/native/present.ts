@@ -1,12 +1,14 @@
 /** Berth's records → the native wire. Pure. */
 import type { HostDevice, HostFacts, LogRecord, PathInfo, VmStats } from '../../engine/host-port.ts'
 import type { Resources } from '../../engine/api.ts'
+import type { Directory } from '../../engine/directory.ts'
+import type { StatsSample } from '../../engine/stats-feed.ts'
 import { spellId } from '../../instance/ids.ts'
 import type { ApiKey, Image, Instance, InstanceEvent, Project, RestartPolicy, SshKey, TimestampMs, Volume } from '../../instance/model.ts'
 import { phaseDurationsMs } from '../../instance/timeline.ts'
 import type { KeyBody, ProjectBody } from './schema/access.ts'
 import type { EventBody } from './schema/events.ts'
-import type { LogRecordBody, PathBody, StatsBody } from './schema/guest.ts'
+import type { DirectoryBody, LogRecordBody, PathBody, StatsBody, StatsSampleBody } from './schema/guest.ts'
 import type { DeviceBody, HostBody, ResourcesBody } from './schema/host.ts'
 import type { ImageBody } from './schema/images.ts'
 import type { InstanceBody, InstanceDetailBody } from './schema/instances.ts'
@@ -189,6 +191,15 @@ export function presentPath(info: PathInfo): PathBody {
 
 export function presentLogRecord(record: LogRecord): LogRecordBody {
   return { at: timeOrNull(record.at), stream: record.stream, text: record.text, partial: record.partial }
+}
+
+export function presentStatsSample({ instanceId, stats }: StatsSample): StatsSampleBody {
+  return { instanceId, stats: presentStats(stats) }
+}
+
+export function presentDirectory(path: string, { entries, truncated }: Directory): DirectoryBody {
+  const told = entries.map(({ mtimeSeconds, ...entry }) => ({ ...entry, modifiedAt: mtimeSeconds === null ? null : presentTime(mtimeSeconds * 1000) }))
+  return { path, entries: told, truncated }
 }
 
 export function presentStats(stats: VmStats): StatsBody {

@@ -19,6 +19,7 @@ import { guestRoutes } from './routes/guest.ts'
 import { hostRoutes } from './routes/host.ts'
 import { imageRoutes } from './routes/images.ts'
 import { instanceRoutes } from './routes/instances.ts'
+import { observeRoutes } from './routes/observe.ts'
 import { sessionRoutes } from './routes/session.ts'
 import { sshKeyRoutes } from './routes/ssh-keys.ts'
 import { volumeRoutes } from './routes/volumes.ts'
@@ -28,7 +29,7 @@ import { validatorCompiler } from './validation.ts'
 export const PREFIX = '/berth/v1'
 const NAME = 'native'
 
-const GROUPS = [instanceRoutes, guestRoutes, eventRoutes, imageRoutes, volumeRoutes, accessRoutes, sshKeyRoutes, auditRoutes, sessionRoutes, hostRoutes]
+const GROUPS = [instanceRoutes, guestRoutes, observeRoutes, eventRoutes, imageRoutes, volumeRoutes, accessRoutes, sshKeyRoutes, auditRoutes, sessionRoutes, hostRoutes]
 
 const plugin: FastifyPluginAsync<DialectOptions> = async (root, options) => {
   await root.register(

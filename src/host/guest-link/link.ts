@@ -6,7 +6,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import { performance } from 'node:perf_hooks'
-import type { CopyItem, ExecExit, ExecRequest, ExecSession, PathInfo } from '../../engine/host-port.ts'
+import type { CopyItem, CopyOutOptions, ExecExit, ExecRequest, ExecSession, PathInfo } from '../../engine/host-port.ts'
 import { BerthError } from '../../instance/errors.ts'
 import type { AppExit } from '../../instance/model.ts'
 import type { Channel, ChannelEnd } from './channel.ts'
@@ -140,7 +140,7 @@ export class GuestLink {
   }
 
   /** Reads a file or tree; what can't be read, also the root itself, becomes an `error` item. */
-  copyOut(path: string, options: { readonly followLinks: boolean }): AsyncIterable<CopyItem> {
+  copyOut(path: string, options: CopyOutOptions): AsyncIterable<CopyItem> {
     return copyOut(this.#wire.request(FRAME.copyOut, encodePath(path, { ...options, windowBytes: WINDOW_BYTES }), WINDOW_BYTES))
   }
 

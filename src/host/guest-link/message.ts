@@ -97,9 +97,16 @@ function encodeCommand(writer: TlvWriter, command: readonly string[], env: Reado
   }
 }
 
-export function encodePath(path: string, options: { readonly followLinks?: boolean; readonly windowBytes?: number }): Buffer {
+interface PathOptions {
+  readonly followLinks?: boolean
+  readonly shallow?: boolean
+  readonly windowBytes?: number
+}
+
+export function encodePath(path: string, options: PathOptions): Buffer {
   if (!path.startsWith('/')) throw new BerthError('guest_path', `"${path}" is not an absolute path in the guest.`)
   const writer = new TlvWriter().text(TAG.path, path).number(TAG.follow, options.followLinks === true ? 1 : 0)
+  if (options.shallow === true) writer.number(TAG.shallow, 1)
   if (options.windowBytes !== undefined) writer.number(TAG.window, options.windowBytes)
   return writer.finish()
 }

@@ -103,6 +103,7 @@ export const TAG = {
   target: 67,
   follow: 68,
   bytes: 69,
+  shallow: 70,
   memoryTotal: 80,
   memoryAvailable: 81,
   name: 82,

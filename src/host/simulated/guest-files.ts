@@ -60,6 +60,20 @@ export async function* readTree(vm: VmState, path: string, followLinks: boolean)
   }
 }
 
+/** Of a directory only what stands in it, without bytes; directories that only their content implies are there too. */
+export async function* readDirectory(vm: VmState, path: string, followLinks: boolean): AsyncIterable<CopyItem> {
+  const root = find(vm, path, followLinks)
+  if (root === null) throw new BerthError('guest_path', `There is no ${path} in the guest.`)
+  const prefix = `${clean(path)}/`
+  const names = new Set(Object.keys(vm.files).filter(name => name.startsWith(prefix)).map(name => name.slice(prefix.length).split('/')[0] ?? ''))
+  for (const name of ['', ...[...names].toSorted()]) {
+    const file = name === '' ? root : find(vm, prefix + name, false)
+    if (file === null) continue
+    const { kind, mode, uid, gid, mtimeSeconds, linkTarget, data } = file
+    yield { type: 'entry', entry: { path: name, kind, mode, uid, gid, sizeBytes: Buffer.byteLength(data, 'base64'), mtimeSeconds, linkTarget } }
+  }
+}
+
 function find(vm: VmState, path: string, followLinks: boolean): FileState | null {
   let at = clean(path)
   for (let hops = 0; hops < LINK_LIMIT; hops++) {

@@ -23,7 +23,7 @@ import { endedBySignal, exitedWith } from '../../instance/exit.ts'
 import type { AppExit, HostId, ImageConfig, ImageDigest, InstanceId, VolumeId } from '../../instance/model.ts'
 import { lifeOf, runCommand } from './command.ts'
 import type { FaultPlan, HostCall, Latencies } from './faults.ts'
-import { putFile, readTree, statFile, writeTree } from './guest-files.ts'
+import { putFile, readDirectory, readTree, statFile, writeTree } from './guest-files.ts'
 import { followLog } from './pretended-log.ts'
 import { pretendSnapshots } from './pretended-snapshots.ts'
 import { MachineStore } from './machine-state.ts'
@@ -324,7 +324,7 @@ export function createSimulatedHost(options: SimulatedOptions = {}): SimulatedHo
       save()
       return written
     },
-    copyOut: (ref, path, { followLinks }) => readTree(running(ref), path, followLinks),
+    copyOut: (ref, path, { followLinks, shallow = false }) => (shallow ? readDirectory : readTree)(running(ref), path, followLinks),
 
     logs(ref, query) {
       const vm = state.vms[ref.instanceId]

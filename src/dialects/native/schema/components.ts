@@ -3,7 +3,7 @@ import { KeyBody, ProjectBody } from './access.ts'
 import { AuditBody } from './audit.ts'
 import { ErrorBody } from './errors.ts'
 import { EventBody } from './events.ts'
-import { LogRecordBody, PathBody, StatsBody } from './guest.ts'
+import { DirectoryBody, LogRecordBody, PathBody, StatsBody, StatsSampleBody } from './guest.ts'
 import { DeviceBody, HostBody, ResourcesBody } from './host.ts'
 import { ImageBody } from './images.ts'
 import { InstanceBody, InstanceDetailBody } from './instances.ts'
@@ -16,7 +16,9 @@ export const COMPONENTS = [
   EventBody,
   InstanceDetailBody,
   StatsBody,
+  StatsSampleBody,
   PathBody,
+  DirectoryBody,
   LogRecordBody,
   ImageBody,
   VolumeBody,

@@ -35,6 +35,45 @@ export const PathBody = Type.Object(
 )
 export type PathBody = Static<typeof PathBody>
 
+export const StatsSampleBody = Type.Object(
+  { instanceId: Type.String(), stats: Type.Unsafe<StatsBody>(Type.Ref('Stats#')) },
+  { $id: 'StatsSample' },
+)
+export type StatsSampleBody = Static<typeof StatsSampleBody>
+
+export const StatsHistoryBody = Type.Object({ items: Type.Array(Type.Unsafe<StatsBody>(Type.Ref('Stats#'))) })
+
+export const WatchStatsQuery = Type.Object(
+  {
+    instance: Type.Array(Type.String({ minLength: 1 }), { minItems: 1, maxItems: 100, description: 'May be given several times.' }),
+  },
+  closed,
+)
+
+export const DirectoryBody = Type.Object(
+  {
+    path: Type.String(),
+    entries: Type.Array(
+      Type.Object({
+        name: Type.String(),
+        kind: Type.Enum(['file', 'directory', 'symlink', 'other']),
+        mode: Type.Integer({ description: 'Permission bits (07777).' }),
+        sizeBytes: Type.Integer(),
+        uid: Type.Integer(),
+        gid: Type.Integer(),
+        modifiedAt: nullable(Type.String({ format: 'date-time' })),
+        linkTarget: nullable(Type.String()),
+      }),
+      { description: 'Directories first, then by name.' },
+    ),
+    truncated: Type.Boolean({ description: 'There are more; these are 10000 of them.' }),
+  },
+  { $id: 'Directory' },
+)
+export type DirectoryBody = Static<typeof DirectoryBody>
+
+export const DirectoryQuery = Type.Object({ path: GuestPath('Absolute path in the guest.') }, closed)
+
 export const WrittenBody = Type.Object({ bytesWritten: Type.Integer() })
 
 export const LogRecordBody = Type.Object(
