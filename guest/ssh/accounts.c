@@ -25,10 +25,13 @@ static int ends_with(const char *text, const char *end) {
 }
 
 static struct passwd *usable(struct passwd *found) {
-    if (!found->pw_shell || !*found->pw_shell) found->pw_shell = "/bin/sh";
-    if (access(found->pw_shell, X_OK) != 0) found->pw_shell = access("/bin/sh", X_OK) == 0 ? "/bin/sh" : DIR "/sh";
-    shell = ends_with(found->pw_shell, "/nologin") || ends_with(found->pw_shell, "/false") ? NULL : found->pw_shell;
     told = 0;
+    shell = NULL;
+    if (!found->pw_shell || !*found->pw_shell) found->pw_shell = "/bin/sh";
+    // Whoever is not to log in stays out, whether the program that would say so is there or not.
+    if (ends_with(found->pw_shell, "/nologin") || ends_with(found->pw_shell, "/false")) return found;
+    if (access(found->pw_shell, X_OK) != 0) found->pw_shell = access("/bin/sh", X_OK) == 0 ? "/bin/sh" : DIR "/sh";
+    shell = found->pw_shell;
     return found;
 }
 
