@@ -61,7 +61,8 @@ static void decode(uint8_t type, const uint8_t *body, size_t length) {
     case F_SET_CLOCK: decode_clock(copy, length, &config); break;
     case F_APP_STOP: decode_number(copy, length, T_GRACE, &number); break;
     case F_LOAD_MODULE:
-        if (!decode_text(copy, length, T_NAME, &text)) touch(text);
+        struct module_request module;
+        if (!decode_module(copy, length, &module)) touch(module.name), touch(module.options);
         break;
     case F_DATA:
         if (decode_entry(copy, length, &entry)) break;

@@ -148,7 +148,7 @@ bool bring_up_network(const struct net_spec *net, char *wrong, size_t size);
 
 // modules.c
 void load_modules(void);
-bool load_late_module(const char *name, char *wrong, size_t size);
+bool load_late_module(const struct module_request *request, char *wrong, size_t size);
 
 // Workers: each runs in a process of its own, reads records from 0 and writes records to 1.
 int work_copy_in(const void *body, size_t length);   // copy-in.c

@@ -42,26 +42,31 @@ unpack_module() {
   esac
 }
 
-# take_module TREE NAME DEST: copies a module and what it depends on, dependencies first, into DEST/order.
+# take_module TREE NAME DEST [PACKED]: copies a module and what it depends on, dependencies first, into DEST/order;
+# not what is in PACKED already.
 take_module() {
-  local tree=$1 name=$2 dest=$3 file depends dep
-  [ ! -e "$dest/$name.ko" ] || return 0
+  local tree=$1 name=$2 dest=$3 packed=${4:-$3} file depends dep
+  if [ -e "$dest/$name.ko" ] || [ -e "$packed/$name.ko" ]; then return 0; fi
   # File names may spell _ as -.
   file=$(module_file "$tree" "$name")
   [ -n "$file" ] || file=$(module_file "$tree" "${name//_/-}")
   [ -n "$file" ] || return 0
   unpack_module "$file" > "$dest/$name.ko"
   depends=$(grep -az '^depends=' "$dest/$name.ko" | tr -d '\0' | sed 's/^depends=//')
-  for dep in ${depends//,/ }; do take_module "$tree" "$dep" "$dest"; done
+  for dep in ${depends//,/ }; do take_module "$tree" "$dep" "$dest" "$packed"; done
   echo "$name" >> "$dest/order"
 }
 
 collect_modules() {
-  local tree=$1 dest=$2 line name
-  mkdir -p "$dest"
+  local tree=$1 dest=$2 sent=$3 line name
+  mkdir -p "$dest" "$sent"
   : > "$dest/order"
+  : > "$sent/order"
   while read -r line; do
-    case $line in ''|'#'*) continue ;; esac
+    case $line in
+      ''|'#'*) continue ;;
+      'sent '*) take_module "$tree" "${line#sent }" "$sent" "$dest"; continue ;;
+    esac
     name=${line#late }
     take_module "$tree" "$name" "$dest"
     if [ "$name" != "$line" ]; then sed -i "/^$name\$/d" "$dest/order"; fi
@@ -72,7 +77,7 @@ publish_kernel() {
   local image=$1 tree=$2 label=$3 key=$4
   mkdir -p "$work/kernel/modules"
   cp "$image" "$work/kernel/vmlinuz"
-  collect_modules "$tree" "$work/kernel/modules"
+  collect_modules "$tree" "$work/kernel/modules" "$work/kernel/sent"
   printf '%s\n' "$label" > "$work/kernel/version"
   printf '%s\n' "$key" > "$work/kernel/key"
   rm -rf "$out/.kernel.old"
@@ -87,7 +92,7 @@ newest_package() {
     sed -n 's/^ *Depends: *\(linux-image-[0-9][^ ]*-cloud-amd64\)$/\1/p' | sort -V | tail -n 1
 }
 
-modules_key=$(hash_of "$here/MODULES")
+modules_key=$(hash_of "$here/MODULES" "$here/build.sh")
 if [ -n "${BERTH_KERNEL:-}" ]; then
   [ -r "$BERTH_KERNEL" ] || die "BERTH_KERNEL=$BERTH_KERNEL can't be read"
   tree=${BERTH_KERNEL_MODULES:-$work/none}

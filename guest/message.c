@@ -69,7 +69,8 @@ const char *decode_disk(const void *body, size_t length, struct disk_spec *out) 
         case T_DISK: out->serial = tlv_text(&reader, &field); break;
         case T_DISK_OVERLAY: out->overlay = tlv_text(&reader, &field); break;
         case T_DISK_PATH: out->path = tlv_text(&reader, &field); break;
-        case T_DISK_MODE: out->mode = (int)tlv_number(&reader, &field, DISK_OVERLAY); break;
+        case T_DISK_MODE: out->mode = (int)tlv_number(&reader, &field, DISK_NFS); break;
+        case T_DISK_OPTIONS: out->options = tlv_text(&reader, &field); break;
         }
     }
     if (reader.broken) return BROKEN;
@@ -161,6 +162,20 @@ const char *decode_path(const void *body, size_t length, struct path_request *ou
     return NULL;
 }
 
+const char *decode_module(const void *body, size_t length, struct module_request *out) {
+    struct tlv_reader reader = tlv_reader(body, length);
+    struct tlv field;
+    memset(out, 0, sizeof *out);
+    out->options = "";
+    while (tlv_next(&reader, &field)) {
+        if (field.tag == T_NAME) out->name = tlv_text(&reader, &field);
+        if (field.tag == T_MODULE_OPTIONS) out->options = tlv_text(&reader, &field);
+        if (field.tag == T_MODULE) out->image = field.value, out->image_length = field.length;
+    }
+    if (reader.broken) return BROKEN;
+    return out->name ? NULL : "no module is named";
+}
+
 // Relative, and no part of it is `..`.
 static bool is_inner_path(const char *path) {
     if (path[0] == '/') return false;
@@ -198,12 +213,5 @@ const char *decode_number(const void *body, size_t length, uint16_t tag, uint64_
     struct tlv_reader reader = tlv_reader(body, length);
     struct tlv field;
     while (tlv_next(&reader, &field)) if (field.tag == tag) *out = tlv_number(&reader, &field, UINT64_MAX);
-    return reader.broken ? BROKEN : NULL;
-}
-
-const char *decode_text(const void *body, size_t length, uint16_t tag, const char **out) {
-    struct tlv_reader reader = tlv_reader(body, length);
-    struct tlv field;
-    while (tlv_next(&reader, &field)) if (field.tag == tag) *out = tlv_text(&reader, &field);
     return reader.broken ? BROKEN : NULL;
 }

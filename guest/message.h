@@ -24,7 +24,8 @@ struct exec_spec {
 };
 
 struct disk_spec {
-    const char *serial, *overlay, *path;  // overlay is null where there is none
+    const char *serial, *overlay, *path;  // overlay is null where there is none; the serial of NFS is server:/path
+    const char *options;                  // of NFS
     int mode;
 };
 
@@ -49,6 +50,12 @@ struct guest_config {
     size_t ssh_key_count;
 };
 
+struct module_request {
+    const char *name, *options;
+    const uint8_t *image;  // null: the file of the initramfs
+    size_t image_length;
+};
+
 struct path_request {
     const char *path;
     bool follow;
@@ -71,9 +78,9 @@ void free_exec(struct exec_spec *spec);
 const char *decode_config(const void *body, size_t length, struct guest_config *out);
 const char *decode_disk(const void *body, size_t length, struct disk_spec *out);
 const char *decode_path(const void *body, size_t length, struct path_request *out);
+const char *decode_module(const void *body, size_t length, struct module_request *out);
 const char *decode_entry(const void *body, size_t length, struct entry *out);
-// A single number or text under `tag`; absent leaves *out as it is.
+// A single number under `tag`; absent leaves *out as it is.
 const char *decode_number(const void *body, size_t length, uint16_t tag, uint64_t *out);
-const char *decode_text(const void *body, size_t length, uint16_t tag, const char **out);
 // The clock and the entropy of a SET_CLOCK, into the same fields of a config.
 const char *decode_clock(const void *body, size_t length, struct guest_config *out);

@@ -1,4 +1,4 @@
-// Kernel modules: those of /modules/order at boot, others when the host asks for them by name.
+// Kernel modules: those of /modules/order at boot; others when the host asks for them by name, or sends them.
 #include "agent.h"
 
 #include <errno.h>
@@ -30,8 +30,14 @@ void load_modules(void) {
     }
 }
 
-bool load_late_module(const char *name, char *wrong, size_t size) {
-    int failure = strchr(name, '/') ? EINVAL : load_from(agent.boot_root, name);
-    if (failure) snprintf(wrong, size, "the kernel module %s: %s", name, strerror(failure));
+bool load_late_module(const struct module_request *request, char *wrong, size_t size) {
+    int failure = 0;
+    if (request->image) {
+        long done = syscall(SYS_init_module, request->image, request->image_length, request->options);
+        if (done != 0 && errno != EEXIST) failure = errno;
+    } else {
+        failure = strchr(request->name, '/') ? EINVAL : load_from(agent.boot_root, request->name);
+    }
+    if (failure) snprintf(wrong, size, "the kernel module %s: %s", request->name, strerror(failure));
     return !failure;
 }

@@ -205,8 +205,16 @@ static bool is_mounted(const struct disk_spec *volume) {
     struct statfs kind;
     if (snprintf(parent, sizeof parent, "%s/..", volume->path) >= (int)sizeof parent) return false;
     if (stat(volume->path, &here) < 0 || stat(parent, &above) < 0 || here.st_dev == above.st_dev) return false;
+    if (volume->mode == DISK_NFS) return statfs(volume->path, &kind) == 0 && kind.f_type == NFS_SUPER_MAGIC;
     if (volume->mode == DISK_OVERLAY) return statfs(volume->path, &kind) == 0 && kind.f_type == OVERLAYFS_SUPER_MAGIC;
     return find_disk(volume->serial, 0, device, sizeof device) && stat(device, &disk) == 0 && disk.st_rdev == here.st_dev;
+}
+
+// A file system that the host serves; its modules have been loaded.
+static bool mount_nfs(const struct disk_spec *volume, char *wrong, size_t size) {
+    if (mount(volume->serial, volume->path, "nfs4", MS_NOATIME, volume->options ? volume->options : "") == 0) return true;
+    snprintf(wrong, size, "the file system %s can't be mounted at %s: %s", volume->serial, volume->path, strerror(errno));
+    return false;
 }
 
 bool mount_volume(const struct disk_spec *volume, char *wrong, size_t size, enum error_code *code) {
@@ -220,6 +228,7 @@ bool mount_volume(const struct disk_spec *volume, char *wrong, size_t size, enum
     switch (volume->mode) {
     case DISK_RO: return mount_disk(volume->serial, volume->path, "ext4", MS_RDONLY | MS_NOATIME, "noload", wrong, size, code);
     case DISK_OVERLAY: return mount_volume_overlay(volume, wrong, size, code);
+    case DISK_NFS: return mount_nfs(volume, wrong, size);
     default: return mount_disk(volume->serial, volume->path, "ext4", MS_NOATIME, NULL, wrong, size, code);
     }
 }

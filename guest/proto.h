@@ -50,7 +50,7 @@ enum tag {
 
     T_ENTROPY = 20, T_CLOCK = 21, T_HOSTNAME = 22, T_MACHINE_ID = 23, T_NET = 24, T_DNS = 25, T_ROOT = 26, T_VOLUME = 27,
     T_NET_MAC = 30, T_NET_ADDRESS = 31, T_NET_PREFIX = 32, T_NET_GATEWAY = 33, T_NET_MTU = 34,
-    T_DISK = 40, T_DISK_OVERLAY = 41, T_DISK_PATH = 42, T_DISK_MODE = 43,
+    T_DISK = 40, T_DISK_OVERLAY = 41, T_DISK_PATH = 42, T_DISK_MODE = 43, T_DISK_OPTIONS = 44,
 
     T_ARG = 50, T_ENV = 51, T_CWD = 52, T_USER = 53, T_TTY = 54, T_TIMEOUT = 55, T_STOP_SIGNAL = 56, T_GRACE = 57,
     T_WINDOW = 58, T_INHERIT = 59,
@@ -58,7 +58,7 @@ enum tag {
     T_PATH = 60, T_KIND = 61, T_MODE = 62, T_UID = 63, T_GID = 64, T_SIZE = 65, T_MTIME = 66, T_TARGET = 67, T_FOLLOW = 68,
     T_BYTES = 69, T_SHALLOW = 70,
 
-    T_MEM_TOTAL = 80, T_MEM_AVAILABLE = 81, T_NAME = 82,
+    T_MEM_TOTAL = 80, T_MEM_AVAILABLE = 81, T_NAME = 82, T_MODULE = 83, T_MODULE_OPTIONS = 84,
 
     T_SSH_KEY = 90, T_FIRST_SCRIPT = 91,
 };
@@ -70,7 +70,7 @@ enum error_code {
     E_NO_DEVICE = 8, E_LIMIT = 9, E_IO = 10, E_UNSUPPORTED = 11,
 };
 
-enum disk_mode { DISK_RW = 0, DISK_RO = 1, DISK_OVERLAY = 2 };
+enum disk_mode { DISK_RW = 0, DISK_RO = 1, DISK_OVERLAY = 2, DISK_NFS = 3 };
 enum entry_kind { KIND_FILE = 0, KIND_DIRECTORY = 1, KIND_SYMLINK = 2, KIND_OTHER = 3 };
 
 // Records of a file operation's byte stream: u8 kind, 3 zero bytes, u32 length, then as many bytes.

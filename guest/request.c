@@ -8,7 +8,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#define REQUEST_MAX (2 * 1024 * 1024)
+#define REQUEST_MAX (4 * 1024 * 1024)
 
 // The request that is arriving; its frames are not mixed with another's.
 static struct {
@@ -142,9 +142,10 @@ static void do_memory(uint32_t channel) {
 
 static void do_load_module(uint32_t channel, const void *body, size_t length) {
     char text[TEXT_MAX];
-    const char *name = NULL, *wrong = decode_text(body, length, T_NAME, &name);
-    if (wrong || !name) return link_error(channel, E_BAD_REQUEST, "%s", wrong ? wrong : "no module is named");
-    if (!load_late_module(name, text, sizeof text)) return link_error(channel, E_UNSUPPORTED, "%s", text);
+    struct module_request request;
+    const char *wrong = decode_module(body, length, &request);
+    if (wrong) return link_error(channel, E_BAD_REQUEST, "%s", wrong);
+    if (!load_late_module(&request, text, sizeof text)) return link_error(channel, E_UNSUPPORTED, "%s", text);
     reply(channel);
 }
 

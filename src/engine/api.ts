@@ -26,6 +26,8 @@ import type {
 } from '../instance/model.ts'
 import type { Phase } from '../instance/phase.ts'
 import type { App, Deployment, ReplicaSet, Service, ServiceEvent, ServiceRecordKind, ServiceRecords } from '../instance/service.ts'
+import type { FileSystems } from './file-systems.ts'
+import type { Firewalls } from './firewalls.ts'
 import type {
   CopyItem,
   ExecRequest,
@@ -338,6 +340,8 @@ export interface Engine {
   readonly volumes: Volumes
   readonly keys: Keys
   readonly sshKeys: SshKeys
+  readonly fileSystems: FileSystems
+  readonly firewalls: Firewalls
   readonly projects: Projects
   readonly services: Services
   readonly statsFeed: StatsFeed

@@ -22,6 +22,8 @@ import { makeDiskRenewal } from './disk-renewal.ts'
 import { EventBus } from './event-bus.ts'
 import { makeEvents } from './events.ts'
 import { Fleet } from './fleet.ts'
+import { makeFileSystems, recoverFileSystems } from './file-systems.ts'
+import { makeFirewalls, reapplyFirewalls } from './firewalls.ts'
 import { makeGuest } from './guest.ts'
 import type { Host } from './host-port.ts'
 import { HostWatch } from './host-watch.ts'
@@ -136,6 +138,8 @@ function assemble(core: Core, images: ImageKeeper, adminSecret: string | null): 
     volumes: telling('volumes', makeVolumes(core)),
     keys: telling('keys', keys.api),
     sshKeys: telling('sshKeys', makeSshKeys(core)),
+    fileSystems: telling('fileSystems', makeFileSystems(core)),
+    firewalls: telling('firewalls', makeFirewalls(core, loop)),
     projects: telling('projects', makeProjects(core)),
     services: telling('services', makeServices({ core, wake: id => controller.wake(id) })),
     audit: core.audit.api,
@@ -150,8 +154,10 @@ function assemble(core: Core, images: ImageKeeper, adminSecret: string | null): 
         await watch.begin()
         firstLook.resolve()
         await recoverVolumes(core)
+        await recoverFileSystems(core)
         await images.begin()
         await remountAll(core, loop)
+        await reapplyFirewalls(core, loop)
         await controller.start()
         meter.start()
         core.audit.start()

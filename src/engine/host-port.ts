@@ -12,6 +12,9 @@
  */
 import type {
   AppExit,
+  FileSystemId,
+  FileSystemMount,
+  FirewallRule,
   HostId,
   ImageConfig,
   ImageDigest,
@@ -79,6 +82,16 @@ export interface Host extends HostSnapshots {
     archive: AsyncIterable<Uint8Array>,
   ): Promise<{ readonly sizeBytes: number }>
   deleteVolume(id: VolumeId): Promise<void>
+
+  /** A file system that instances of this host can mount at the same time. `not_supported`, with the reason, where it can't. */
+  createFileSystem(fileSystem: { readonly id: FileSystemId; readonly sizeBytes: number }): Promise<void>
+  /** `volume_in_use` while an instance holds it; one that isn't there is gone already. */
+  deleteFileSystem(id: FileSystemId): Promise<void>
+  /** Bytes that its files take. */
+  fileSystemUsedBytes(id: FileSystemId): Promise<number>
+
+  /** Replaces what may reach an instance, at once; null takes the firewall away. One without a VM gets it at its start. */
+  setFirewall(vm: VmRef, firewall: readonly FirewallRule[] | null): Promise<void>
 
   /** Lets go of the VMs (they run on) and closes sockets. */
   close(): Promise<void>
@@ -161,6 +174,8 @@ export interface VmSpec extends VmRef {
   readonly volumes: readonly VmVolume[]
   /** Public keys that open a shell over SSH; none is no SSH. */
   readonly sshKeys: readonly string[]
+  /** Shared file systems of this host. Absent in what an earlier Berth wrote. */
+  readonly fileSystems?: readonly FileSystemMount[]
 }
 
 /**
@@ -189,6 +204,8 @@ export interface VmNetwork extends NetworkAddress {
   readonly ports: readonly PortMapping[]
   /** Guests with the same non-null group may reach each other; null is alone. */
   readonly peerGroup: string | null
+  /** All that may reach it, beside answers; null or absent is no firewall. */
+  readonly firewall?: readonly FirewallRule[] | null
 }
 
 export interface VmVolume {

@@ -21,6 +21,8 @@ import { instanceTarget } from './audit.ts'
 import type { Caller, CreateInstance, Images, InstanceChange, InstanceFilter, Instances } from './api.ts'
 import type { Core } from './core.ts'
 import { specOf } from './defaults.ts'
+import { checkFileSystems } from './file-systems.ts'
+import { checkFirewallRulesets } from './firewalls.ts'
 import { checkCount, checkExpiry, checkRestartPolicy, checkSpec } from './limits.ts'
 import type { Change } from './journal.ts'
 import { allocate } from './operations.ts'
@@ -209,7 +211,8 @@ async function create(
   if (image.digest !== null) await checkRunnable(core, image.digest, spec)
   const volumeIds = spec.volumes.map(mount => mount.volumeId)
   const links = await core.fleet.holding(image.digest, volumeIds)
-  const candidates = await candidatesOf(links)
+  // Content is local to one host.
+  const candidates = await candidatesOf(spec.fileSystems.length === 0 ? links : links.filter(link => link === core.fleet.home))
   return core.journal.commit(async change => {
     const earlier = idempotency === null ? null : await recall(change.tx, idempotency)
     if (earlier !== null) return earlier
@@ -220,6 +223,8 @@ async function create(
       if (volume.status !== 'ready') throw new BerthError('volume_conflict', `The volume ${volume.id} is ${volume.status}: wait until it is ready.`)
       checkSharing(volume.id, volume.attachments, { instanceId: id, mode: mount.mode })
     }
+    await checkFileSystems(change.tx, caller, spec)
+    await checkFirewallRulesets(change.tx, caller, spec.firewallRulesets)
     const draft = draftOf(id, caller, spec, request, image, core.now())
     const inserted = await change.insert(draft)
     if (userData !== null || spec.sshKeys.length > 0) await change.tx.insertFirstBoot(id, { userData })

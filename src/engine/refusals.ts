@@ -5,7 +5,7 @@ import { asBerthError } from '../instance/errors.ts'
 import type { Caller, Engine } from './api.ts'
 import type { AuditTrail } from './audit.ts'
 
-type Room = 'instances' | 'images' | 'volumes' | 'keys' | 'sshKeys' | 'projects' | 'services'
+type Room = 'instances' | 'images' | 'volumes' | 'keys' | 'sshKeys' | 'fileSystems' | 'firewalls' | 'projects' | 'services'
 
 /** Calls that change something or reach into a guest, and the action that each one is in the trail. */
 const ACTIONS: { readonly [R in Room]: Readonly<Partial<Record<keyof Engine[R], string>>> } = {
@@ -28,6 +28,8 @@ const ACTIONS: { readonly [R in Room]: Readonly<Partial<Record<keyof Engine[R], 
   volumes: { create: 'volume.create', delete: 'volume.delete' },
   keys: { create: 'key.create', delete: 'key.delete' },
   sshKeys: { create: 'ssh-key.create', delete: 'ssh-key.delete' },
+  fileSystems: { create: 'file-system.create', delete: 'file-system.delete' },
+  firewalls: { create: 'firewall-ruleset.create', update: 'firewall-ruleset.update', delete: 'firewall-ruleset.delete', setGlobalRules: 'firewall-rules.update' },
   projects: { create: 'project.create', update: 'project.update' },
   services: {
     createApp: 'app.create',

@@ -7,6 +7,11 @@
 import type { AuditDetails, AuditLine } from '../instance/audit.ts'
 import type {
   ApiKey,
+  FileSystem,
+  FileSystemId,
+  FirewallRule,
+  FirewallRuleset,
+  FirewallRulesetId,
   HostId,
   Image,
   Instance,
@@ -86,6 +91,17 @@ export interface StoreReader {
   audit(query: AuditQuery): Promise<readonly AuditLine[]>
   /** What an instance has still to do at its first start; null is nothing (any more). */
   firstBoot(instanceId: InstanceId): Promise<FirstBootRecord | null>
+  fileSystem(id: FileSystemId): Promise<FileSystem | null>
+  /** Oldest first; null is every project. */
+  fileSystems(projectId: ProjectId | null): Promise<readonly FileSystem[]>
+  /** Living instances and the file systems they name. */
+  fileSystemUsers(projectId: ProjectId): Promise<readonly { readonly instanceId: InstanceId; readonly fileSystemId: FileSystemId }[]>
+  /** Oldest first. */
+  firewallRulesets(projectId: ProjectId): Promise<readonly FirewallRuleset[]>
+  /** Those of every firewall in the project; null where nobody has set any. */
+  globalFirewallRules(projectId: ProjectId): Promise<readonly FirewallRule[] | null>
+  /** Living instances that have a firewall; null is every project. */
+  firewallUsers(projectId: ProjectId | null): Promise<readonly { readonly instanceId: InstanceId; readonly rulesetIds: readonly FirewallRulesetId[] }[]>
   reservations(hostId: HostId): Promise<readonly Reservation[]>
   serviceRecord<K extends ServiceRecordKind>(kind: K, id: string): Promise<ServiceRecords[K] | null>
   serviceRecords<K extends ServiceRecordKind>(kind: K, query: ServiceQuery): Promise<readonly ServiceRecords[K][]>
@@ -136,6 +152,12 @@ export interface StoreTx extends StoreReader {
   pruneAudit(rule: { readonly before: number; readonly keepLines: number; readonly limit: number }): Promise<number>
   insertFirstBoot(instanceId: InstanceId, record: FirstBootRecord): Promise<void>
   deleteFirstBoot(instanceId: InstanceId): Promise<void>
+  /** `name_conflict` if the project has another one of that name. */
+  putFileSystem(fileSystem: FileSystem): Promise<void>
+  deleteFileSystem(id: FileSystemId): Promise<void>
+  putFirewallRuleset(ruleset: FirewallRuleset): Promise<void>
+  deleteFirewallRuleset(id: FirewallRulesetId): Promise<void>
+  putGlobalFirewallRules(projectId: ProjectId, rules: readonly FirewallRule[]): Promise<void>
   putReservation(reservation: Reservation): Promise<void>
   deleteReservation(instanceId: InstanceId): Promise<void>
   /** Writes an app, service or deployment, new or changed. */
@@ -189,6 +211,7 @@ export interface Usage {
   readonly vcpus: number
   readonly memoryBytes: number
   readonly diskBytes: number
+  /** Shared file systems, too. */
   readonly volumeBytes: number
 }
 

@@ -5,6 +5,7 @@ import type { Instance } from '../instance/model.ts'
 import type { Core } from './core.ts'
 import { firstBootOf } from './user-data/first-boot.ts'
 import type { FirstBoot, VmNetwork, VmRef, VmSpec } from './host-port.ts'
+import { firewallOf } from './firewall-rules.ts'
 
 export function refOf(instance: Pick<Instance, 'id' | 'generation'>): VmRef {
   return { instanceId: instance.id, generation: instance.generation }
@@ -36,6 +37,7 @@ export async function vmSpecOf(core: Core, instance: Instance): Promise<VmSpec> 
     network: await networkOf(core, instance),
     volumes: spec.volumes,
     sshKeys: spec.sshKeys,
+    fileSystems: spec.fileSystems,
   }
 }
 
@@ -52,5 +54,5 @@ async function networkOf(core: Core, instance: Instance): Promise<VmNetwork | nu
   const project = await core.store.read.project(instance.projectId)
   const { downloadBytesPerSecond, uploadBytesPerSecond, ports } = instance.spec.network
   const peerGroup = project?.guestToGuest === true ? instance.projectId : null
-  return { ...instance.address, downloadBytesPerSecond, uploadBytesPerSecond, ports, peerGroup }
+  return { ...instance.address, downloadBytesPerSecond, uploadBytesPerSecond, ports, peerGroup, firewall: await firewallOf(core.store.read, instance) }
 }

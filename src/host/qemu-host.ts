@@ -31,8 +31,9 @@ import type {
 } from '../engine/host-port.ts'
 import type { HostSnapshot, SnapshotRequest, SnapshotUse } from '../engine/host-snapshots.ts'
 import { asBerthError, BerthError } from '../instance/errors.ts'
-import type { AppExit, HostId, ImageDigest, InstanceId, SnapshotId, VolumeId } from '../instance/model.ts'
+import type { AppExit, FileSystemId, FirewallRule, HostId, ImageDigest, InstanceId, SnapshotId, VolumeId } from '../instance/model.ts'
 import { openCgroups } from './cgroup/cgroup.ts'
+import { FileSystems } from './file-systems/file-systems.ts'
 import { openImageStore, type ImageStoreOptions } from './images/image-store.ts'
 import { openNetwork, type NetworkOptions } from './network/network.ts'
 import { defaultRunDir, hostPaths, type HostPaths } from './paths.ts'
@@ -44,7 +45,7 @@ import { readDevices } from './qemu/devices.ts'
 import { PASSAGE_MODE } from './qemu/disks.ts'
 import { readCpuModel, readFacts, type FixedFacts } from './qemu/facts.ts'
 import { openDevice, openJail, type Jail } from './qemu/jail.ts'
-import { destroy, prepare, start, stop } from './qemu/lifecycle.ts'
+import { destroy, prepare, setFirewall, start, stop } from './qemu/lifecycle.ts'
 import { DEFAULT_LOG_LIMIT_BYTES } from './qemu/log-file.ts'
 import { readLogs, rotateLogs } from './qemu/logs.ts'
 import type { Accelerator } from './qemu/machine.ts'
@@ -112,6 +113,7 @@ export async function openQemuHost(options: QemuHostOptions): Promise<Host> {
     readCpuModel(),
   ])
   await network.ensure()
+  const fileSystems = await FileSystems.open({ dataDir: paths.data, network: network.facts(), log })
   const listeners = new Set<(event: HostEvent) => void>()
   const seats = new Map<InstanceId, Seat>()
   const snapshots = await SnapshotStore.open(paths.snapshots)
@@ -125,6 +127,7 @@ export async function openQemuHost(options: QemuHostOptions): Promise<Host> {
     network,
     images,
     volumes,
+    fileSystems,
     artifacts,
     accelerator,
     qemuVersion: version,
@@ -168,7 +171,7 @@ class QemuHost implements Host {
 
   /** Finds the VMs of an earlier server and brings records and reality together. */
   async recover(): Promise<void> {
-    const { paths, log, network } = this.#context
+    const { paths, log, network, fileSystems } = this.#context
     for (const name of await readdir(paths.instances)) {
       const id = paths.instanceOf(name)
       if (id === null) continue
@@ -193,6 +196,7 @@ class QemuHost implements Host {
     )
     const holding = seats.filter((seat) => seat.record !== null && seat.record.status !== 'exited').map((seat) => seat.id)
     await network.sweep(holding)
+    await fileSystems.sweep()
     await this.#sweepLeftovers()
   }
 
@@ -326,11 +330,28 @@ class QemuHost implements Host {
     })
   }
 
+  createFileSystem(fileSystem: { readonly id: FileSystemId; readonly sizeBytes: number }): Promise<void> {
+    return guarded(() => this.#context.fileSystems.create(fileSystem))
+  }
+
+  deleteFileSystem(id: FileSystemId): Promise<void> {
+    return guarded(() => this.#context.fileSystems.delete(id))
+  }
+
+  fileSystemUsedBytes(id: FileSystemId): Promise<number> {
+    return guarded(() => this.#context.fileSystems.usedBytes(id))
+  }
+
+  setFirewall(vm: VmRef, firewall: readonly FirewallRule[] | null): Promise<void> {
+    return this.#inLine(vm, (seat) => setFirewall(seat, vm, firewall))
+  }
+
   /** Lets operations in flight end, then lets go. VMs run on. */
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
     clearInterval(this.#rotation)
+    this.#context.fileSystems.close()
     const seats = [...this.#seats.values()]
     await Promise.all(seats.map((seat) => seat.serially(async () => undefined)))
     for (const seat of seats) {

@@ -13,7 +13,7 @@
  *
  * Parsing is exact: whatever is not the one spelling of a UUID v4 is null.
  */
-import type { BidId, InstanceId, KeyId, ProjectId, ReservationId, SnapshotId, SshKeyId, VolumeId } from './model.ts'
+import type { BidId, FileSystemId, FirewallRulesetId, InstanceId, KeyId, ProjectId, ReservationId, SnapshotId, SshKeyId, VolumeId } from './model.ts'
 
 export type IdDialect = 'native' | 'koyeb' | 'lambda' | 'mithril' | 'hypeman'
 
@@ -24,6 +24,8 @@ export interface IdKinds {
   readonly volume: VolumeId
   readonly key: KeyId
   readonly sshKey: SshKeyId
+  readonly fileSystem: FileSystemId
+  readonly firewallRuleset: FirewallRulesetId
   readonly bid: BidId
   readonly reservation: ReservationId
   readonly snapshot: SnapshotId
@@ -39,6 +41,8 @@ const MITHRIL_PREFIX: Readonly<Record<IdKind, string>> = {
   volume: 'vol_',
   key: 'apikey_',
   sshKey: 'sshkey_',
+  fileSystem: 'fs_',
+  firewallRuleset: 'fw_',
   bid: 'bid_',
   reservation: 'res_',
   snapshot: 'snap_',

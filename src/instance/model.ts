@@ -14,6 +14,9 @@ export type ProjectId = Branded<string, 'ProjectId'>
 export type VolumeId = Branded<string, 'VolumeId'>
 export type KeyId = Branded<string, 'KeyId'>
 export type SshKeyId = Branded<string, 'SshKeyId'>
+/** A UUID v4. */
+export type FileSystemId = Branded<string, 'FileSystemId'>
+export type FirewallRulesetId = Branded<string, 'FirewallRulesetId'>
 export type HostId = Branded<string, 'HostId'>
 export type BidId = Branded<string, 'BidId'>
 export type ReservationId = Branded<string, 'ReservationId'>
@@ -34,6 +37,13 @@ export interface VolumeMount {
   readonly mode: VolumeMode
   /** Size of the writable layer; only with `overlay`. */
   readonly overlayBytes: number | null
+}
+
+/** A shared file system in an instance. */
+export interface FileSystemMount {
+  readonly fileSystemId: FileSystemId
+  /** Absolute path in the guest. */
+  readonly path: string
 }
 
 export type PortProtocol = 'tcp' | 'udp'
@@ -88,6 +98,9 @@ export interface InstanceSpec {
   readonly hostname: string | null
   readonly network: NetworkSpec
   readonly volumes: readonly VolumeMount[]
+  readonly fileSystems: readonly FileSystemMount[]
+  /** Only what these and the project's global rules let in reaches the instance; null is no firewall. */
+  readonly firewallRulesets: readonly FirewallRulesetId[] | null
   readonly restart: RestartPolicy
   /** What happens after the host has restarted: `restart` brings it back if it was to run. */
   readonly afterHostRestart: 'restart' | 'stop'
@@ -214,6 +227,41 @@ export interface VolumeAttachment {
   readonly instanceId: InstanceId
   readonly path: string
   readonly mode: VolumeMode
+}
+
+/** Files that several instances of a project share, as long as nobody deletes them. */
+export interface FileSystem {
+  readonly id: FileSystemId
+  readonly projectId: ProjectId
+  /** Unique in its project. */
+  readonly name: string
+  /** Id of the catalogue's region; instances of other regions can't mount it. */
+  readonly region: string
+  /** The most that its files may take. */
+  readonly sizeBytes: number
+  readonly status: 'creating' | 'ready' | 'deleting'
+  readonly createdAt: TimestampMs
+  /** The key that made it; null if nobody's. */
+  readonly createdBy: KeyId | null
+}
+
+export interface FirewallRule {
+  readonly protocol: 'tcp' | 'udp' | 'icmp' | 'all'
+  /** First and last; null with ICMP, and where every port is meant. */
+  readonly ports: readonly [number, number] | null
+  /** CIDR */
+  readonly source: string
+  readonly description: string
+}
+
+/** Rules with a name, for the instances that are made with it. */
+export interface FirewallRuleset {
+  readonly id: FirewallRulesetId
+  readonly projectId: ProjectId
+  readonly name: string
+  readonly region: string
+  readonly rules: readonly FirewallRule[]
+  readonly createdAt: TimestampMs
 }
 
 export interface Project {

@@ -49,6 +49,8 @@ export function anInstance(change: Partial<Instance> = {}, spec: Partial<Instanc
         ports: [{ hostPort: 8080, guestPort: 80, protocol: 'tcp' }],
       },
       volumes: [{ volumeId: anId('volume'), path: '/data', mode: 'overlay', overlayBytes: 2 ** 20 }],
+      fileSystems: [{ fileSystemId: anId('fileSystem'), path: '/shared' }],
+      firewallRulesets: [anId('firewallRuleset')],
       restart: { kind: 'on-failure', backoffMs: 5000, maxAttempts: 0, stableAfterMs: 600_000 },
       afterHostRestart: 'restart',
       tags: { team: 'blue', 'a "quoted" key': "it's" },

@@ -21,6 +21,8 @@ import { migrate } from './migrate.ts'
 import { readReservations, writeReservations } from './reservations.ts'
 import { readServices, writeServices } from './services.ts'
 import type { Database } from './schema.ts'
+import { readFileSystems, writeFileSystems } from './file-systems.ts'
+import { readFirewalls, writeFirewalls } from './firewalls.ts'
 import { readSshKeys, writeSshKeys } from './ssh-keys.ts'
 import { asStoreError, connectSqlite, whenUnlocked } from './sqlite.ts'
 import type { SqliteConnection } from './sqlite.ts'
@@ -65,7 +67,7 @@ function storeOver(writing: SqliteConnection, reading: SqliteConnection, path: s
 }
 
 function readerOver(db: Kysely<Database>): StoreReader {
-  return { ...readInstances(db), ...readEvents(db), ...readContent(db), ...readAccess(db), ...readReservations(db), ...readServices(db), ...readSshKeys(db), ...readAudit(db), ...readMarket(db), ...readFirstBoots(db) }
+  return { ...readInstances(db), ...readEvents(db), ...readContent(db), ...readAccess(db), ...readReservations(db), ...readServices(db), ...readSshKeys(db), ...readAudit(db), ...readMarket(db), ...readFirstBoots(db), ...readFileSystems(db), ...readFirewalls(db) }
 }
 
 /** The same reader, whose errors are of the catalogue where they are about the file. */
@@ -97,6 +99,8 @@ function transactionOver(db: Kysely<Database>): StoreTx {
     ...writeAudit(db),
     ...writeMarket(db),
     ...writeFirstBoots(db),
+    ...writeFileSystems(db),
+    ...writeFirewalls(db),
   }
 }
 

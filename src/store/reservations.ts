@@ -29,7 +29,11 @@ export function readReservations(db: Kysely<Database>): Pick<StoreReader, 'reser
         .selectFrom('volumes')
         .select(({ fn }) => fn.coalesce(fn.sum<number>('size_bytes'), sql.lit(0)).as('volumeBytes'))
         .executeTakeFirstOrThrow()
-      return { ...held, volumeBytes }
+      const { sharedBytes } = await db
+        .selectFrom('file_systems')
+        .select(({ fn }) => fn.coalesce(fn.sum<number>('size_bytes'), sql.lit(0)).as('sharedBytes'))
+        .executeTakeFirstOrThrow()
+      return { ...held, volumeBytes: volumeBytes + sharedBytes }
     },
     async addresses(hostId) {
       const rows = await db.selectFrom('reservations').select('ip').where('host_id', '=', hostId).where('ip', 'is not', null).execute()

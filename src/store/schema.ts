@@ -3,7 +3,7 @@
  * Unix milliseconds with fractions, truth values are 0 and 1. Migrations (migrations/) make these tables.
  */
 import type { Generated, Selectable } from 'kysely'
-import type { ImageStatus, InstanceEvent, Volume, VolumeMode } from '../instance/model.ts'
+import type { FileSystem, ImageStatus, InstanceEvent, Volume, VolumeMode } from '../instance/model.ts'
 import type { OrderEventType, OrderKind, PeriodKind } from '../instance/market.ts'
 import type { DesiredState, Phase } from '../instance/phase.ts'
 import type { ServiceEvent, ServiceRecordKind } from '../instance/service.ts'
@@ -19,6 +19,9 @@ export interface Database {
   readonly ssh_keys: SshKeyTable
   readonly audit: AuditTable
   readonly first_boots: FirstBootTable
+  readonly file_systems: FileSystemTable
+  readonly firewall_rulesets: FirewallRulesetTable
+  readonly firewall_rules: FirewallRulesTable
   readonly reservations: ReservationTable
   readonly reserved_ports: ReservedPortTable
   readonly idempotency: IdempotencyTable
@@ -164,6 +167,32 @@ export interface AuditTable {
 export interface FirstBootTable {
   instance_id: string
   user_data: string | null
+}
+
+export interface FileSystemTable {
+  id: string
+  project_id: string
+  name: string
+  region: string
+  size_bytes: number
+  status: FileSystem['status']
+  created_at: number
+  created_by: string | null
+}
+
+export interface FirewallRulesetTable {
+  id: string
+  project_id: string
+  name: string
+  region: string
+  rules: Json
+  created_at: number
+}
+
+/** Of all firewalls of a project; no row is the default. */
+export interface FirewallRulesTable {
+  project_id: string
+  rules: Json
 }
 
 export interface ReservationTable {

@@ -53,6 +53,22 @@ export interface GuestVolume {
   readonly overlaySerial: string | null
 }
 
+/** A file system that an NFS server of the host serves. */
+export interface GuestShare {
+  /** `10.73.0.1:/share` */
+  readonly source: string
+  /** As the kernel's nfs4 takes them. */
+  readonly options: string
+  readonly path: string
+}
+
+/** A kernel module that the host sends. */
+export interface GuestModule {
+  readonly name: string
+  readonly image: Uint8Array
+  readonly options: string
+}
+
 export interface AppRequest {
   /** argv; never empty. Looked up in PATH where it has no slash; needs no shell. */
   readonly command: readonly string[]

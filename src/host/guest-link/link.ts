@@ -11,7 +11,7 @@ import { BerthError } from '../../instance/errors.ts'
 import type { AppExit } from '../../instance/model.ts'
 import type { Channel, ChannelEnd } from './channel.ts'
 import { copyIn, copyOut, readResult } from './copy.ts'
-import type { AppRequest, GuestConfig, GuestMemory, GuestStatus, GuestVolume } from './guest-config.ts'
+import type { AppRequest, GuestConfig, GuestMemory, GuestModule, GuestShare, GuestStatus, GuestVolume } from './guest-config.ts'
 import {
   clampSize,
   decodeAppExit,
@@ -23,7 +23,9 @@ import {
   encodeClock,
   encodeConfig,
   encodeExec,
+  encodeModule,
   encodePath,
+  encodeShare,
   encodeVolume,
 } from './message.ts'
 import { FRAME, MIN_ENTROPY_BYTES, PROTOCOL_VERSION, TAG } from './protocol.ts'
@@ -150,6 +152,12 @@ export class GuestLink {
     await this.#within(MOUNT_MS, channel, readResult(channel))
   }
 
+  /** Mounts what the host serves; the modules for that have been loaded. */
+  async mountShare(share: GuestShare): Promise<void> {
+    const channel = this.#wire.request(FRAME.mount, encodeShare(share), WINDOW_BYTES)
+    await this.#within(MOUNT_MS, channel, readResult(channel))
+  }
+
   /** Afterwards the disk can be unplugged. `volume_in_use` if files are open in it; nothing if it isn't mounted. */
   async unmountVolume(path: string): Promise<void> {
     const channel = this.#wire.request(FRAME.unmount, encodePath(path, {}), WINDOW_BYTES)
@@ -178,9 +186,9 @@ export class GuestLink {
     return decodeMemory((await this.#ask(FRAME.memory, new Uint8Array(0), ANSWER_MS)).body)
   }
 
-  /** Loads a kernel module of guest/MODULES that isn't loaded at boot. */
-  async loadModule(name: string): Promise<void> {
-    await this.#ask(FRAME.loadModule, new TlvWriter().text(TAG.name, name).finish(), ANSWER_MS)
+  /** Loads a kernel module that goes with the request; one that is loaded already stays. */
+  async loadModule(module: GuestModule): Promise<void> {
+    await this.#ask(FRAME.loadModule, encodeModule(module), ANSWER_MS)
   }
 
   /** Kills everything, writes the disks out and powers off. Resolves when the guest has begun. */

@@ -3,8 +3,8 @@ import { constants } from 'node:os'
 import type { CopyEntry, ExecExit, ExecRequest, PathInfo } from '../../engine/host-port.ts'
 import { BerthError, type ErrorCode } from '../../instance/errors.ts'
 import type { AppExit } from '../../instance/model.ts'
-import type { AppRequest, GuestConfig, GuestMemory, GuestNetwork, GuestStatus, GuestVolume } from './guest-config.ts'
-import { ENTRY_KINDS, GUEST_STATES, TAG, VOLUME_MODES } from './protocol.ts'
+import type { AppRequest, GuestConfig, GuestMemory, GuestModule, GuestNetwork, GuestShare, GuestStatus, GuestVolume } from './guest-config.ts'
+import { ENTRY_KINDS, GUEST_STATES, MODE_NFS, TAG, VOLUME_MODES } from './protocol.ts'
 import { TlvFields, TlvWriter } from './tlv.ts'
 
 export function encodeConfig(config: GuestConfig, entropy: Uint8Array, nowMs: number): Buffer {
@@ -49,6 +49,19 @@ export function encodeVolume(volume: GuestVolume): Buffer {
     .number(TAG.diskMode, VOLUME_MODES.indexOf(volume.mode))
   if (volume.overlaySerial !== null) writer.text(TAG.diskOverlay, volume.overlaySerial)
   return writer.finish()
+}
+
+export function encodeShare(share: GuestShare): Buffer {
+  return new TlvWriter()
+    .text(TAG.disk, share.source)
+    .text(TAG.diskPath, share.path)
+    .number(TAG.diskMode, MODE_NFS)
+    .text(TAG.diskOptions, share.options)
+    .finish()
+}
+
+export function encodeModule(module: GuestModule): Buffer {
+  return new TlvWriter().text(TAG.name, module.name).text(TAG.moduleOptions, module.options).bytes(TAG.module, module.image).finish()
 }
 
 export function encodeApp(app: AppRequest): Buffer {

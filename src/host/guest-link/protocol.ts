@@ -5,7 +5,7 @@ export const PROTOCOL_VERSION = 1
 export const HEADER_BYTES = 12
 export const PAYLOAD_MAX_BYTES = 65_536
 /** A request's body, over all its frames. */
-export const REQUEST_MAX_BYTES = 2 * 1024 * 1024
+export const REQUEST_MAX_BYTES = 4 * 1024 * 1024
 /** What an output frame takes of the credit besides its length, so that tiny frames can't fill memory. */
 export const FRAME_COST_BYTES = 128
 export const NONCE_BYTES = 16
@@ -83,6 +83,7 @@ export const TAG = {
   diskOverlay: 41,
   diskPath: 42,
   diskMode: 43,
+  diskOptions: 44,
   arg: 50,
   env: 51,
   cwd: 52,
@@ -107,6 +108,8 @@ export const TAG = {
   memoryTotal: 80,
   memoryAvailable: 81,
   name: 82,
+  module: 83,
+  moduleOptions: 84,
   sshKey: 90,
   firstScript: 91,
 } as const
@@ -114,6 +117,8 @@ export const TAG = {
 /** By the guest's numbers. */
 export const GUEST_STATES = ['unconfigured', 'configured', 'app-running', 'app-exited'] as const
 export const VOLUME_MODES = ['rw', 'ro', 'overlay'] as const
+/** Of MOUNT: not a disk but a file system that the host serves. */
+export const MODE_NFS = 3
 export const ENTRY_KINDS = ['file', 'directory', 'symlink', 'other'] as const
 
 /** Records of a file operation's byte stream. */

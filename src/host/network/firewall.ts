@@ -8,6 +8,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { BerthError } from '../../instance/errors.ts'
 import { CommandFailed, runCommand } from '../command.ts'
+import type { Allowed } from './allowed.ts'
 import { addGuest, fullRuleset, removeGuest, removeTables } from './ruleset.ts'
 import type { BridgeConfig, GuestRules } from './ruleset.ts'
 import { readGuests } from './ruleset-state.ts'
@@ -58,6 +59,14 @@ export class Firewall {
     this.#guests.set(guest.tap, after)
     const changes = before === undefined ? [addGuest(this.#config, after)] : [removeGuest(this.#config, before), addGuest(this.#config, after)]
     await this.#apply(changes.join('\n'))
+  }
+
+  /** Replaces what may reach a guest, in one transaction; one that isn't known is left. */
+  async setAllowed(tap: string, allowed: Allowed | null): Promise<void> {
+    const before = this.#guests.get(tap)
+    if (before === undefined) return
+    const { group, ...guest } = before
+    await this.put({ ...guest, allowed }, group?.key ?? null)
   }
 
   /** Forgets guests; those not known are skipped. */

@@ -71,6 +71,8 @@ describe('rules of a guest', () => {
     uploadBytesPerSecond: 1000,
     ports: [{ hostPort: 8080, guestPort: 80, protocol: 'tcp' as const }],
     group: { key: groupKey('x'), mark: 7 },
+    hostPorts: [],
+    allowed: null,
   }
   it('are added and removed element by element, the same ones', () => {
     const keys = (text: string) => text.split('\n').map((line) => line.replace(/^(add|delete) /, '').replace(/ comment "\w+"/, '').replace(/ \{ rate.*/, '')).toSorted()

@@ -14,9 +14,11 @@ import { delimiter, join } from 'node:path'
 import { capacityOf, formatSubnet, gatewayOf, indexOfAddress, netmaskOf, parseIpv4, parseSubnet } from '../../instance/address.ts'
 import type { Subnet } from '../../instance/address.ts'
 import { BerthError } from '../../instance/errors.ts'
-import type { InstanceId, PortMapping } from '../../instance/model.ts'
+import type { FirewallRule, InstanceId, PortMapping } from '../../instance/model.ts'
 import { TOOL_PATH } from '../command.ts'
 import { ensureBridge, removeBridge } from './bridge.ts'
+import { allowedBy } from './allowed.ts'
+import type { Allowed } from './allowed.ts'
 import { Firewall } from './firewall.ts'
 import { refusePortsInUse } from './listeners.ts'
 import { checkBridgeName, groupKey, tapName, tapPrefix } from './names.ts'
@@ -64,6 +66,10 @@ export interface PlugRequest {
   readonly uploadBytesPerSecond: number | null
   readonly ports: readonly PortMapping[]
   readonly peerGroup: string | null
+  /** TCP ports of the gateway that the guest may open connections to. */
+  readonly hostPorts?: readonly number[]
+  /** All that may reach the guest, beside answers; null or absent is no firewall. */
+  readonly firewall?: readonly FirewallRule[] | null
 }
 
 /** What QEMU is to be given. */
@@ -81,6 +87,8 @@ export interface Network {
   ensure(): Promise<void>
   /** Connects an instance: the same one gets the same tap. Throws `port_in_use`. */
   plug(request: PlugRequest): Promise<Plug>
+  /** Replaces what may reach an instance that is plugged, at once; null takes its firewall away. */
+  setFirewall(instanceId: InstanceId, rules: readonly FirewallRule[] | null): Promise<void>
   /** Removes what `plug` made. */
   unplug(instanceId: InstanceId): Promise<void>
   /** Removes what belongs to no instance of these, and repairs rules that somebody flushed; gives the taps removed. */
@@ -150,8 +158,9 @@ function bridgeNetwork(facts: NetworkFacts, subnet: Subnet, bridge: string, owne
       const known = firewall.guest(tap)
       const fresh = request.ports.filter((port) => known?.ports.some((held) => samePort(held, port)) !== true)
       await refusePortsInUse(fresh)
-      const { ip, mac, uploadBytesPerSecond, ports } = request
-      const rules = firewall.put({ tap, ip, mac, uploadBytesPerSecond, ports }, request.peerGroup === null ? null : groupKey(request.peerGroup))
+      const { ip, mac, uploadBytesPerSecond, ports, hostPorts = [] } = request
+      const allowed = allowedOf(request)
+      const rules = firewall.put({ tap, ip, mac, uploadBytesPerSecond, ports, hostPorts, allowed }, request.peerGroup === null ? null : groupKey(request.peerGroup))
       const made = makeTap({ tap, bridge, ownerUid: request.ownerUid, instanceId: request.instanceId, downloadBytesPerSecond: request.downloadBytesPerSecond })
       const failed = (await Promise.allSettled([rules, made])).find((result) => result.status === 'rejected')
       if (failed !== undefined) {
@@ -160,6 +169,7 @@ function bridgeNetwork(facts: NetworkFacts, subnet: Subnet, bridge: string, owne
       }
       return { kind: 'tap', tap }
     },
+    setFirewall: async (instanceId, rules) => firewall.setAllowed(nameOf(instanceId), rules === null ? null : allowedBy(rules)),
     unplug: (instanceId) => remove([nameOf(instanceId)]),
     sweep: async (keep) => {
       if (!(await firewall.installed())) await ensure()
@@ -183,6 +193,7 @@ function userNetwork(facts: NetworkFacts, subnet: Subnet): Network {
     ...withoutKernel(facts),
     plug: async (request) => {
       checkPlug(request, subnet)
+      if ((request.firewall ?? null) !== null) throw noFirewall()
       await refusePortsInUse(request.ports)
       return { kind: 'user', options: userModeOptions(subnet, request.ip, request.ports), warning: USER_MODE_WARNING }
     },
@@ -198,6 +209,9 @@ function withoutKernel(facts: NetworkFacts): Omit<Network, 'plug'> {
   return {
     facts: () => facts,
     ensure: async () => undefined,
+    setFirewall: async (_instanceId, rules) => {
+      if (rules !== null) throw noFirewall()
+    },
     unplug: async () => undefined,
     sweep: async () => [],
     counters: async () => null,
@@ -218,6 +232,14 @@ function checkPlug(request: PlugRequest, subnet: Subnet): void {
   for (const rate of [request.downloadBytesPerSecond, request.uploadBytesPerSecond]) {
     if (rate !== null && !(Number.isSafeInteger(rate) && rate > 0)) throw new BerthError('invalid_request', 'A bandwidth limit is a whole number of bytes a second, above 0.')
   }
+}
+
+function allowedOf({ firewall = null }: PlugRequest): Allowed | null {
+  return firewall === null ? null : allowedBy(firewall)
+}
+
+function noFirewall(): BerthError {
+  return new BerthError('not_supported', 'Firewall rules need the bridge network: run Berth as root, with BERTH_NETWORK=bridge.')
 }
 
 function isPort(value: number): boolean {

@@ -4,7 +4,9 @@
  *
  * Whatever doesn't look like ours is left out; plugging an instance again repairs it.
  */
+import { formatIpv4, parseIpv4 } from '../../instance/address.ts'
 import type { PortMapping } from '../../instance/model.ts'
+import type { Allowed, PortBox, ProtocolBox } from './allowed.ts'
 import type { GuestRules } from './ruleset.ts'
 
 /** `bridgeTable` and `ipTable` are nft's JSON of the two tables, or null where one isn't there. */
@@ -13,7 +15,9 @@ export function readGuests(bridgeTable: string | null, ipTable: string | null): 
   const limits = new Map(bridge.flatMap((object) => limitOf(object['limit'])))
   const groups = new Map(elementsOf(bridge, 'map', 'group_of').flatMap(groupOf))
   const uploads = new Set(elementsOf(bridge, 'map', 'uploads').flatMap((element) => textAt(pairOf(element).key)))
-  const ports = elementsOf(objectsOf(ipTable), 'map', 'published').flatMap(portOf)
+  const ipObjects = objectsOf(ipTable)
+  const ports = elementsOf(ipObjects, 'map', 'published').flatMap(portOf)
+  const served = elementsOf(ipObjects, 'set', 'served').flatMap(servedOf)
   return elementsOf(bridge, 'set', 'guests').flatMap((element) => {
     const [tap, mac, ip] = concatOf(element)
     if (typeof tap !== 'string' || typeof mac !== 'string' || typeof ip !== 'string') return []
@@ -24,6 +28,8 @@ export function readGuests(bridgeTable: string | null, ipTable: string | null): 
       uploadBytesPerSecond: uploads.has(tap) ? (limits.get(tap) ?? null) : null,
       ports: ports.filter((port) => port.ip === ip).map(({ mapping }) => mapping),
       group: groups.get(tap) ?? null,
+      hostPorts: served.filter((port) => port.ip === ip).map((port) => port.port),
+      allowed: allowedOf(ipObjects, ip),
     }]
   })
 }
@@ -83,6 +89,56 @@ function portOf(element: unknown): { ip: string; mapping: PortMapping }[] {
   if (protocol !== 'tcp' && protocol !== 'udp') return []
   if (typeof hostPort !== 'number' || typeof guestPort !== 'number' || typeof ip !== 'string') return []
   return [{ ip, mapping: { hostPort, guestPort, protocol } }]
+}
+
+function servedOf(element: unknown): { ip: string; port: number }[] {
+  const [ip, port] = concatOf(element)
+  return typeof ip === 'string' && typeof port === 'number' ? [{ ip, port }] : []
+}
+
+function allowedOf(table: readonly Json[], ip: string): Allowed | null {
+  if (!elementsOf(table, 'set', 'filtered').includes(ip)) return null
+  return {
+    ports: elementsOf(table, 'set', 'allowed_ports').flatMap((element) => portBoxOf(element, ip)),
+    protocols: elementsOf(table, 'set', 'allowed_protocols').flatMap((element) => protocolBoxOf(element, ip)),
+  }
+}
+
+function portBoxOf(element: unknown, wanted: string): PortBox[] {
+  const [ip, protocol, source, port] = concatOf(element)
+  const [sources, ports] = [sourcesOf(source), numbersOf(port)]
+  if (ip !== wanted || (protocol !== 'tcp' && protocol !== 'udp') || sources === null || ports === null) return []
+  return [{ protocol, ...sources, ports }]
+}
+
+function protocolBoxOf(element: unknown, wanted: string): ProtocolBox[] {
+  const [ip, protocol, source] = concatOf(element)
+  const [sources, protocols] = [sourcesOf(source), protocol === 'icmp' ? ([1, 1] as const) : numbersOf(protocol)]
+  return ip !== wanted || sources === null || protocols === null ? [] : [{ protocols, ...sources }]
+}
+
+/** An address, a range, or a prefix. */
+function sourcesOf(value: unknown): { from: string; to: string } | null {
+  if (typeof value === 'string') return { from: value, to: value }
+  const prefix = isObject(value) && isObject(value['prefix']) ? value['prefix'] : null
+  if (prefix !== null) return typeof prefix['addr'] === 'string' && typeof prefix['len'] === 'number' ? networkOf(prefix['addr'], prefix['len']) : null
+  const [from, to] = rangeAt(value)
+  return typeof from === 'string' && typeof to === 'string' ? { from, to } : null
+}
+
+function networkOf(address: string, length: number): { from: string; to: string } | null {
+  const base = parseIpv4(address)
+  return base === null ? null : { from: address, to: formatIpv4(base + 2 ** (32 - length) - 1) }
+}
+
+function numbersOf(value: unknown): readonly [number, number] | null {
+  if (typeof value === 'number') return [value, value]
+  const [from, to] = rangeAt(value)
+  return typeof from === 'number' && typeof to === 'number' ? [from, to] : null
+}
+
+function rangeAt(value: unknown): unknown[] {
+  return isObject(value) && Array.isArray(value['range']) ? value['range'] : []
 }
 
 function isObject(value: unknown): value is Json {

@@ -1,13 +1,17 @@
 /**
  * The nftables rules of one bridge, as text. Pure: what is said here, firewall.ts tells the kernel.
  *
+ * A guest with a firewall (`filtered`) gets only what its boxes (allowed.ts) let in, and answers; from wherever it comes.
+ * The `ip` table knows which packets are answers. The `bridge` table, between guests, doesn't: there what is no
+ * opening of a TCP connection and no ping passes, and UDP needs a box in both directions.
+ *
  * Two tables, both named like the bridge. Rules are fixed; guests are elements of sets and maps, so that
  * one more guest is a few elements and never a new ruleset.
  *
  *   guest ──tap──▶ bridge prerouting   address and MAC must be the guest's own (IPv4 and ARP; all else drops)
  *                    │                 upload limit
  *                    ├─▶ bridge forward   to another guest: same group only
- *                    └─▶ ip input         to the host: answers, and ping of the gateway; nothing else
+ *                    └─▶ ip input         to the host: answers, ping of the gateway, and ports that are served to it
  *                        ip forward       to the world (never link-local: cloud metadata lives there);
  *                                         from the world: answers and published ports
  *                        ip nat           published ports in, masquerade out
@@ -26,6 +30,7 @@
 import { formatSubnet, gatewayOf } from '../../instance/address.ts'
 import type { Subnet } from '../../instance/address.ts'
 import type { PortMapping } from '../../instance/model.ts'
+import type { Allowed } from './allowed.ts'
 
 export interface BridgeConfig {
   readonly bridge: string
@@ -42,6 +47,10 @@ export interface GuestRules {
   readonly ports: readonly PortMapping[]
   /** Guests with the same group may talk; `mark` is the group's number in the kernel, never 0. */
   readonly group: { readonly key: string; readonly mark: number } | null
+  /** TCP ports of the gateway that it may open connections to. */
+  readonly hostPorts: readonly number[]
+  /** All that may reach it, beside answers; null is no firewall. */
+  readonly allowed: Allowed | null
 }
 
 /** Of frames that one table approved for the other; no guest can set it. */
@@ -49,6 +58,17 @@ const APPROVED_MARK = '0x0be00001'
 /** A limit in the kernel holds one second of its rate, and the burst; a few large frames must always fit. */
 const MIN_UPLOAD_BUCKET_BYTES = 256 * 1024
 const MIN_UPLOAD_BURST_BYTES = 1514
+
+/** What may reach a guest that is in `filtered`. */
+const FIREWALL_SETS = `
+  set filtered { type ipv4_addr; }
+  set allowed_ports { type ipv4_addr . inet_proto . ipv4_addr . inet_service; flags interval; }
+  set allowed_protocols { type ipv4_addr . inet_proto . ipv4_addr; flags interval; }`
+/** Ends a chain that is jumped to: back for what is let in. */
+const ALLOWED_ALONE = `
+    ip daddr . ip protocol . ip saddr . th dport @allowed_ports return
+    ip daddr . ip protocol . ip saddr @allowed_protocols return
+    drop`
 
 /** Replaces both tables, whole, in one transaction. */
 export function fullRuleset(config: BridgeConfig, guests: Iterable<GuestRules>): string {
@@ -92,7 +112,23 @@ function elements({ bridge }: BridgeConfig, guest: GuestRules, style: 'with comm
   for (const port of guest.ports) {
     found.push(`ip ${bridge} published { ${port.protocol} . ${port.hostPort} : ${guest.ip} . ${port.guestPort} }`)
   }
+  for (const port of guest.hostPorts) found.push(`ip ${bridge} served { ${guest.ip} . ${port} }`)
+  // Each table sees a part of the ways to a guest, so both know what may reach it.
+  for (const family of ['bridge', 'ip']) found.push(...firewallElements(`${family} ${bridge}`, guest))
   return found
+}
+
+function firewallElements(table: string, { ip, allowed }: GuestRules): string[] {
+  if (allowed === null) return []
+  return [
+    `${table} filtered { ${ip} }`,
+    ...allowed.ports.map(({ protocol, from, to, ports }) => `${table} allowed_ports { ${ip} . ${protocol} . ${span(from, to)} . ${span(...ports)} }`),
+    ...allowed.protocols.map(({ protocols, from, to }) => `${table} allowed_protocols { ${ip} . ${span(...protocols)} . ${span(from, to)} }`),
+  ]
+}
+
+function span(from: string | number, to: string | number): string {
+  return from === to ? String(from) : `${from}-${to}`
 }
 
 function uploadBurst(bytesPerSecond: number): number {
@@ -106,6 +142,7 @@ table bridge ${bridge} {
   map group_of { type ifname : mark; }
   set group_members { type ifname . mark; }
   map uploads { type ifname : limit; }
+${FIREWALL_SETS}
 
   chain prerouting {
     type filter hook prerouting priority -300; policy accept;
@@ -128,8 +165,13 @@ table bridge ${bridge} {
     meta mark ${APPROVED_MARK} accept
     meta mark set 0
     meta mark set iifname map @group_of
+    ip daddr @filtered jump to_filtered
     oifname . meta mark @group_members meta mark set ${APPROVED_MARK} accept
     drop
+  }
+  chain to_filtered {
+    tcp flags & (syn | ack) != syn return
+    icmp type != echo-request return${ALLOWED_ALONE}
   }
 }`
 }
@@ -139,6 +181,8 @@ function ipTable({ bridge, subnet }: BridgeConfig): string {
   return `
 table ip ${bridge} {
   map published { type inet_proto . inet_service : ipv4_addr . inet_service; }
+  set served { type ipv4_addr . inet_service; }
+${FIREWALL_SETS}
 
   chain raw_prerouting {
     type filter hook prerouting priority -300; policy accept;
@@ -170,7 +214,15 @@ table ip ${bridge} {
   chain to_host {
     ct state established,related accept
     ip daddr ${gatewayOf(subnet)} icmp type echo-request limit rate 50/second accept
+    ip daddr ${gatewayOf(subnet)} ip saddr . tcp dport @served accept
     reject with icmp type admin-prohibited
+  }
+  chain output {
+    type filter hook output priority -1; policy accept;
+    ct state established,related accept
+    ip daddr @filtered jump to_filtered
+  }
+  chain to_filtered {${ALLOWED_ALONE}
   }
   chain forward {
     type filter hook forward priority -1; policy accept;
@@ -179,6 +231,7 @@ table ip ${bridge} {
     oifname "${bridge}" goto from_world
   }
   chain between_guests {
+    ct state new ip daddr @filtered jump to_filtered
     meta mark ${APPROVED_MARK} meta mark set 0 accept
     reject with icmp type admin-prohibited
   }
@@ -188,6 +241,7 @@ table ip ${bridge} {
   }
   chain from_world {
     ct state established,related accept
+    ip daddr @filtered jump to_filtered
     ct status dnat accept
     drop
   }

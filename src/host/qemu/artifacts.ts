@@ -6,7 +6,7 @@
  */
 import { createHash } from 'node:crypto'
 import { constants, createReadStream } from 'node:fs'
-import { access, chmod, copyFile, mkdir, readdir, realpath, rename, rm, stat } from 'node:fs/promises'
+import { access, chmod, copyFile, mkdir, readdir, readFile, realpath, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { BerthError } from '../../instance/errors.ts'
@@ -16,6 +16,8 @@ import type { GuestArtifacts } from './context.ts'
 const KERNEL = 'vmlinuz'
 const INITRAMFS = 'initramfs.gz'
 const MEMORY_TOOL = 'sealed-memory'
+const SENT = 'kernel/sent'
+const MODULE_NAME = /^[a-z0-9_-]{1,64}$/
 
 /** Takes what was built into `ownDir`, and removes older versions there. Throws `host_unavailable` if nothing was built. */
 export async function takeArtifacts(builtDir: string, ownDir: string): Promise<GuestArtifacts> {
@@ -29,6 +31,7 @@ export async function takeArtifacts(builtDir: string, ownDir: string): Promise<G
     kernel: join(dir, KERNEL),
     initramfs: join(dir, INITRAMFS),
     memoryTool: await access(tool, constants.X_OK).then(() => tool, () => null),
+    sentModules: await builtModules(builtDir, dir),
     version,
   }
   try {
@@ -37,6 +40,10 @@ export async function takeArtifacts(builtDir: string, ownDir: string): Promise<G
     await chmod(dir, 0o711)
     await copyOnce(kernel, own.kernel)
     await copyOnce(initramfs, own.initramfs)
+    if (own.sentModules !== null) {
+      await mkdir(own.sentModules.dir, { recursive: true })
+      for (const name of own.sentModules.order) await copyOnce(join(builtDir, SENT, `${name}.ko`), join(own.sentModules.dir, `${name}.ko`))
+    }
     for (const other of await readdir(ownDir)) if (other !== version) await rm(join(ownDir, other), { recursive: true, force: true })
   } catch (error) {
     throw asDiskError(error, "the guest's kernel")
@@ -62,6 +69,13 @@ async function builtFile(dir: string, name: string): Promise<string> {
   } catch (error) {
     throw new BerthError('host_unavailable', `The guest's ${name} is not in ${dir}; run ./berth setup, which builds it.`, { cause: error })
   }
+}
+
+/** What guest/build.sh keeps beside the initramfs; null of a build from before it did. */
+async function builtModules(builtDir: string, ownDir: string): Promise<GuestArtifacts['sentModules']> {
+  const text = await readFile(join(builtDir, SENT, 'order'), 'utf8').catch(() => '')
+  const order = text.split('\n').filter((name) => MODULE_NAME.test(name))
+  return order.length === 0 ? null : { dir: join(ownDir, 'sent'), order }
 }
 
 async function copyOnce(from: string, to: string): Promise<void> {

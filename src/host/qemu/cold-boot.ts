@@ -12,6 +12,7 @@ import { makeMemory } from './disks.ts'
 import { configureGuest } from './guest.ts'
 import type { ProcessIdentity } from './identity.ts'
 import type { MachineMemory, MachineNetwork, MachineSpec, PluggedDisk } from './machine.ts'
+import type { HeldShare } from './shares.ts'
 import type { PluggedVolume } from './vm-record.ts'
 import { Vmm } from './vmm.ts'
 
@@ -29,6 +30,8 @@ export interface Prepared {
   readonly volumes: readonly PluggedVolume[]
   readonly disks: readonly PluggedDisk[]
   readonly plug: Plug | null
+  /** Served, and not mounted yet. */
+  readonly shares: readonly HeldShare[]
 }
 
 export interface Running {

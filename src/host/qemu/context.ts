@@ -1,6 +1,7 @@
 /** What the VMs of a host have in common: its directories, rooms and decisions. */
 import type { HostEvent } from '../../engine/host-port.ts'
 import type { Cgroups } from '../cgroup/cgroup.ts'
+import type { FileSystems } from '../file-systems/file-systems.ts'
 import type { ImageStore } from '../images/image-store.ts'
 import type { Network } from '../network/network.ts'
 import type { HostPaths } from '../paths.ts'
@@ -23,6 +24,8 @@ export interface GuestArtifacts {
   readonly initramfs: string
   /** Makes the memory that a template's clones share; null where it wasn't built. */
   readonly memoryTool: string | null
+  /** Kernel modules that are sent to the guests that need them, in load order; null where they weren't built. */
+  readonly sentModules: { readonly dir: string; readonly order: readonly string[] } | null
   /** Changes when either does. */
   readonly version: string
 }
@@ -34,6 +37,7 @@ export interface VmContext {
   readonly network: Network
   readonly images: ImageStore
   readonly volumes: Volumes
+  readonly fileSystems: FileSystems
   readonly artifacts: GuestArtifacts
   readonly accelerator: AcceleratorVerdict
   readonly qemuVersion: string

@@ -5,7 +5,7 @@
 import { rm } from 'node:fs/promises'
 import type { FirstBoot, VmRef, VmSpec, VmStarted } from '../../engine/host-port.ts'
 import { asBerthError, BerthError } from '../../instance/errors.ts'
-import type { AppExit } from '../../instance/model.ts'
+import type { AppExit, FirewallRule } from '../../instance/model.ts'
 import type { Plug } from '../network/network.ts'
 import { cloneTemplate, templateKey } from './clone.ts'
 import { coldBoot, type Prepared, type Running } from './cold-boot.ts'
@@ -18,6 +18,7 @@ import { keepLink } from './link-keeper.ts'
 import { planPorts } from './ports.ts'
 import { untilGone } from './process.ts'
 import type { Live, Seat } from './seat.ts'
+import { holdShares, mountShares, type HeldShare } from './shares.ts'
 import { newRecord } from './vm-record.ts'
 import type { Vmm } from './vmm.ts'
 
@@ -37,14 +38,14 @@ export async function prepare(seat: Seat, spec: VmSpec): Promise<Prepared> {
     const volumes = planPorts(before.volumes, spec.volumes)
     // Intent first: whoever finds the directory after a crash knows whose it is.
     if (isNew) await seat.begin({ ...before, volumes })
-    const [, disks, plug] = await allOrFirstFailure([
+    const [, disks, { plug, shares }] = await allOrFirstFailure([
       makeOverlay(context, id, spec.overlayBytes),
       Promise.all(volumes.map((volume) => openVolume(context, id, volume))),
-      plugNetwork(context, spec),
+      connect(context, spec),
     ])
     const fresh = before.spec.generation < spec.generation
     await seat.save({ spec, volumes, ...(fresh && before.status === 'exited' ? { status: 'prepared', exit: null } : {}) })
-    return { spec, root, volumes, disks: disks.flat(), plug }
+    return { spec, root, volumes, disks: disks.flat(), plug, shares }
   } catch (error) {
     if (isNew) await removeEverything(seat)
     else if (seat.known.status === 'prepared' || seat.known.status === 'exited') await clearAway(seat)
@@ -72,6 +73,7 @@ export async function start(seat: Seat, spec: VmSpec, firstBoot: FirstBoot | nul
   try {
     const { running, how } = await bringUp(seat, prepared, startedAt)
     try {
+      await mountShares(running.link, seat.context.artifacts, spec, prepared.shares)
       await startApplication(running.link, spec, firstBoot)
     } catch (error) {
       running.link.close()
@@ -192,7 +194,7 @@ async function askToStop(live: Live, graceMs: number): Promise<void> {
 /** What a VM needs only while it runs. */
 export async function clearAway(seat: Seat): Promise<void> {
   const { context, id, paths } = seat
-  const results = await Promise.allSettled([context.cgroups.remove(id), context.network.unplug(id), removeRuntime(paths)])
+  const results = await Promise.allSettled([context.cgroups.remove(id), context.network.unplug(id), context.fileSystems.drop(id), removeRuntime(paths)])
   for (const result of results) {
     if (result.status === 'rejected') context.log.warn({ err: result.reason, instance: id }, 'something of an ended VM could not be removed')
   }
@@ -200,17 +202,19 @@ export async function clearAway(seat: Seat): Promise<void> {
 
 export async function removeEverything(seat: Seat): Promise<void> {
   const { context, id, paths } = seat
-  await Promise.all([context.cgroups.remove(id), context.network.unplug(id), rm(paths.runDir, { recursive: true, force: true })])
+  await Promise.all([context.cgroups.remove(id), context.network.unplug(id), context.fileSystems.drop(id), rm(paths.runDir, { recursive: true, force: true })])
   // The record first: a directory without one is swept at the next start.
   await rm(paths.record, { force: true })
   await rm(paths.dir, { recursive: true, force: true })
   seat.forget()
 }
 
-export async function plugNetwork(context: VmContext, spec: VmSpec): Promise<Plug | null> {
+/** Its network, with the way to what it mounts. The same again changes nothing. */
+export async function connect(context: VmContext, spec: VmSpec): Promise<{ readonly plug: Plug | null; readonly shares: readonly HeldShare[] }> {
   const { network } = spec
-  if (network === null) return null
-  return await context.network.plug({
+  const shares = await holdShares(context, spec)
+  if (network === null) return { plug: null, shares }
+  const plug = await context.network.plug({
     instanceId: spec.instanceId,
     ip: network.ip,
     mac: network.mac,
@@ -219,7 +223,20 @@ export async function plugNetwork(context: VmContext, spec: VmSpec): Promise<Plu
     uploadBytesPerSecond: network.uploadBytesPerSecond,
     ports: network.ports,
     peerGroup: network.peerGroup,
+    hostPorts: shares.map(({ port }) => port),
+    firewall: network.firewall ?? null,
   })
+  return { plug, shares }
+}
+
+/** Recorded first: a server that takes over plugs the instance as its record says. */
+export async function setFirewall(seat: Seat, ref: VmRef, firewall: readonly FirewallRule[] | null): Promise<void> {
+  seat.admit(ref)
+  const { record } = seat
+  // Its next start brings the rules along.
+  if (record === null || record.spec.network === null) return
+  await seat.save({ spec: { ...record.spec, network: { ...record.spec.network, firewall } } })
+  await seat.context.network.setFirewall(seat.id, firewall)
 }
 
 /** All results; if one fails, its error, but only when the others are done, so that undoing meets nobody at work. */

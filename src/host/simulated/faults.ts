@@ -25,6 +25,9 @@ export type HostCall =
   | 'applySnapshot'
   | 'deleteSnapshot'
   | 'snapshots'
+  | 'createFileSystem'
+  | 'deleteFileSystem'
+  | 'setFirewall'
 
 export type Fault =
   | { readonly kind: 'before' | 'after'; readonly code: ErrorCode; readonly message: string }

@@ -3,7 +3,7 @@
  * replaced whole after each change, so that a kill at any instant leaves the state before it or after it.
  */
 import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
-import type { AppExit, ImageConfig } from '../../instance/model.ts'
+import type { AppExit, FirewallRule, ImageConfig } from '../../instance/model.ts'
 
 export interface VmState {
   readonly instanceId: string
@@ -24,6 +24,9 @@ export interface VmState {
   /** The snapshot that this generation was made from. */
   applied?: string
   volumes: string[]
+  /** What may reach it; null or absent is no firewall. */
+  firewall?: readonly FirewallRule[] | null
+  fileSystems?: readonly string[]
   readonly log: { readonly at: number; readonly text: string }[]
   readonly files: Record<string, FileState>
 }
@@ -53,6 +56,8 @@ export interface MachineState {
   readonly launches: Record<string, number>
   readonly images: Record<string, ImageState>
   readonly volumes: Record<string, { readonly sizeBytes: number }>
+  /** Absent in the file of an earlier Berth. */
+  fileSystems?: Record<string, { readonly sizeBytes: number }>
   /** Missing in the file of an earlier Berth. */
   snapshots?: Record<string, SnapshotState>
 }

@@ -20,7 +20,7 @@ import type {
 } from '../../engine/host-port.ts'
 import { BerthError } from '../../instance/errors.ts'
 import { endedBySignal, exitedWith } from '../../instance/exit.ts'
-import type { AppExit, HostId, ImageConfig, ImageDigest, InstanceId, VolumeId } from '../../instance/model.ts'
+import type { AppExit, FileSystemId, HostId, ImageConfig, ImageDigest, InstanceId, VolumeId } from '../../instance/model.ts'
 import { lifeOf, runCommand } from './command.ts'
 import type { FaultPlan, HostCall, Latencies } from './faults.ts'
 import { putFile, readDirectory, readTree, statFile, writeTree } from './guest-files.ts'
@@ -115,6 +115,7 @@ export function createSimulatedHost(options: SimulatedOptions = {}): SimulatedHo
   function prepared(spec: VmSpec): VmState {
     if (state.images[spec.image] === undefined) throw new BerthError('image_not_found', `The image ${spec.image} is not on this host.`)
     for (const volume of spec.volumes) requireVolume(volume.volumeId)
+    for (const { fileSystemId } of spec.fileSystems ?? []) requireFileSystem(fileSystemId)
     const existing = state.vms[spec.instanceId]
     const fresh: VmState = existing ?? {
       instanceId: spec.instanceId,
@@ -142,6 +143,8 @@ export function createSimulatedHost(options: SimulatedOptions = {}): SimulatedHo
     fresh.command = spec.command
     fresh.env = spec.env
     fresh.volumes = spec.volumes.map(volume => volume.volumeId)
+    fresh.fileSystems = (spec.fileSystems ?? []).map(mount => mount.fileSystemId)
+    fresh.firewall = spec.network?.firewall ?? null
     fresh.generation = spec.generation
     state.vms[spec.instanceId] = fresh
     return fresh
@@ -214,6 +217,10 @@ export function createSimulatedHost(options: SimulatedOptions = {}): SimulatedHo
 
   function requireVolume(volumeId: VolumeId): void {
     if (state.volumes[volumeId] === undefined) throw new BerthError('volume_not_found', `The volume ${volumeId} is not on this host.`)
+  }
+
+  function requireFileSystem(fileSystemId: FileSystemId): void {
+    if (state.fileSystems?.[fileSystemId] === undefined) throw new BerthError('volume_not_found', `The file system ${fileSystemId} is not on this host.`)
   }
 
   for (const vm of Object.values(state.vms)) armEnd(vm)
@@ -378,6 +385,28 @@ export function createSimulatedHost(options: SimulatedOptions = {}): SimulatedHo
       return { sizeBytes: volume.sizeBytes }
     },
     deleteVolume: volumeId => act('deleteVolume', null, () => void delete state.volumes[volumeId]),
+
+    createFileSystem: ({ id: fileSystemId, sizeBytes }) =>
+      act('createFileSystem', null, () => {
+        state.fileSystems ??= {}
+        state.fileSystems[fileSystemId] ??= { sizeBytes }
+      }),
+    deleteFileSystem: fileSystemId =>
+      act('deleteFileSystem', null, () => {
+        const holder = Object.values(state.vms).find(vm => vm.fileSystems?.includes(fileSystemId) === true)
+        if (holder !== undefined) throw new BerthError('volume_in_use', `The file system ${fileSystemId} is mounted in instance ${holder.instanceId}: delete that first.`)
+        delete state.fileSystems?.[fileSystemId]
+      }),
+    async fileSystemUsedBytes(fileSystemId) {
+      requireFileSystem(fileSystemId)
+      return 0
+    },
+    setFirewall: (ref, firewall) =>
+      act('setFirewall', ref.instanceId, () => {
+        guard(ref)
+        const vm = state.vms[ref.instanceId]
+        if (vm !== undefined) vm.firewall = firewall
+      }),
 
     async close() {
       if (closed) return

@@ -2,6 +2,7 @@
 import type { Migration } from 'kysely/migration'
 import { firstLight } from './0001-first-light.ts'
 import { services } from './0002-services.ts'
+import { fileSystems } from './0006-file-systems.ts'
 import { sshKeys } from './0003-ssh-keys.ts'
 import { audit } from './0004-audit.ts'
 import { market } from './0005-market.ts'
@@ -13,5 +14,6 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0003-ssh-keys': sshKeys,
   '0004-audit': audit,
   '0005-market': market,
+  '0006-file-systems': fileSystems,
   '0008-first-boots': firstBoots,
 }

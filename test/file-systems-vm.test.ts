@@ -1,0 +1,125 @@
+/**
+ * Shared file systems at the Host port, with real VMs: several guests see one tree at once, nobody else reaches it, and
+ * it goes on over standby, a new server of Berth, and the death of its NFS server.
+ */
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import type { VmSpec } from '../src/engine/host-port.ts'
+import type { FileSystemId } from '../src/instance/model.ts'
+import { eventually, exec, isRoot, openLab, refOf, shell } from './host-lab.ts'
+import type { Lab } from './host-lab.ts'
+
+const MIB = 2 ** 20
+const PATH = '/lambda/nfs/shared'
+
+describe('a shared file system', { skip: isRoot ? false : 'needs root' }, () => {
+  let lab: Lab
+  let one: VmSpec
+  let two: VmSpec
+  let stranger: VmSpec
+  const id = randomUUID() as FileSystemId
+  const dir = () => join(lab.dataDir, 'file-systems', id)
+  const serverPid = async () => (JSON.parse(await readFile(join(dir(), 'server.json'), 'utf8')) as { readonly process: { readonly pid: number } }).process.pid
+  const isRunning = async (pid: number) => (await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '')).includes('ganesha')
+
+  before(async () => {
+    lab = await openLab()
+    await lab.host.createFileSystem({ id, sizeBytes: 64 * MIB })
+    // The same again finds it made.
+    await lab.host.createFileSystem({ id, sizeBytes: 64 * MIB })
+    const sharing = { fileSystems: [{ fileSystemId: id, path: PATH }] }
+    // Of the same host name: the server must not take them for one client.
+    one = lab.spec(sharing)
+    two = lab.spec(sharing)
+    stranger = lab.spec()
+    await Promise.all([lab.host.start(one), lab.host.start(two)])
+    await lab.host.start(stranger)
+  })
+  after(async () => {
+    for (const vm of await lab.host.inventory()) await lab.host.destroy(vm)
+    await lab.host.deleteFileSystem(id)
+    await lab.close()
+  })
+
+  test('is the same tree in every instance that has it, with owners and modes', async () => {
+    await shell(lab.host, one, `echo hello > ${PATH}/greeting; chown 1000:1001 ${PATH}/greeting; chmod 640 ${PATH}/greeting`)
+    assert.equal(await shell(lab.host, two, `cat ${PATH}/greeting; stat -c '%u %g %a' ${PATH}/greeting`), 'hello\n1000 1001 640')
+    const append = (vm: VmSpec, word: string) => shell(lab.host, vm, `for i in 1 2 3 4 5 6 7 8; do mkdir ${PATH}/${word}$i; done`)
+    await Promise.all([append(one, 'a'), append(two, 'b')])
+    assert.equal(await shell(lab.host, one, `ls -d ${PATH}/[ab]* | wc -l`), '16')
+  })
+
+  test('locks exclude each other across instances', async () => {
+    const held = await lab.host.exec(refOf(one), { command: ['flock', `${PATH}/lock`, 'sh', '-c', 'echo held; read line'], env: {}, workingDir: null, user: null, tty: null, timeoutMs: null })
+    const output = held.output[Symbol.asyncIterator]()
+    assert.equal(Buffer.from((await output.next()).value?.data ?? []).toString(), 'held\n')
+    assert.equal((await exec(lab.host, two, ['flock', '-n', `${PATH}/lock`, 'true'])).code, 1)
+    await held.endInput()
+    await held.exit
+    assert.equal((await exec(lab.host, two, ['flock', `${PATH}/lock`, 'true'])).code, 0)
+  })
+
+  test('holds what its size allows, and tells what is used', async () => {
+    const full = await exec(lab.host, one, ['dd', 'if=/dev/zero', `of=${PATH}/big`, 'bs=1M', 'count=100', 'conv=fsync'])
+    assert.notEqual(full.code, 0)
+    assert.match(full.stderr, /space/i)
+    const used = await lab.host.fileSystemUsedBytes(id)
+    assert.ok(used > 30 * MIB && used <= 64 * MIB, String(used))
+    await shell(lab.host, two, `rm ${PATH}/big`)
+    await eventually('the room is free again', async () => (await lab.host.fileSystemUsedBytes(id)) < 10 * MIB)
+  })
+
+  test('is reached by nobody who does not have it', async () => {
+    const mounts = await shell(lab.host, one, 'cat /proc/mounts')
+    const port = /port=(\d+)/.exec(mounts)?.[1] ?? ''
+    const gateway = /addr=([\d.]+) /.exec(mounts)?.[1] ?? ''
+    // nc ends with 1 where it can't connect, and otherwise with the time limit at the latest.
+    const connect = ['sh', '-c', `timeout 5 nc ${gateway} ${port} </dev/null`]
+    assert.notEqual((await exec(lab.host, one, connect)).code, 1, 'it is there')
+    assert.equal((await exec(lab.host, stranger, connect)).code, 1)
+    // A file handle is a number of the whole ext4; the host's own root must not be on it.
+    const [mine, theirs] = await Promise.all([readFile('/proc/self/mounts', 'utf8'), readFile(`/proc/${await serverPid()}/mounts`, 'utf8')])
+    assert.ok(!mine.includes(dir()), 'it is mounted for its server alone')
+    assert.match(theirs, new RegExp(`^/dev/loop\\d+ ${dir()}/data ext4 .*nosuid,nodev,noexec`, 'm'))
+  })
+
+  test('goes on after standby and after the server of Berth was another', async () => {
+    const pid = await serverPid()
+    await lab.host.suspend(refOf(one))
+    await lab.reopen()
+    assert.equal(await serverPid(), pid, 'it was taken over')
+    await shell(lab.host, two, `echo while-it-slept > ${PATH}/note`)
+    await lab.host.resume(one)
+    assert.equal(await shell(lab.host, one, `cat ${PATH}/note`), 'while-it-slept')
+  })
+
+  test('is served again when its server dies, and programs in the guests only wait', async () => {
+    const pid = await serverPid()
+    process.kill(pid, 'SIGKILL')
+    assert.equal(await shell(lab.host, two, `echo survived > ${PATH}/after; cat ${PATH}/after`), 'survived')
+    assert.notEqual(await serverPid(), pid)
+    assert.equal(await shell(lab.host, one, `cat ${PATH}/after`), 'survived')
+  })
+
+  test('can’t be deleted while an instance has it; its server ends with the last one, its files stay', async () => {
+    await assert.rejects(lab.host.deleteFileSystem(id), { code: 'volume_in_use' })
+    const pid = await serverPid()
+    await lab.host.destroy(refOf(one))
+    assert.ok(await isRunning(pid))
+    await lab.host.stop(refOf(two), { graceMs: 1000 })
+    assert.ok(!(await isRunning(pid)))
+    assert.ok((await lab.host.fileSystemUsedBytes(id)) > 0)
+    const again = { ...two, generation: 2 }
+    await lab.host.start(again)
+    assert.equal(await shell(lab.host, again, `cat ${PATH}/after`), 'survived')
+  })
+
+  test('that is not there refuses the start, and leaves nothing', async () => {
+    const lost = lab.spec({ fileSystems: [{ fileSystemId: randomUUID() as FileSystemId, path: PATH }] })
+    await assert.rejects(lab.host.start(lost), { code: 'volume_not_found' })
+    assert.ok(!(await lab.host.inventory()).some((vm) => vm.instanceId === lost.instanceId))
+  })
+})
