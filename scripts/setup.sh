@@ -8,7 +8,10 @@ set -euo pipefail
 
 # command:package
 NEEDED="qemu-system-x86_64:qemu-system-x86 skopeo:skopeo umoci:umoci mkfs.erofs:erofs-utils mke2fs:e2fsprogs
-nft:nftables ip:iproute2 tc:iproute2 gcc:gcc readelf:binutils musl-gcc:musl-tools busybox:busybox-static dpkg-deb:dpkg flock:util-linux tar:tar"
+nft:nftables ip:iproute2 tc:iproute2 gcc:gcc readelf:binutils musl-gcc:musl-tools busybox:busybox-static dpkg-deb:dpkg flock:util-linux tar:tar
+ganesha.nfsd:nfs-ganesha ganesha.nfsd:nfs-ganesha-vfs mount:mount"
+# What these packages bring besides, and what would serve the whole network from the next start of the machine on.
+UNWANTED_SERVICES="nfs-ganesha.service nfs-ganesha-lock.service rpcbind.service rpcbind.socket nfs-client.target"
 FOR_TESTS="docker-registry:docker-registry openssl:openssl python3:python3 git:git script:bsdutils ssh:openssh-client chromium:chromium"
 
 missing_packages() {
@@ -35,10 +38,33 @@ install_packages() {
   as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq >&2 ||
     die "apt-get update failed: check the machine's package sources, then run this again."
   # A package's own service would take a port or a name that is not ours to take.
+  hold_services "$wanted"
   # shellcheck disable=SC2086
   as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends $wanted >&2 ||
     die "apt-get could not install: $wanted; read its message above, mend that, then run this again."
+  release_services
   done_ "System packages ($wanted)"
+}
+
+# Keeps what is being installed from being started, now and later; what was there before is left as it is.
+HELD=''
+hold_services() {
+  local unit
+  case " $1 " in *' nfs-ganesha '*) ;; *) return 0 ;; esac
+  if [ ! -e /usr/sbin/policy-rc.d ]; then
+    printf '#!/bin/sh\nexit 101\n' | as_root tee /usr/sbin/policy-rc.d >/dev/null
+    as_root chmod 755 /usr/sbin/policy-rc.d
+    trap 'as_root rm -f /usr/sbin/policy-rc.d' EXIT
+  fi
+  command -v systemctl >/dev/null 2>&1 || return 0
+  for unit in $UNWANTED_SERVICES; do
+    if [ ! -e "/lib/systemd/system/$unit" ]; then HELD="$HELD $unit"; fi
+  done
+}
+
+release_services() {
+  # shellcheck disable=SC2086
+  if [ -n "$HELD" ]; then as_root systemctl disable -q $HELD 2>/dev/null || true; fi
 }
 
 main() {
