@@ -11,6 +11,7 @@ import { createEngine } from '../src/engine/engine.ts'
 import type { Store } from '../src/engine/store-port.ts'
 import type { SimulatedHost, SimulatedOptions } from '../src/host/simulated/simulated-host.ts'
 import { createSimulatedHost } from '../src/host/simulated/simulated-host.ts'
+import type { Catalogue } from '../src/instance/catalogue.ts'
 import type { Instance, InstanceEvent, ProjectId } from '../src/instance/model.ts'
 import { SCOPES } from '../src/instance/model.ts'
 import { holdsCompute, isLegalStep } from '../src/instance/phase.ts'
@@ -44,6 +45,7 @@ export interface FixtureOptions {
   readonly host?: SimulatedOptions
   readonly config?: EngineConfigChanges
   readonly now?: () => number
+  readonly catalogue?: Catalogue
 }
 
 export async function engineFixture(options: FixtureOptions = {}): Promise<Fixture> {
@@ -86,6 +88,7 @@ export async function openEngine(directory: string, options: FixtureOptions, log
     logger,
     config: { ...QUICK, ...options.config },
     ...(options.now === undefined ? {} : { now: options.now }),
+    ...(options.catalogue === undefined ? {} : { catalogue: options.catalogue }),
   })
   const { defaultProject } = await engine.start()
   const caller: Caller = { projectId: defaultProject.id, keyId: null, scopes: SCOPES, via: 'test' }

@@ -88,11 +88,11 @@ describe('what there is', () => {
   test('types, regions and datacenters come from the catalogue', async () => {
     const { instances } = (await ok('/v1/catalog/instances')) as { instances: { id: string; memory: string; vcpu_shares: number; gpu: unknown; regions: string[] }[] }
     const nano = instances.find(type => type.id === 'nano')
-    assert.deepEqual([nano?.memory, nano?.vcpu_shares, nano?.gpu, nano?.regions], ['256MB', 0.25, null, ['fra']])
-    assert.deepEqual(instances.find(type => type.gpu !== null)?.regions, [])
+    assert.deepEqual([nano?.memory, nano?.vcpu_shares, nano?.gpu, nano?.regions], ['256MB', 0.25, null, ['fra', 'was']])
+    assert.deepEqual(instances.find(type => type.gpu !== null)?.regions, ['was'])
     await ok('/v1/catalog/instances/nano')
     const { regions } = (await ok('/v1/catalog/regions')) as { regions: { id: string; status: string; datacenters: string[] }[] }
-    assert.deepEqual(regions.map(region => [region.id, region.status]), [['fra', 'AVAILABLE'], ['was', 'UNAVAILABLE']])
+    assert.deepEqual(regions.map(region => [region.id, region.status]), [['fra', 'AVAILABLE'], ['was', 'AVAILABLE']])
     await ok('/v1/catalog/regions/fra')
     await ok('/v1/catalog/datacenters')
     await ok('/v1/catalog/usage')

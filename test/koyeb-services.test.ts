@@ -272,7 +272,7 @@ describe('bad input', () => {
       [{ app_id, definition: { ...good, git: { repository: 'x' } } }, 400, 'definition.git'],
       [{ app_id, definition: { ...good, regions: ['mars'] } }, 400, 'definition.regions'],
       [{ app_id, definition: { ...good, regions: 'fra' } }, 400, 'definition.regions'],
-      [{ app_id, definition: { ...good, regions: ['was'] } }, 503, ''],
+      [{ app_id, definition: { ...good, regions: ['was'], scalings: [{ min: 9, max: 9 }] } }, 503, ''],
       [{ app_id, definition: { ...good, instance_types: [{ type: 'huge' }] } }, 400, 'definition.instance_types'],
       [{ app_id, definition: { ...good, instance_types: [{ type: 'gpu-nvidia-h100' }] } }, 503, ''],
       [{ app_id, definition: { ...good, scalings: [{ min: -1, max: 1 }] } }, 400, 'definition.scalings'],

@@ -133,7 +133,7 @@ for (const era of ERAS) {
       ['a directory as a file', 'read-file', { id: 'box', path: '/' }, /^guest_path: .* is no file: list-files/],
       ['a type that is not in the catalogue', 'create-instance', { image: 'localhost/busybox', type: 'huge' }, /^invalid_request: There is no instance type "huge"/],
       ['GPUs that no host has', 'create-instance', { image: 'localhost/busybox', type: 'h100-8' }, /^insufficient_resources: /],
-      ['a region that only pretends', 'create-instance', { image: 'localhost/busybox', region: 'simulated' }, /^not_supported: /],
+      ['a region that only pretends, without a type', 'create-instance', { image: 'localhost/busybox', region: 'simulated' }, /^invalid_request: .*give one/],
       ['a name that is taken', 'create-instance', { image: 'localhost/busybox', name: 'box' }, /^name_conflict: /],
       ['a name that can be none', 'create-instance', { image: 'localhost/busybox', name: 'No Good' }, /^invalid_name: /],
       ['an image that can be none', 'create-instance', { image: 'NOT AN IMAGE' }, /^invalid_image_name: /],

@@ -32,6 +32,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = {
   volumes: () => import('./commands/volumes.ts'),
   keys: () => import('./commands/keys.ts'),
   projects: () => import('./commands/projects.ts'),
+  types: () => import('./commands/types.ts'),
   host: () => import('./commands/host.ts'),
   mcp: () => import('./commands/mcp.ts'),
   capability: () => import('./commands/capability.ts'),

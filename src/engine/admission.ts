@@ -9,10 +9,14 @@
 import { freeAddress, macOf, parseSubnet } from '../instance/address.ts'
 import { BerthError } from '../instance/errors.ts'
 import type { Instance, InstanceSpec, NetworkAddress } from '../instance/model.ts'
-import type { EngineConfig, Overcommit } from './config.ts'
+import type { Budget } from './budget.ts'
+import { budgetOf } from './budget.ts'
+import { checkSlot } from './capacity.ts'
+import type { EngineConfig } from './config.ts'
+import type { Core } from './core.ts'
 import type { HostLink } from './fleet.ts'
 import type { HostFacts } from './host-port.ts'
-import type { Reservation, StoreReader, StoreTx } from './store-port.ts'
+import type { Reservation, Slot, StoreTx } from './store-port.ts'
 
 /** A host that may be chosen; its facts were read before the transaction. */
 export interface Candidate {
@@ -20,16 +24,12 @@ export interface Candidate {
   readonly facts: HostFacts
 }
 
+/** What admission goes by. */
+export type Rules = Pick<Core, 'config' | 'catalogue'>
+
 export interface Placement {
   readonly reservation: Reservation
   readonly address: NetworkAddress | null
-}
-
-/** Of a host: what may be promised, and what is. */
-export interface Budget {
-  readonly vcpus: { readonly limit: number; readonly used: number }
-  readonly memoryBytes: { readonly limit: number; readonly used: number }
-  readonly diskBytes: { readonly limit: number; readonly used: number }
 }
 
 /** The facts of hosts that answer now. */
@@ -42,8 +42,10 @@ export async function placeNew(
   tx: StoreTx,
   candidates: readonly Candidate[],
   instance: Pick<Instance, 'id' | 'spec' | 'address'>,
-  config: EngineConfig,
+  rules: Rules,
 ): Promise<Placement> {
+  const { config } = rules
+  const slot = await admitted(tx, instance, rules)
   const options: { candidate: Candidate; budget: Budget }[] = []
   for (const candidate of candidates) options.push({ candidate, budget: await budgetOf(tx, candidate.facts, config.overcommit, instance.id) })
   options.sort((a, b) => left(b.budget.memoryBytes) - left(a.budget.memoryBytes))
@@ -60,6 +62,7 @@ export async function placeNew(
         diskBytes: diskOf(instance.spec),
         ip: address?.ip ?? null,
         ports: portNames(instance.spec),
+        slot,
       }
       // The store itself refuses a port that is taken (`port_in_use`).
       await tx.putReservation(reservation)
@@ -80,12 +83,14 @@ export async function placeAgain(
   tx: StoreTx,
   candidate: Candidate,
   instance: Instance,
-  config: EngineConfig,
+  rules: Rules,
   options: { readonly force?: boolean } = {},
 ): Promise<Placement> {
+  const { config } = rules
   const own = await tx.reservation(instance.id)
-  if (own === null) return placeNew(tx, [candidate], instance, config)
+  if (own === null) return placeNew(tx, [candidate], instance, rules)
   if (options.force !== true) {
+    await admitted(tx, instance, rules)
     checkBudget(await budgetOf(tx, candidate.facts, config.overcommit, instance.id), instance.spec, own.diskBytes, candidate.link.id)
   }
   const reservation = { ...own, vcpus: instance.spec.vcpus, memoryBytes: memoryOf(instance.spec) }
@@ -93,25 +98,18 @@ export async function placeAgain(
   return { reservation, address: instance.address }
 }
 
+/** The slot that an instance takes in its region; throws if none is left. */
+async function admitted(tx: StoreTx, { id, spec }: Pick<Instance, 'id' | 'spec'>, { catalogue }: Rules): Promise<Slot | null> {
+  const { region, type } = spec.place ?? { region: '', type: null }
+  if (type === null) return null
+  checkSlot(catalogue, { region, type }, await tx.slotUse(id))
+  return { region, type }
+}
+
 /** Throws unless the host has disk for this much more (a volume, an overlay). */
 export async function checkDisk(tx: StoreTx, facts: HostFacts, bytes: number, config: EngineConfig): Promise<void> {
   const budget = await budgetOf(tx, facts, config.overcommit, null)
   if (budget.diskBytes.used + bytes > budget.diskBytes.limit) throw insufficient('disk', budget.diskBytes, bytes, facts.hostId)
-}
-
-/** What a host may promise, and what it has promised to all but one instance. */
-export async function budgetOf(
-  reader: Pick<StoreReader, 'usage'>,
-  facts: HostFacts,
-  overcommit: Overcommit,
-  except: Instance['id'] | null,
-): Promise<Budget> {
-  const used = await reader.usage(facts.hostId, except)
-  return {
-    vcpus: { limit: facts.cpus * overcommit.cpu, used: used.vcpus },
-    memoryBytes: { limit: facts.memoryBytes * overcommit.memory, used: used.memoryBytes },
-    diskBytes: { limit: facts.diskBytes * overcommit.disk, used: used.diskBytes + used.volumeBytes },
-  }
 }
 
 /** Memory that counts against the host: what it has, and what may be plugged in. */

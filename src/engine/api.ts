@@ -40,6 +40,7 @@ import type {
   VmStats,
 } from './host-port.ts'
 import type { Audit } from './audit.ts'
+import type { Capacity } from './capacity.ts'
 import type { Directory } from './directory.ts'
 import type { Market } from './market/api.ts'
 import type { StatsFeed } from './stats-feed.ts'
@@ -347,6 +348,8 @@ export interface Engine {
   readonly statsFeed: StatsFeed
   readonly audit: Audit
   readonly market: Market
+  /** How many instances of each type each region can take. */
+  capacity(caller: Caller): Promise<readonly Capacity[]>
   resources(caller: Caller): Promise<Resources>
   devices(caller: Caller): Promise<readonly HostDevice[]>
   /** Stops taking work, lets operations in flight reach a safe point; VMs run on. */

@@ -12,7 +12,7 @@ import { checkDisk, diskOf } from './admission.ts'
 import type { Caller, Instances } from './api.ts'
 import type { Core } from './core.ts'
 import { instanceTarget } from './audit.ts'
-import { withDeadline } from './fleet.ts'
+import { volumesStayHome, withDeadline } from './fleet.ts'
 import { refused } from './instances.ts'
 import { checkCount } from './limits.ts'
 import type { Change } from './journal.ts'
@@ -58,6 +58,7 @@ async function attach(core: Core, caller: Caller, id: InstanceId, mount: VolumeM
   const recorded = await core.journal.commit(async change => {
     const instance = await ownInstance(change.tx, caller, id)
     refuseUnlessReachable('attach', instance)
+    if (instance.spec.place?.isSimulated === true) throw volumesStayHome(instance.spec.place)
     const volume = await ownVolume(change.tx, caller, mount.volumeId)
     if (volume.status !== 'ready') throw new BerthError('volume_conflict', `The volume ${volume.id} is ${volume.status}: wait until it is ready.`)
     checkSharing(volume.id, volume.attachments, { instanceId: id, mode: mount.mode })

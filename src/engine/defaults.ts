@@ -57,5 +57,6 @@ export function specOf(request: CreateInstance, name: string): InstanceSpec {
     removeWhenStopped: request.removeWhenStopped ?? DEFAULT_SPEC.removeWhenStopped,
     expiresAt: request.expiresAt ?? DEFAULT_SPEC.expiresAt,
     sshKeys: request.sshKeys ?? DEFAULT_SPEC.sshKeys,
+    place: request.place ?? null,
   }
 }

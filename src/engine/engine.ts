@@ -13,6 +13,7 @@ import type { InstanceId, Project } from '../instance/model.ts'
 import { isServing } from '../instance/phase.ts'
 import { ANNOTATION } from '../instance/service.ts'
 import type { Engine } from './api.ts'
+import { capacityFor } from './capacity.ts'
 import { AuditTrail } from './audit.ts'
 import { makeAttachments, remount } from './attachments.ts'
 import type { EngineConfigChanges } from './config.ts'
@@ -22,6 +23,7 @@ import { makeDiskRenewal } from './disk-renewal.ts'
 import { EventBus } from './event-bus.ts'
 import { makeEvents } from './events.ts'
 import { Fleet } from './fleet.ts'
+import type { RegionalHost } from './fleet.ts'
 import { makeFileSystems, recoverFileSystems } from './file-systems.ts'
 import { makeFirewalls, reapplyFirewalls } from './firewalls.ts'
 import { makeGuest } from './guest.ts'
@@ -53,6 +55,8 @@ const FIRST_LOOK_MS = 500
 export interface EngineParts {
   readonly store: Store
   readonly hosts: readonly Host[]
+  /** Hosts of other regions than home. */
+  readonly regionalHosts?: readonly RegionalHost[]
   readonly logger: Logger
   /** Without it nothing has a price. */
   readonly catalogue?: Catalogue
@@ -85,7 +89,7 @@ export function createEngine(parts: EngineParts): BerthEngine {
   const base = {
     store: parts.store,
     audit: new AuditTrail({ store: parts.store, logger: parts.logger, config, now }),
-    fleet: new Fleet(parts.hosts),
+    fleet: new Fleet(parts.hosts, parts.regionalHosts),
     journal: new Journal(parts.store, bus, now),
     bus,
     config,
@@ -144,6 +148,7 @@ function assemble(core: Core, images: ImageKeeper, adminSecret: string | null): 
     services: telling('services', makeServices({ core, wake: id => controller.wake(id) })),
     audit: core.audit.api,
     market: makeMarket(),
+    capacity: caller => capacityFor(core, caller),
     resources: caller => resourcesOf(core, caller),
     devices: caller => devicesOf(core, caller),
 

@@ -105,6 +105,9 @@ export async function ownFileSystem(reader: Pick<StoreReader, 'fileSystem'>, cal
 export async function checkFileSystems(reader: Pick<StoreReader, 'fileSystem'>, caller: Caller, spec: InstanceSpec): Promise<void> {
   const { fileSystems, volumes, network } = spec
   if (fileSystems.length === 0) return
+  if (spec.place?.isSimulated === true) {
+    throw new BerthError('not_supported', `File systems are kept on this machine: an instance in the region ${spec.place.region} can't have one.`)
+  }
   if (fileSystems.length > FILE_SYSTEMS_PER_INSTANCE_LIMIT) throw new BerthError('limit_exceeded', `An instance has at most ${FILE_SYSTEMS_PER_INSTANCE_LIMIT} file systems.`)
   if (!network.enabled) throw new BerthError('invalid_request', 'File systems need a network: enable it, or leave them out.')
   const paths = new Set(volumes.map(({ path }) => path))

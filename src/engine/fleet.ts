@@ -1,11 +1,13 @@
 /** The hosts that the engine drives, by id, and what it remembers of each so as not to ask twice. */
 import { BerthError } from '../instance/errors.ts'
-import type { HostId, ImageDigest, VolumeId } from '../instance/model.ts'
+import type { HostId, ImageDigest, Place, VolumeId } from '../instance/model.ts'
 import type { Host, HostFacts, HostImage, HostVm } from './host-port.ts'
 
 /** One host and what is known of it. */
 export class HostLink {
   readonly host: Host
+  /** The region whose instances it runs; null is home. */
+  readonly region: string | null
   /** It doesn't answer: nothing is placed on it, and what ran there is `lost`. */
   silent = false
   /** Called when it is found silent; whoever watches hosts sets it. */
@@ -13,8 +15,9 @@ export class HostLink {
   readonly #images = new Map<ImageDigest, HostImage>()
   #inventory: Promise<readonly HostVm[]> | null = null
 
-  constructor(host: Host) {
+  constructor(host: Host, region: string | null = null) {
     this.host = host
+    this.region = region
   }
 
   get id(): HostId {
@@ -59,12 +62,18 @@ export class HostLink {
   }
 }
 
+/** A host that runs the instances of another region than home. */
+export interface RegionalHost {
+  readonly region: string
+  readonly host: Host
+}
+
 export class Fleet {
   readonly links: readonly HostLink[]
   readonly #byId: ReadonlyMap<HostId, HostLink>
 
-  constructor(hosts: readonly Host[]) {
-    this.links = hosts.map(host => new HostLink(host))
+  constructor(hosts: readonly Host[], regional: readonly RegionalHost[] = []) {
+    this.links = [...hosts.map(host => new HostLink(host)), ...regional.map(({ host, region }) => new HostLink(host, region))]
     this.#byId = new Map(this.links.map(link => [link.id, link]))
     if (this.links.length === 0) throw new RangeError('an engine needs at least one host')
     if (this.#byId.size !== this.links.length) throw new RangeError('two hosts have the same id')
@@ -84,16 +93,35 @@ export class Fleet {
     return first
   }
 
-  /** The hosts that hold all of this content and answer. */
-  async holding(digest: ImageDigest | null, volumes: readonly VolumeId[]): Promise<readonly HostLink[]> {
+  /** The hosts of a region; where it has none of its own, those of home. */
+  linksOf(place: Place | null | undefined): readonly HostLink[] {
+    const own = this.links.filter(link => link.region !== null && link.region === place?.region)
+    if (own.length > 0) return own
+    if (place?.isSimulated === true) throw new BerthError('host_unavailable', `The region ${place.region} has no machines here.`)
+    return this.links.filter(link => link.region === null)
+  }
+
+  /** Where an instance goes that has no host yet. */
+  firstOf(place: Place | null | undefined): HostLink {
+    return this.linksOf(place)[0] ?? this.home
+  }
+
+  /** The hosts of a region that hold all of this content and answer. Volumes are at home. */
+  async holding(digest: ImageDigest | null, volumes: readonly VolumeId[], place: Place | null | undefined): Promise<readonly HostLink[]> {
     const found: HostLink[] = []
-    for (const link of this.links) {
+    const links = this.linksOf(place)
+    if (volumes.length > 0 && !links.includes(this.home)) throw volumesStayHome(place)
+    for (const link of links) {
       if (link.silent) continue
       if (volumes.length > 0 && link !== this.home) continue
-      if (digest === null ? link === this.home : (await link.image(digest)) !== null) found.push(link)
+      if (digest === null ? link === links[0] : (await link.image(digest)) !== null) found.push(link)
     }
     return found
   }
+}
+
+export function volumesStayHome(place: Place | null | undefined): BerthError {
+  return new BerthError('not_supported', `Volumes are kept on this machine: an instance in the region ${place?.region ?? ''} can't have one.`)
 }
 
 const DEADLINE = 'engineDeadline'

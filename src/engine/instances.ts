@@ -23,7 +23,7 @@ import type { Core } from './core.ts'
 import { specOf } from './defaults.ts'
 import { checkFileSystems } from './file-systems.ts'
 import { checkFirewallRulesets } from './firewalls.ts'
-import { checkCount, checkExpiry, checkRestartPolicy, checkSpec } from './limits.ts'
+import { checkCount, checkExpiry, checkRestartPolicy, checkSpec, limitsIn } from './limits.ts'
 import type { Change } from './journal.ts'
 import { allocate } from './operations.ts'
 import type { Reconciler } from './reconcile.ts'
@@ -204,13 +204,13 @@ async function create(
   }
   const image = await imageFor(parts, caller, request)
   const spec = specOf(request, request.name ?? (await freeName(core, caller)))
-  checkSpec(spec, core.config.limits, core.now())
+  checkSpec(spec, limitsIn(core, spec), core.now())
   const userData = request.userData === undefined || request.userData === '' ? null : request.userData
   if (userData !== null) checkUserData(userData)
   checkAnnotations(request.annotations ?? {}, core.config.limits.maxAnnotationsBytes)
   if (image.digest !== null) await checkRunnable(core, image.digest, spec)
   const volumeIds = spec.volumes.map(mount => mount.volumeId)
-  const links = await core.fleet.holding(image.digest, volumeIds)
+  const links = await core.fleet.holding(image.digest, volumeIds, spec.place)
   // Content is local to one host.
   const candidates = await candidatesOf(spec.fileSystems.length === 0 ? links : links.filter(link => link === core.fleet.home))
   return core.journal.commit(async change => {
@@ -228,7 +228,7 @@ async function create(
     const draft = draftOf(id, caller, spec, request, image, core.now())
     const inserted = await change.insert(draft)
     if (userData !== null || spec.sshKeys.length > 0) await change.tx.insertFirstBoot(id, { userData })
-    const { reservation, address } = await placeNew(change.tx, candidates, inserted, core.config)
+    const { reservation, address } = await placeNew(change.tx, candidates, inserted, core)
     for (const { volumeId, path, mode } of spec.volumes) await change.tx.putAttachment(volumeId, { instanceId: id, path, mode })
     if (idempotency !== null) await change.tx.putIdempotent({ ...idempotency, instanceId: id, createdAt: core.now() })
     const { image: asked, vcpus, memoryBytes } = spec
@@ -354,7 +354,7 @@ async function recall(tx: Change['tx'], idempotency: Idempotency): Promise<Insta
 async function candidateOf(core: Core, instance: Instance): Promise<Candidate | null> {
   const needsRoom = instance.phase === 'standby' || STARTABLE.includes(instance.phase)
   if (!needsRoom) return null
-  const link = instance.hostId === null ? core.fleet.home : core.fleet.link(instance.hostId)
+  const link = instance.hostId === null ? core.fleet.firstOf(instance.spec.place) : core.fleet.link(instance.hostId)
   if (link.silent) return null
   return { link, facts: await link.facts() }
 }

@@ -6,6 +6,7 @@ import { checkEnv, checkHostname, checkInstanceName, checkTags } from '../instan
 import { checkedPublicKey } from '../instance/ssh-key.ts'
 import { checkMounts } from '../instance/volume-rules.ts'
 import type { Limits } from './config.ts'
+import type { Core } from './core.ts'
 
 const PORT_MAX = 65_535
 const USER_LIMIT_CHARACTERS = 256
@@ -17,6 +18,9 @@ export const SSH_KEYS_PER_INSTANCE_LIMIT = 64
 /** Throws `invalid_request`, `invalid_name` or `limit_exceeded`. */
 export function checkSpec(spec: InstanceSpec, limits: Limits, nowMs: number): void {
   checkInstanceName(spec.name)
+  if (spec.place?.isSimulated === true && spec.place.type === null) {
+    throw new BerthError('invalid_request', `The region ${spec.place.region} is simulated and has types only: give one.`, { details: { field: 'type' } })
+  }
   checkCount('vcpus', spec.vcpus, 1, limits.maxVcpus)
   checkSizes(spec, limits)
   checkRate('diskIoBytesPerSecond', spec.diskIoBytesPerSecond)
@@ -41,6 +45,22 @@ function checkSshKeys(keys: readonly string[]): void {
     throw new BerthError('limit_exceeded', `${keys.length} SSH keys are given; at most ${SSH_KEYS_PER_INSTANCE_LIMIT} are allowed.`)
   }
   for (const key of keys) if (checkedPublicKey(key) !== key) throw invalid('sshKeys', 'holds a key with spaces around it')
+}
+
+/**
+ * What holds for an instance of this specification. One that only pretends may be as large as its type of the
+ * catalogue; whether there is room for one with GPUs, admission says.
+ */
+export function limitsIn({ config, catalogue }: Pick<Core, 'config' | 'catalogue'>, { place }: Pick<InstanceSpec, 'place'>): Limits {
+  const { limits } = config
+  const type = catalogue.types.find(({ id }) => id === place?.type)
+  if (type === undefined || (place?.isSimulated !== true && type.gpu === null)) return limits
+  return {
+    ...limits,
+    maxVcpus: Math.max(limits.maxVcpus, type.vcpus),
+    maxMemoryBytes: Math.max(limits.maxMemoryBytes, type.memoryBytes),
+    maxOverlayBytes: Math.max(limits.maxOverlayBytes, type.diskBytes),
+  }
 }
 
 export function checkExpiry(expiresAt: number | null, nowMs: number): void {

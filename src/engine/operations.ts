@@ -64,7 +64,7 @@ export async function perform(core: Core, instance: Instance, action: Exclude<Ac
 
 /** Gives an instance CPU and memory again, and a new life: to `allocated`, or from standby to `restoring`. */
 export async function allocate(core: Core, change: Change, instance: Instance, candidate: Candidate, patch: StepPatch = {}): Promise<Instance> {
-  const { address } = await placeAgain(change.tx, candidate, instance, core.config)
+  const { address } = await placeAgain(change.tx, candidate, instance, core)
   const life: StepPatch = { ...patch, hostId: candidate.link.id, address, generation: instance.generation + 1 }
   if (instance.phase === 'standby') return change.step(instance, 'restoring', life)
   return change.step(instance, 'allocated', { ...life, exit: null })
@@ -90,7 +90,7 @@ export function sightOf(vm: HostVm | undefined): Observed {
 // --- to running -----------------------------------------------------------------------------------------------
 
 async function place(core: Core, instance: Instance): Promise<Performed> {
-  const link = instance.hostId === null ? core.fleet.home : core.fleet.link(instance.hostId)
+  const link = instance.hostId === null ? core.fleet.firstOf(instance.spec.place) : core.fleet.link(instance.hostId)
   const candidate = { link, facts: await link.facts() }
   try {
     return await record(core, instance, (change, current) => allocate(core, change, current, candidate))
@@ -107,7 +107,7 @@ async function adopt(core: Core, instance: Instance): Promise<Performed> {
   const link = core.fleet.link(instance.hostId)
   const candidate = { link, facts: await link.facts() }
   return record(core, instance, async (change, current) => {
-    await placeAgain(change.tx, candidate, current, core.config, { force: true })
+    await placeAgain(change.tx, candidate, current, core, { force: true })
     return change.step(current, 'restoring', { desired: 'running', reason: 'It was found running.' })
   })
 }

@@ -1,8 +1,8 @@
 /** What the host has, what of it may be promised, and what is. */
 import type { Instance } from '../instance/model.ts'
 import { requireScope } from './access.ts'
-import { budgetOf } from './admission.ts'
 import type { Caller, ResourceLine, Resources } from './api.ts'
+import { budgetOf } from './budget.ts'
 import type { Core } from './core.ts'
 import type { HostDevice } from './host-port.ts'
 

@@ -120,6 +120,8 @@ export interface StoreReader {
   periods(query: PeriodQuery): Promise<readonly PricePeriod[]>
   /** The sums of what instances hold of a host, but for one; volumes are of all hosts. */
   usage(hostId: HostId, except: InstanceId | null): Promise<Usage>
+  /** Slots that instances which hold CPU and memory take, but for one; those that nobody takes are left out. */
+  slotUse(except: InstanceId | null): Promise<readonly SlotUse[]>
   /** The addresses that are taken on a host. */
   addresses(hostId: HostId): Promise<readonly string[]>
   /** What one instance holds, or null. */
@@ -205,6 +207,18 @@ export interface Reservation {
   readonly ip: string | null
   /** `tcp/8080`; unique on a host. */
   readonly ports: readonly string[]
+  /** What it counts as in its region, as long as it holds CPU and memory; null is nothing. */
+  readonly slot: Slot | null
+}
+
+/** One machine of a type in a region; ids of the catalogue. */
+export interface Slot {
+  readonly region: string
+  readonly type: string
+}
+
+export interface SlotUse extends Slot {
+  readonly used: number
 }
 
 export interface Usage {

@@ -7,6 +7,7 @@
  * (a whole cent is 10,000), and what a dialect prints in cents is a whole number of them.
  */
 import { BerthError } from './errors.ts'
+import type { Place } from './model.ts'
 
 /** Dialects that name types and regions in their own way. */
 export const CATALOGUE_DIALECTS = ['koyeb', 'lambda', 'mithril'] as const
@@ -64,6 +65,17 @@ export function typeNamed(catalogue: Catalogue, dialect: CatalogueDialect, name:
 /** The region that a dialect calls so, or null. */
 export function regionNamed(catalogue: Catalogue, dialect: CatalogueDialect, name: string): Region | null {
   return catalogue.regions.find((region) => region.names[dialect] === name) ?? null
+}
+
+/** The place of an instance of this type in this region. */
+export function placeIn(region: Region, type: InstanceType | null): Place {
+  return { region: region.id, type: type?.id ?? null, isSimulated: region.simulated !== null }
+}
+
+/** The same catalogue whose simulated regions have nothing to give. */
+export function withoutSimulation(catalogue: Catalogue): Catalogue {
+  const regions = catalogue.regions.map((region) => (region.simulated === null ? region : { ...region, simulated: { slotsPerType: 0 } }))
+  return { ...catalogue, regions }
 }
 
 /** The types a dialect offers, in the catalogue's order. */

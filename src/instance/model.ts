@@ -73,6 +73,15 @@ export type RestartPolicy =
       readonly stableAfterMs: number
     }
 
+/** Which region an instance belongs to, and what it counts as there; ids of the catalogue. */
+export interface Place {
+  readonly region: string
+  /** null: nothing of the catalogue. */
+  readonly type: string | null
+  /** Its machines only pretend. */
+  readonly isSimulated: boolean
+}
+
 /** What a client asked for, defaults applied. Does not change but for volumes, tags and env. */
 export interface InstanceSpec {
   /** Unique among the living instances of a project. */
@@ -113,6 +122,8 @@ export interface InstanceSpec {
   readonly expiresAt: TimestampMs | null
   /** Public keys (one line each, ssh-key.ts) that open a shell in it over SSH; none is no SSH. */
   readonly sshKeys: readonly string[]
+  /** Absent and null: on this machine, as nothing of the catalogue. */
+  readonly place?: Place | null
 }
 
 /** How the application of an instance ended. */

@@ -6,11 +6,12 @@ import { createEngine } from '../engine/engine.ts'
 import type { BerthEngine } from '../engine/engine.ts'
 import type { Store } from '../engine/store-port.ts'
 import type { Catalogue } from '../instance/catalogue.ts'
+import { withoutSimulation } from '../instance/catalogue.ts'
 import type { ProjectId } from '../instance/model.ts'
 import { openStore } from '../store/open.ts'
 import { loadCatalogue } from './catalogue-file.ts'
 import type { ServerConfig } from './config.ts'
-import { openHost } from './host.ts'
+import { openHost, openRegionalHosts } from './host.ts'
 
 const DATABASE_FILE = 'berth.db'
 
@@ -31,14 +32,18 @@ export async function assemble(config: ServerConfig, log: Logger): Promise<Assem
     for (let step = undo.pop(); step !== undefined; step = undo.pop()) await step()
   }
   try {
-    const catalogue = loadCatalogue(config.dataDir)
+    const loaded = loadCatalogue(config.dataDir)
+    const catalogue = config.simulatedRegions ? loaded : withoutSimulation(loaded)
     const store = await openStore({ path: join(config.dataDir, DATABASE_FILE) })
     undo.push(() => store.close())
     const host = await openHost(config, log.child({ room: 'host' }))
     undo.push(() => host.close())
+    const regionalHosts = openRegionalHosts(config.dataDir, catalogue, host)
+    undo.push(() => Promise.all(regionalHosts.map(regional => regional.host.close())))
     const engine = createEngine({
       store,
       hosts: [host],
+      regionalHosts,
       catalogue,
       logger: log.child({ room: 'engine' }),
       adminSecret: config.adminKey,

@@ -28,6 +28,8 @@ export interface ServerConfig {
   readonly runDir: string | null
   /** Whether instances are cloned from booted guests where that is possible. */
   readonly templates: boolean
+  /** Whether regions that only pretend have anything to give. */
+  readonly simulatedRegions: boolean
   readonly network: 'auto' | 'bridge' | 'user' | 'none'
   readonly subnet: string
   /** The bridge's name, where two servers share a machine; null is the host's own. */
@@ -75,6 +77,7 @@ export const SETTINGS = {
   guestDir: setting('guest-dir', 'BERTH_GUEST_DIR', 'DIR', '', 'the guest’s kernel and initramfs (default: where set-up put them)'),
   runDir: setting('run-dir', 'BERTH_RUN_DIR', 'DIR', '', 'where sockets are kept (default /run/berth for root, else the user’s own)'),
   templates: setting('templates', 'BERTH_TEMPLATES', 'YES|NO', 'yes', 'clone instances from a guest that has booted already, instead of booting each'),
+  simulatedRegions: setting('simulated-regions', 'BERTH_SIMULATED_REGIONS', 'YES|NO', 'yes', 'give out the pretended capacity of the catalogue’s simulated regions'),
   network: setting('network', 'BERTH_NETWORK', 'MODE', 'auto', 'auto, bridge (needs root), user or none'),
   subnet: setting('subnet', 'BERTH_SUBNET', 'CIDR', DEFAULT_SUBNET, 'addresses of instances'),
   bridge: setting('bridge', 'BERTH_BRIDGE', 'NAME', '', 'the network bridge of this server; a second server on a machine needs its own, and its own subnet'),
@@ -128,6 +131,7 @@ export function readConfig(env: NodeJS.ProcessEnv, flags: Flags = {}): ServerCon
     guestDir: read('guestDir', text => (text === '' ? BUILT_GUEST_DIR : resolve(text))),
     runDir: read('runDir', text => (text === '' ? null : resolve(text))),
     templates: read('templates', parseYesNo),
+    simulatedRegions: read('simulatedRegions', parseYesNo),
     network: read('network', choice(['auto', 'bridge', 'user', 'none'])),
     subnet: read('subnet', parseSubnet),
     bridge: read('bridge', text => (text === '' ? null : text)),

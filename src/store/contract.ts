@@ -86,7 +86,7 @@ export function anEvent(instance: Instance, to: Phase = 'pending', change: Parti
 }
 
 export function aReservation(instanceId: InstanceId, change: Partial<Reservation> = {}): Reservation {
-  return { instanceId, hostId: HOST, vcpus: 2, memoryBytes: 2 ** 31, diskBytes: 2 ** 33, ip: null, ports: [], ...change }
+  return { instanceId, hostId: HOST, vcpus: 2, memoryBytes: 2 ** 31, diskBytes: 2 ** 33, ip: null, ports: [], slot: null, ...change }
 }
 
 export function aVolume(change: Partial<Volume> = {}): Volume {
@@ -558,6 +558,22 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
         assert.deepEqual(await store.read.addresses(HOST), ['10.9.0.2'])
         assert.equal((await store.read.reservation(one))?.ip, '10.9.0.2')
         assert.equal(await store.read.reservation(anId('instance')), null)
+      })
+
+      test('slots are counted by region and type while they are held, without one instance', async () => {
+        const inRegion = (type: string) => ({ slot: { region: 'far', type } })
+        const [a, b, asleep] = [anId('instance'), anId('instance'), anId('instance')]
+        await store.transaction(async (tx) => {
+          await tx.putReservation(aReservation(a, inRegion('small')))
+          await tx.putReservation(aReservation(b, inRegion('small')))
+          await tx.putReservation(aReservation(asleep, { ...inRegion('small'), vcpus: 0, memoryBytes: 0 }))
+          await tx.putReservation(aReservation(anId('instance'), inRegion('large')))
+          await tx.putReservation(aReservation(anId('instance')))
+        })
+        const use = async (except: InstanceId | null) => (await store.read.slotUse(except)).toSorted((one, other) => (one.type < other.type ? -1 : 1))
+        assert.deepEqual(await use(null), [{ region: 'far', type: 'large', used: 1 }, { region: 'far', type: 'small', used: 2 }])
+        assert.deepEqual(await use(a), [{ region: 'far', type: 'large', used: 1 }, { region: 'far', type: 'small', used: 1 }])
+        assert.deepEqual((await store.read.reservation(asleep))?.slot, { region: 'far', type: 'small' })
       })
 
       test('of many that want the same port at once exactly one gets it, and the others are told which', async () => {

@@ -7,7 +7,7 @@ import type { HostId, InstanceId } from '../instance/model.ts'
 import type { Database } from './schema.ts'
 import { isOneOf, violatedUnique } from './sqlite.ts'
 
-export function readReservations(db: Kysely<Database>): Pick<StoreReader, 'reservations' | 'reservation' | 'usage' | 'addresses'> {
+export function readReservations(db: Kysely<Database>): Pick<StoreReader, 'reservations' | 'reservation' | 'usage' | 'slotUse' | 'addresses'> {
   return {
     async reservations(hostId) {
       const rows = await db.selectFrom('reservations').selectAll().where('host_id', '=', hostId).orderBy('instance_id').execute()
@@ -35,6 +35,16 @@ export function readReservations(db: Kysely<Database>): Pick<StoreReader, 'reser
         .executeTakeFirstOrThrow()
       return { ...held, volumeBytes: volumeBytes + sharedBytes }
     },
+    async slotUse(except) {
+      // In the words of the index over it.
+      let select = db.selectFrom('reservations').where('slot_type', 'is not', null).where('vcpus', '>', 0)
+      if (except !== null) select = select.where('instance_id', '<>', except)
+      const rows = await select
+        .select(({ fn }) => ['slot_region', 'slot_type', fn.countAll<number>().as('used')])
+        .groupBy(['slot_region', 'slot_type'])
+        .execute()
+      return rows.map((row) => ({ region: row.slot_region ?? '', type: row.slot_type ?? '', used: row.used }))
+    },
     async addresses(hostId) {
       const rows = await db.selectFrom('reservations').select('ip').where('host_id', '=', hostId).where('ip', 'is not', null).execute()
       return rows.flatMap((row) => row.ip ?? [])
@@ -57,6 +67,7 @@ function fromRow(row: Database['reservations'], ports: readonly { readonly port:
     diskBytes: row.disk_bytes,
     ip: row.ip,
     ports: ports.map((port) => port.port),
+    slot: row.slot_region === null || row.slot_type === null ? null : { region: row.slot_region, type: row.slot_type },
   }
 }
 
@@ -80,6 +91,8 @@ async function putRow(db: Kysely<Database>, reservation: Reservation): Promise<v
     memory_bytes: reservation.memoryBytes,
     disk_bytes: reservation.diskBytes,
     ip: reservation.ip,
+    slot_region: reservation.slot?.region ?? null,
+    slot_type: reservation.slot?.type ?? null,
   }
   try {
     await db

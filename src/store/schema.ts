@@ -202,6 +202,8 @@ export interface ReservationTable {
   memory_bytes: number
   disk_bytes: number
   ip: string | null
+  slot_region: string | null
+  slot_type: string | null
 }
 
 /** One row a port, so that a host can't give the same one twice. */

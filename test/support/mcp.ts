@@ -29,7 +29,7 @@ export interface McpFixture {
 export const catalogue = readCatalogue(JSON.parse(readFileSync(new URL('../../config/catalogue.json', import.meta.url), 'utf8')))
 
 export async function mcpFixture(options: Partial<Pick<McpOptions, 'mode' | 'extension' | 'authenticate'>> = {}): Promise<McpFixture> {
-  const fixture = await engineFixture()
+  const fixture = await engineFixture({ catalogue })
   const stopping = new AbortController()
   const audit: Record<string, unknown>[] = []
   const log = {

@@ -42,6 +42,8 @@ interface RunOptions {
   readonly vcpus?: string
   readonly cpus?: string
   readonly memory?: string
+  readonly type?: string
+  readonly region?: string
   readonly disk?: string
   readonly entrypoint?: string
   readonly user?: string
@@ -82,6 +84,8 @@ export function register(program: Command, context: Context): void {
     .option('--cpus <n>', 'the same')
     .option('-m, --memory <size>', 'like 512M')
     .option('--disk <size>', 'what it may write to its root, like 10G')
+    .option('--type <type>', 'of the catalogue: its CPUs, memory and disk (see berth types)')
+    .option('--region <region>', 'of the catalogue; one that is simulated only pretends')
     .option('--entrypoint <program>', "instead of the image's")
     .option('-u, --user <user>', 'name, uid, name:group or uid:gid')
     .option('-w, --workdir <dir>', 'directory to run in')
@@ -129,7 +133,7 @@ function pullWhen(text: string): PullWhen {
 }
 
 function wishOf(image: string, argv: readonly string[], options: RunOptions, { env }: Context): Wish {
-  const { name, vcpus = options.cpus, memory, disk, entrypoint, user, workdir, hostname, restart, ttl } = options
+  const { name, vcpus = options.cpus, memory, disk, entrypoint, user, workdir, hostname, restart, ttl, type, region } = options
   return {
     image,
     entrypoint: entrypoint === undefined ? null : entrypoint === '' ? [] : [entrypoint],
@@ -143,6 +147,8 @@ function wishOf(image: string, argv: readonly string[], options: RunOptions, { e
     tags: parseKeyValues('--tag', options.tag ?? []),
     ...(name === undefined ? {} : { name }),
     ...(vcpus === undefined ? {} : { vcpus: parseCount('--vcpus', vcpus) }),
+    ...(type === undefined ? {} : { type }),
+    ...(region === undefined ? {} : { region }),
     ...(memory === undefined ? {} : { memoryBytes: parseSize('--memory', memory) }),
     ...(disk === undefined ? {} : { overlayBytes: parseSize('--disk', disk) }),
     ...(restart === undefined ? {} : { restart: parseRestart(restart) }),

@@ -4,9 +4,8 @@
  * autoscaling targets) passes and is shown again.
  */
 import type { NewDeployment } from '../../engine/api.ts'
-import type { Catalogue, InstanceType } from '../../instance/catalogue.ts'
-import { regionNamed, regionsOf, typeNamed, typesOf } from '../../instance/catalogue.ts'
-import { BerthError } from '../../instance/errors.ts'
+import type { Catalogue, InstanceType, Region } from '../../instance/catalogue.ts'
+import { placeIn, regionNamed, regionsOf, typeNamed, typesOf } from '../../instance/catalogue.ts'
 import type { ReplicaSet, ReplicaTemplate } from '../../instance/service.ts'
 import type { Json } from './body.ts'
 import { asFlag, asInteger, asList, asObject, asText, asTexts, requiredText } from './body.ts'
@@ -102,19 +101,17 @@ function acceptKind(text: string): string {
   return kind
 }
 
-function acceptRegion(name: string, catalogue: Catalogue): string {
+function acceptRegion(name: string, catalogue: Catalogue): Region {
   const region = regionNamed(catalogue, 'koyeb', name)
   if (region === null) {
     const known = regionsOf(catalogue, 'koyeb').map(one => one.names.koyeb)
     throw fieldError('definition.regions', `there is no region ${quoted(name)}; choose from ${known.join(', ')}`)
   }
-  if (region.simulated !== null) {
-    throw new BerthError('insufficient_resources', `The region ${name} only pretends to have capacity; services run in ${homeRegion(catalogue)}.`)
-  }
-  return name
+  return region
 }
 
-function acceptSet(definition: Json, docker: Json, region: string, catalogue: Catalogue): Omit<ReplicaSet, 'id'> {
+function acceptSet(definition: Json, docker: Json, where: Region, catalogue: Catalogue): Omit<ReplicaSet, 'id'> {
+  const region = where.names.koyeb ?? where.id
   const type = acceptType(scoped('definition.instance_types', definition['instance_types'], region), catalogue)
   const scaling = scoped('definition.scalings', definition['scalings'], region)
   const min = asInteger('definition.scalings.min', scaling?.['min']) ?? (scaling === null ? 1 : 0)
@@ -126,7 +123,7 @@ function acceptSet(definition: Json, docker: Json, region: string, catalogue: Ca
     // What may scale to zero runs once, and sleeps.
     replicas: max === 0 ? 0 : Math.max(1, min),
     idleMs: min === 0 ? idleMs(scaling) : null,
-    template: acceptTemplate(definition, docker, region, type),
+    template: { ...acceptTemplate(definition, docker, region, type), place: placeIn(where, type) },
   }
 }
 
@@ -155,7 +152,6 @@ function acceptType(wanted: Json | null, catalogue: Catalogue): InstanceType {
   if (type === undefined) {
     throw fieldError('definition.instance_types', `there is no type ${quoted(name)}; choose from ${offered.map(one => one.names.koyeb).join(', ')}`)
   }
-  if (type.gpu !== null) throw new BerthError('insufficient_resources', `No host has what ${name} needs (${type.gpu.count}x ${type.gpu.model}).`)
   return type
 }
 

@@ -48,30 +48,27 @@ export async function listDatacenters(surface: Surface): Promise<Json> {
 
 /** How likely a launch finds room. */
 export async function getUsage(surface: Surface, request: FastifyRequest): Promise<Json> {
-  const { lines } = await surface.engine.resources(callerOf(request))
-  const free = (kind: string) => lines.filter(line => line.kind === kind).reduce((sum, line) => sum + line.limit - line.allocated, 0)
-  const levelOf = (type: InstanceType) => {
-    if (type.gpu !== null) return 'LOW'
-    const fits = Math.min(free('cpu') / type.vcpus, free('memory') / type.memoryBytes)
-    return fits >= 4 ? 'HIGH' : fits >= 1 ? 'MEDIUM' : 'LOW'
-  }
-  const homes = homeRegions(surface)
+  const capacity = await surface.engine.capacity(callerOf(request))
+  const levelOf = (free: number) => (free >= 4 ? 'HIGH' : free >= 1 ? 'MEDIUM' : 'LOW')
+  const regions = regionsOf(surface.catalogue, 'koyeb')
   const entries = typesOf(surface.catalogue, 'koyeb').map(type => {
-    const availability = levelOf(type)
-    return [type.names.koyeb ?? type.id, { availability, regions: Object.fromEntries(homes.map(name => [name, { availability }])) }]
+    const free = regions.filter(region => offers(region, type)).map(region => [nameOf(region), capacity.find(line => line.region === region.id && line.type === type.id)?.free ?? 0] as const)
+    const byRegion = Object.fromEntries(free.map(([name, count]) => [name, { availability: levelOf(count) }]))
+    return [type.names.koyeb ?? type.id, { availability: levelOf(Math.max(0, ...free.map(([, count]) => count))), regions: byRegion }]
   })
   return { usage: { instances: Object.fromEntries(entries) as Json } }
 }
 
 function presentType(surface: Surface, type: InstanceType): Json {
   const dollarsPerHour = type.priceMicrosPerHour / MICROS
+  const regions = regionsOf(surface.catalogue, 'koyeb').filter(region => offers(region, type)).map(nameOf)
   return {
     id: type.names.koyeb ?? type.id,
     display_name: type.description,
     description: type.description,
     aliases: [],
     type: type.gpu === null ? 'standard' : 'gpu',
-    status: type.gpu === null ? 'AVAILABLE' : 'UNAVAILABLE',
+    status: regions.length > 0 ? 'AVAILABLE' : 'UNAVAILABLE',
     vcpu: type.vcpus,
     vcpu_shares: type.cpuShares,
     memory: binarySize(type.memoryBytes),
@@ -80,7 +77,7 @@ function presentType(surface: Surface, type: InstanceType): Json {
     price_per_second: (dollarsPerHour / 3600).toFixed(9),
     price_hourly: dollarsPerHour.toFixed(4),
     price_monthly: (dollarsPerHour * HOURS_PER_MONTH).toFixed(2),
-    regions: type.gpu === null ? homeRegions(surface) : [],
+    regions,
     require_plan: [],
     service_types: ['web', 'worker'],
     light_sleep_enabled: type.gpu === null,
@@ -90,21 +87,22 @@ function presentType(surface: Surface, type: InstanceType): Json {
 
 function presentRegion(surface: Surface, region: Region): Json {
   const name = nameOf(region)
-  const types = typesOf(surface.catalogue, 'koyeb').filter(type => type.gpu === null)
+  const types = typesOf(surface.catalogue, 'koyeb').filter(type => offers(region, type))
   return {
     id: name,
     name: region.description,
-    status: region.simulated === null ? 'AVAILABLE' : 'UNAVAILABLE',
+    status: types.length > 0 ? 'AVAILABLE' : 'UNAVAILABLE',
     scope: 'metropolitan',
     coordinates: [],
     datacenters: [datacenterOf(name)],
-    instances: region.simulated === null ? types.map(type => type.names.koyeb ?? type.id) : [],
+    instances: types.map(type => type.names.koyeb ?? type.id),
     volumes_enabled: false,
   }
 }
 
-function homeRegions(surface: Surface): readonly string[] {
-  return regionsOf(surface.catalogue, 'koyeb').filter(region => region.simulated === null).map(nameOf)
+/** Whether the region could ever take one; this machine has no GPUs to give. */
+function offers(region: Region, type: InstanceType): boolean {
+  return region.simulated === null ? type.gpu === null : region.simulated.slotsPerType > 0
 }
 
 function nameOf(region: Region): string {

@@ -12,6 +12,7 @@ import { formatNullableTime, formatTime } from './timestamp.ts'
 
 /** The type of events that are no step: what the server noted about an instance. */
 const NOTE = 'NOTE'
+const SIMULATED = 'Instance is simulated: it only pretends to run'
 const ENDED: readonly Phase[] = ['stopped', 'preempted', 'failed', 'deleted']
 
 export function presentStatus(phase: Phase): wire.InstanceStatus {
@@ -89,19 +90,25 @@ export function datacenterOf(region: string): string {
 }
 
 function regionOf(instance: Instance, catalogue: Catalogue): string {
-  return instance.annotations[ANNOTATION.region] ?? homeRegion(catalogue)
+  const given = instance.annotations[ANNOTATION.region]
+  if (given !== undefined) return given
+  const region = catalogue.regions.find(({ id }) => id === instance.spec.place?.region)
+  return region?.names.koyeb ?? homeRegion(catalogue)
 }
 
 /** The catalogue's name of what it has, or `custom`. */
 function typeOf(instance: Instance, catalogue: Catalogue): string {
   const given = instance.annotations[ANNOTATION.type]
   if (given !== undefined) return given
-  const { vcpus, memoryBytes } = instance.spec
+  const { vcpus, memoryBytes, place } = instance.spec
+  const placed = catalogue.types.find(({ id }) => id === place?.type)?.names.koyeb
+  if (placed !== undefined) return placed
   return typesOf(catalogue, 'koyeb').find(type => type.vcpus === vcpus && type.memoryBytes === memoryBytes)?.names.koyeb ?? 'custom'
 }
 
 function messagesOf(instance: Instance): readonly string[] {
-  return [sentence(`Instance ${instance.spec.name} ${koyebWords(instance.phase).sentence}`, instance.reason ?? instance.exit?.message ?? null)]
+  const now = sentence(`Instance ${instance.spec.name} ${koyebWords(instance.phase).sentence}`, instance.reason ?? instance.exit?.message ?? null)
+  return instance.spec.place?.isSimulated === true ? [now, SIMULATED] : [now]
 }
 
 function sentence(text: string, reason: string | null): string {

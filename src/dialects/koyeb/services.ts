@@ -1,5 +1,6 @@
 /** Apps, services, deployments and regional deployments: what CLI and SDKs call before they come to instances. */
 import type { FastifyRequest } from 'fastify'
+import type { Caller, NewDeployment } from '../../engine/api.ts'
 import { BerthError } from '../../instance/errors.ts'
 import type { Phase } from '../../instance/phase.ts'
 import { ANNOTATION } from '../../instance/service.ts'
@@ -119,8 +120,20 @@ export async function createService(surface: Surface, request: FastifyRequest): 
   const wanted = { ...accepted, appId, ...acceptLifeCycle(body['life_cycle']) }
   // A client asks so with the id of an app that is nobody's.
   if (queryBoolean(request, 'dry_run') === true) return { service: dryService(surface, caller, appId, accepted.name, accepted.kind) }
+  await requireCapacity(surface, caller, accepted.deployment)
   const { service, deployment } = await surface.engine.services.create(caller, wanted)
   return { service: presentService({ service, latest: deployment, active: null }) }
+}
+
+/** Of what comes in slots there must be enough now; for CPU and memory of this machine a replica may wait. */
+async function requireCapacity(surface: Surface, caller: Caller, { sets }: NewDeployment): Promise<void> {
+  const capacity = await surface.engine.capacity(caller)
+  for (const { template: { place = null }, replicas, region, type } of sets) {
+    const known = surface.catalogue.types.find(({ id }) => id === place?.type)
+    if (place === null || known === undefined || (!place.isSimulated && known.gpu === null)) continue
+    const free = capacity.find(line => line.region === place.region && line.type === place.type)?.free ?? 0
+    if (free < replicas) throw new BerthError('insufficient_resources', `The region ${region} has ${free} of ${type} free, and ${replicas} are needed: choose another region or type.`)
+  }
 }
 
 /** PUT and PATCH: a new deployment of what is given. */
@@ -135,6 +148,7 @@ export async function updateService(surface: Surface, request: FastifyRequest): 
   if (accepted.name !== before.name) throw fieldError('definition.name', 'the name of a service does not change')
   if (queryBoolean(request, 'dry_run') === true) return { service: presentService(await viewOf(surface, caller, before)) }
   const cycle = body['life_cycle'] === undefined ? {} : acceptLifeCycle(body['life_cycle'])
+  await requireCapacity(surface, caller, accepted.deployment)
   const { service } = await surface.engine.services.deploy(caller, id, accepted.deployment, cycle)
   return { service: presentService(await viewOf(surface, caller, service)) }
 }

@@ -1,8 +1,7 @@
 /** What can be launched, and where: types with the room that there really is, regions, and images of the project. */
 import { createHash } from 'node:crypto'
 import type { FastifyRequest } from 'fastify'
-import type { Resources } from '../../engine/api.ts'
-import type { InstanceType } from '../../instance/catalogue.ts'
+import type { Region } from '../../instance/catalogue.ts'
 import { regionsOf, typesOf } from '../../instance/catalogue.ts'
 import { familyOf, readyImages } from '../../instance/machine-image.ts'
 import type { Image } from '../../instance/model.ts'
@@ -11,12 +10,12 @@ import type * as wire from './schema.ts'
 import type { Surface } from './surface.ts'
 import { callerOf } from './surface.ts'
 
-/** All types; a type has its region only while the machine could take one more of it. */
+/** All types; a type has a region only while the region could take one more of it. */
 export async function listInstanceTypes(surface: Surface, request: FastifyRequest): Promise<Readonly<Record<string, wire.InstanceTypesItem>>> {
-  const resources = await surface.engine.resources(callerOf(request))
-  const home = homeRegion(surface.catalogue)
+  const capacity = await surface.engine.capacity(callerOf(request))
   const items = typesOf(surface.catalogue, 'lambda').map(type => {
-    const regions = home !== null && hasRoom(type, resources) ? [presentRegion(home)] : []
+    const hasRoom = (region: Region) => capacity.some(line => line.type === type.id && line.region === region.id && line.free > 0)
+    const regions = regionsOf(surface.catalogue, 'lambda').filter(hasRoom).map(presentRegion)
     return [type.names.lambda ?? type.id, { instance_type: presentType(type), regions_with_capacity_available: regions }] as const
   })
   return Object.fromEntries(items)
@@ -48,16 +47,6 @@ export async function listImages(surface: Surface, request: FastifyRequest): Pro
 export function imageId(image: Pick<Image, 'name' | 'digest'>): string {
   const hex = createHash('sha256').update(`lambda:image:${image.name}:${image.digest ?? ''}`).digest('hex')
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-8${hex.slice(17, 20)}-${hex.slice(20, 32)}`
-}
-
-/** No machine here has GPUs to give, so types with them never have room. */
-function hasRoom(type: InstanceType, resources: Resources): boolean {
-  if (type.gpu !== null) return false
-  const free = (kind: 'cpu' | 'memory' | 'disk') => {
-    const line = resources.lines.find(candidate => candidate.kind === kind)
-    return line === undefined ? 0 : line.limit - line.allocated
-  }
-  return free('cpu') >= type.vcpus && free('memory') >= type.memoryBytes && free('disk') >= type.diskBytes
 }
 
 /** With microseconds and `+00:00`, as recorded from the original. */

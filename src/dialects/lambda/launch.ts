@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto'
 import type { FastifyRequest } from 'fastify'
 import type { InstanceType, Region } from '../../instance/catalogue.ts'
-import { regionNamed, regionsOf, typeNamed, typesOf } from '../../instance/catalogue.ts'
+import { placeIn, regionNamed, regionsOf, typeNamed, typesOf } from '../../instance/catalogue.ts'
 import { BerthError } from '../../instance/errors.ts'
 import { spellId } from '../../instance/ids.ts'
 import { asMachine, defaultMachineImage, familyOf, readyImages } from '../../instance/machine-image.ts'
@@ -28,9 +28,6 @@ export async function launchInstance(surface: Surface, request: FastifyRequest):
   const key = await findKey(surface, request, wish.sshKey)
   refuseAbsent(wish)
   const image = await findImage(surface, request, wish)
-  if (region.simulated !== null || type.gpu !== null) {
-    throw new BerthError('insufficient_resources', `No machine of this installation can run ${wish.type} in ${wish.region}: see GET /api/v1/instance-types.`)
-  }
   const launch = randomBytes(16).toString('hex')
   const instance = await surface.engine.instances.create(caller, {
     ...image,
@@ -38,6 +35,7 @@ export async function launchInstance(surface: Surface, request: FastifyRequest):
     vcpus: type.vcpus,
     memoryBytes: type.memoryBytes,
     overlayBytes: type.diskBytes,
+    place: placeIn(region, type),
     hostname: wish.hostname,
     tags: wish.tags,
     sshKeys: [key.publicKey],

@@ -93,14 +93,14 @@ export function homeRegion(catalogue: Catalogue): Region | null {
 }
 
 function regionOf(instance: Instance, catalogue: Catalogue): Region | null {
-  const given = instance.annotations[LAMBDA.region]
+  const given = instance.annotations[LAMBDA.region] ?? instance.spec.place?.region
   return regionsOf(catalogue, 'lambda').find(region => region.id === given) ?? homeRegion(catalogue)
 }
 
 /** The type that it was launched as, or that has its size; otherwise one that says its size. */
 function typeOf(instance: Instance, catalogue: Catalogue): wire.InstanceType {
   const { vcpus, memoryBytes, overlayBytes } = instance.spec
-  const given = instance.annotations[LAMBDA.type]
+  const given = instance.annotations[LAMBDA.type] ?? instance.spec.place?.type
   const types = typesOf(catalogue, 'lambda')
   const launched = given === undefined ? undefined : types.find(type => type.id === given)
   const fitting = types.find(type => type.gpu === null && type.vcpus === vcpus && type.memoryBytes === memoryBytes)

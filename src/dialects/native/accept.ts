@@ -1,5 +1,7 @@
 /** The native wire → what the engine takes. Absent fields stay absent, so that the engine's defaults apply. */
 import type { CreateInstance } from '../../engine/api.ts'
+import type { Catalogue } from '../../instance/catalogue.ts'
+import { placeIn } from '../../instance/catalogue.ts'
 import { BerthError } from '../../instance/errors.ts'
 import { quoteGo } from '../../instance/go-text.ts'
 import type { InstanceSpec, NetworkSpec, RestartPolicy, TimestampMs, VolumeId, VolumeMount } from '../../instance/model.ts'
@@ -62,8 +64,8 @@ export interface Finders {
   readonly sshKey: (word: string) => Promise<string>
 }
 
-export async function acceptCreate(body: CreateInstanceBody, find: Finders, now: TimestampMs): Promise<CreateInstance> {
-  const { image, pull, network, volumes, restart, expiresAt, ttlMs, sshKeys, ...same } = body
+export async function acceptCreate(body: CreateInstanceBody, find: Finders, now: TimestampMs, catalogue: Catalogue): Promise<CreateInstance> {
+  const { image, pull, network, volumes, restart, expiresAt, ttlMs, sshKeys, type, region, ...same } = body
   const expiry = acceptExpiry(expiresAt, ttlMs, now)
   const mounts: VolumeMount[] = []
   for (const mount of volumes ?? []) mounts.push(await acceptMount(mount, find.volume))
@@ -71,6 +73,7 @@ export async function acceptCreate(body: CreateInstanceBody, find: Finders, now:
   for (const word of sshKeys ?? []) publicKeys.push(await find.sshKey(word))
   return {
     image,
+    ...acceptPlace(type, region, catalogue),
     ...same,
     ...(pull === undefined ? {} : { pull }),
     ...(network === undefined ? {} : { network: acceptNetwork(network) }),
@@ -79,6 +82,22 @@ export async function acceptCreate(body: CreateInstanceBody, find: Finders, now:
     ...(expiry === undefined ? {} : { expiresAt: expiry }),
     ...(sshKeys === undefined ? {} : { sshKeys: publicKeys }),
   }
+}
+
+/** What the catalogue says of a type and a region. */
+function acceptPlace(typeId: string | undefined, regionId: string | undefined, catalogue: Catalogue): Partial<CreateInstance> {
+  if (typeId === undefined && regionId === undefined) return {}
+  const type = typeId === undefined ? null : catalogue.types.find(({ id }) => id === typeId)
+  const region = catalogue.regions.find(({ id, simulated }) => (regionId === undefined ? simulated === null : id === regionId))
+  if (type === undefined) throw unknownOf('type', typeId ?? '', catalogue.types)
+  if (region === undefined) throw unknownOf('region', regionId ?? '', catalogue.regions)
+  const place = placeIn(region, type)
+  return type === null ? { place } : { place, vcpus: type.vcpus, memoryBytes: type.memoryBytes, overlayBytes: type.diskBytes }
+}
+
+function unknownOf(field: 'type' | 'region', word: string, known: readonly { readonly id: string }[]): BerthError {
+  const list = known.map(({ id }) => id).join(', ')
+  return new BerthError('invalid_request', `There is no ${field} ${quoteGo(word)} in the catalogue: it has ${list}.`, { details: { field } })
 }
 
 export function acceptUpdate(

@@ -14,6 +14,7 @@ import { fromFramework, presentError } from './errors.ts'
 import { readJson } from './json-body.ts'
 import { accessRoutes } from './routes/access.ts'
 import { auditRoutes } from './routes/audit.ts'
+import { capacityRoutes } from './routes/capacity.ts'
 import { eventRoutes } from './routes/events.ts'
 import { guestRoutes } from './routes/guest.ts'
 import { hostRoutes } from './routes/host.ts'
@@ -29,7 +30,7 @@ import { validatorCompiler } from './validation.ts'
 export const PREFIX = '/berth/v1'
 const NAME = 'native'
 
-const GROUPS = [instanceRoutes, guestRoutes, observeRoutes, eventRoutes, imageRoutes, volumeRoutes, accessRoutes, sshKeyRoutes, auditRoutes, sessionRoutes, hostRoutes]
+const GROUPS = [instanceRoutes, guestRoutes, observeRoutes, eventRoutes, imageRoutes, volumeRoutes, accessRoutes, sshKeyRoutes, auditRoutes, capacityRoutes, sessionRoutes, hostRoutes]
 
 const plugin: FastifyPluginAsync<DialectOptions> = async (root, options) => {
   await root.register(

@@ -155,7 +155,7 @@ export class ServiceProxy {
       if (service === null || service.desired !== 'running') return null
       const living = await store.read.instances({ projectId: service.projectId, annotations: { [ANNOTATION.service]: serviceId } })
       const own = living.filter(instance => instance.annotations[ANNOTATION.deployment] === (service.activeDeploymentId ?? service.latestDeploymentId))
-      const running = own.filter(instance => instance.phase === 'running' && instance.desired === 'running')
+      const running = own.filter(instance => instance.phase === 'running' && instance.desired === 'running' && instance.spec.place?.isSimulated !== true)
       if (running.length > 0) return running[this.#turn++ % running.length] ?? null
       const sleeping = own.find(instance => instance.phase === 'standby')
       if (sleeping !== undefined) await this.#wake(service, sleeping)

@@ -8,7 +8,7 @@ import { requireScope } from '../access.ts'
 import type { Caller, Deployed, NewDeployment, Services } from '../api.ts'
 import type { Core } from '../core.ts'
 import { specOf } from '../defaults.ts'
-import { checkSpec } from '../limits.ts'
+import { checkSpec, limitsIn } from '../limits.ts'
 import type { StoreReader, StoreTx } from '../store-port.ts'
 import { tell } from './controller.ts'
 
@@ -283,6 +283,7 @@ function checkDeployment(core: Core, request: NewDeployment): void {
     if (!Number.isInteger(set.replicas) || set.replicas < 0 || set.replicas > REPLICAS_PER_SET_LIMIT) {
       throw new BerthError('invalid_request', `A region has 0 to ${REPLICAS_PER_SET_LIMIT} replicas.`, { details: { field: 'definition.scalings' } })
     }
-    checkSpec(specOf(set.template, 'replica-0'), core.config.limits, core.now())
+    const spec = specOf(set.template, 'replica-0')
+    checkSpec(spec, limitsIn(core, spec), core.now())
   }
 }

@@ -45,6 +45,8 @@ export interface SimulatedOptions {
   readonly memoryBytes?: number
   readonly diskBytes?: number
   readonly subnet?: string
+  /** Images that it has without having pulled them: those of another host. */
+  readonly borrowedImages?: () => Promise<readonly HostImage[]>
   readonly now?: () => number
 }
 
@@ -81,6 +83,8 @@ export function createSimulatedHost(options: SimulatedOptions = {}): SimulatedHo
   let faults: FaultPlan = options.faults ?? (() => null)
   let closed = false
 
+  const borrowed = async () => (await options.borrowedImages?.()) ?? []
+
   const emit = (event: HostEvent) => {
     for (const listener of listeners) listener(event)
   }
@@ -113,7 +117,7 @@ export function createSimulatedHost(options: SimulatedOptions = {}): SimulatedHo
   }
 
   function prepared(spec: VmSpec): VmState {
-    if (state.images[spec.image] === undefined) throw new BerthError('image_not_found', `The image ${spec.image} is not on this host.`)
+    if (state.images[spec.image] === undefined && options.borrowedImages === undefined) throw imageMissing(spec.image)
     for (const volume of spec.volumes) requireVolume(volume.volumeId)
     for (const { fileSystemId } of spec.fileSystems ?? []) requireFileSystem(fileSystemId)
     const existing = state.vms[spec.instanceId]
@@ -215,6 +219,12 @@ export function createSimulatedHost(options: SimulatedOptions = {}): SimulatedHo
     return vm
   }
 
+  /** Of one that borrows, what `prepared` can't ask. */
+  async function requireBorrowed(digest: ImageDigest): Promise<void> {
+    if (options.borrowedImages === undefined || state.images[digest] !== undefined) return
+    if (!(await borrowed()).some(image => image.digest === digest)) throw imageMissing(digest)
+  }
+
   function requireVolume(volumeId: VolumeId): void {
     if (state.volumes[volumeId] === undefined) throw new BerthError('volume_not_found', `The volume ${volumeId} is not on this host.`)
   }
@@ -236,13 +246,15 @@ export function createSimulatedHost(options: SimulatedOptions = {}): SimulatedHo
     },
 
     prepare: spec =>
-      act('prepare', spec.instanceId, () => {
+      act('prepare', spec.instanceId, async () => {
+        await requireBorrowed(spec.image)
         guard(spec)
         if (state.vms[spec.instanceId]?.generation !== spec.generation) prepared(spec)
       }),
 
     start: (spec, firstBoot = null) =>
-      act('start', spec.instanceId, () => {
+      act('start', spec.instanceId, async () => {
+        await requireBorrowed(spec.image)
         guard(spec)
         const existing = state.vms[spec.instanceId]
         if (existing?.status === 'running' && existing.generation === spec.generation) return { startedAt: existing.startedAt, how: 'already-running' as const }
@@ -368,7 +380,8 @@ export function createSimulatedHost(options: SimulatedOptions = {}): SimulatedHo
         return keep({ digest: `sha256:${hash.digest('hex')}` as ImageDigest, sizeBytes, config: PRETENDED_CONFIG })
       }),
     async images() {
-      return Object.values(state.images).map(image => ({ ...image, digest: image.digest as ImageDigest }))
+      const own = Object.values(state.images).map(image => ({ ...image, digest: image.digest as ImageDigest }))
+      return [...own, ...(await borrowed())]
     },
     removeImage: digest => act('removeImage', null, () => void delete state.images[digest]),
 
@@ -504,6 +517,10 @@ function factsOf(id: HostId, options: SimulatedOptions, state: MachineStore['sta
     templates: [],
     warnings: ['Nothing here is real: the host is simulated.'],
   }
+}
+
+function imageMissing(digest: string): BerthError {
+  return new BerthError('image_not_found', `The image ${digest} is not on this host.`)
 }
 
 function delay(ms: number): Promise<void> {

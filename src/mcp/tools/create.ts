@@ -1,11 +1,11 @@
 /** create-instance: one call from an image's name to a computer that runs. */
 import { z } from 'zod'
 import type { CreateInstance } from '../../engine/api.ts'
-import type { Catalogue, InstanceType } from '../../instance/catalogue.ts'
+import type { Catalogue, InstanceType, Region } from '../../instance/catalogue.ts'
+import { placeIn } from '../../instance/catalogue.ts'
 import { BerthError } from '../../instance/errors.ts'
 import { quoteGo } from '../../instance/go-text.ts'
-import type { Image, ImageConfig, VolumeId } from '../../instance/model.ts'
-import { ANNOTATION } from '../../instance/service.ts'
+import type { Image, ImageConfig, Place, VolumeId } from '../../instance/model.ts'
 import { presentInstance } from '../present.ts'
 import { Argv, Env, GuestPath, Instance, Wait, WAIT_LIMIT_MS } from '../schema.ts'
 import { defineTool } from '../tool.ts'
@@ -112,7 +112,7 @@ async function requestOf(args: Input, idle: IdleCommand | null, context: ToolCon
   const overlayBytes = args.disk_gib === undefined ? type?.diskBytes : Math.round(args.disk_gib * GIB)
   const entrypoint = args.entrypoint ?? idle?.entrypoint
   const cmd = args.command ?? idle?.cmd
-  const annotations = { ...(type === null ? {} : { [ANNOTATION.type]: type.id }), ...(region === null ? {} : { [ANNOTATION.region]: region }) }
+  const place = placeOf(catalogue, region, type)
   return {
     image: args.image,
     pull: 'missing',
@@ -127,7 +127,7 @@ async function requestOf(args: Input, idle: IdleCommand | null, context: ToolCon
     ...(args.tags === undefined ? {} : { tags: args.tags }),
     ...(args.expires_in_s === undefined ? {} : { expiresAt: context.now() + args.expires_in_s * 1000 }),
     ...(args.ports === undefined ? {} : { network: networkOf(args.ports) }),
-    ...(Object.keys(annotations).length === 0 ? {} : { annotations }),
+    ...(place === null ? {} : { place }),
   }
 }
 
@@ -143,15 +143,19 @@ function networkOf(ports: NonNullable<Input['ports']>): NonNullable<CreateInstan
 function typeOf(catalogue: Catalogue, id: string): InstanceType {
   const type = catalogue.types.find(each => each.id === id)
   if (type === undefined) throw new BerthError('invalid_request', `There is no instance type ${quoteGo(id)}: list-instance-types tells which there are.`)
-  if (type.gpu !== null) throw new BerthError('insufficient_resources', `No host has a free ${type.gpu.model}: take a type without GPUs.`)
   return type
 }
 
-function regionOf(catalogue: Catalogue, id: string): string {
+function regionOf(catalogue: Catalogue, id: string): Region {
   const region = catalogue.regions.find(each => each.id === id)
   if (region === undefined) throw new BerthError('invalid_request', `There is no region ${quoteGo(id)}: list-regions tells which there are.`)
-  if (region.simulated !== null) throw new BerthError('not_supported', `Instances can't be made in the region ${quoteGo(id)} here: take a real one.`)
-  return region.id
+  return region
+}
+
+/** Without a region: this machine's. */
+function placeOf(catalogue: Catalogue, region: Region | null, type: InstanceType | null): Place | null {
+  const where = region ?? catalogue.regions.find(each => each.simulated === null) ?? null
+  return where === null || (region === null && type === null) ? null : placeIn(where, type)
 }
 
 async function volumeIdOf({ engine, caller }: ToolContext, word: string): Promise<VolumeId> {

@@ -121,6 +121,7 @@ export function describe(instance: Instance): string {
   return [
     instanceLine(instance),
     `${spec.vcpus} vCPU, ${spec.memoryBytes / 2 ** 20} MiB of memory, ${spec.overlayBytes / 2 ** 20} MiB of disk`,
+    ...(spec.place?.isSimulated === true ? ['simulated: it only pretends to run'] : []),
     ...(ports.length === 0 ? [] : [`ports ${ports.join(', ')}`]),
     ...(exit === null ? [] : [`its application ended: ${exit.message}, exit code ${exit.code}`]),
   ].join('\n')

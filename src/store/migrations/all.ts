@@ -7,6 +7,7 @@ import { sshKeys } from './0003-ssh-keys.ts'
 import { audit } from './0004-audit.ts'
 import { market } from './0005-market.ts'
 import { firstBoots } from './0008-first-boots.ts'
+import { slots } from './0009-slots.ts'
 
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0001-first-light': firstLight,
@@ -16,4 +17,5 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0005-market': market,
   '0006-file-systems': fileSystems,
   '0008-first-boots': firstBoots,
+  '0009-slots': slots,
 }

@@ -25,7 +25,7 @@ const InstanceRef = Type.Ref('Instance#')
 const tags = ['instances']
 const params = InstanceParams
 
-export const instanceRoutes: AddRoutes = (app, { engine, stopping, now }) => {
+export const instanceRoutes: AddRoutes = (app, { engine, stopping, now, catalogue }) => {
   const volumeIdFinder = (caller: Caller) => async (word: string) => (await findVolume(engine, caller, word)).id
   const finders = (caller: Caller) => ({
     volume: volumeIdFinder(caller),
@@ -86,7 +86,7 @@ export const instanceRoutes: AddRoutes = (app, { engine, stopping, now }) => {
     },
     handler: async (request, reply) => {
       const caller = callerOf(request)
-      const wish = await acceptCreate(request.body, finders(caller), now())
+      const wish = await acceptCreate(request.body, finders(caller), now(), catalogue)
       const key = request.headers['idempotency-key']
       const made = await engine.instances.create(caller, wish, key === undefined ? {} : { idempotencyKey: key, idempotencyBasis: request.body })
       const { wait, timeoutMs } = request.query

@@ -1,6 +1,7 @@
 /** The schemas of the wire by name, for the OpenAPI document. */
 import { KeyBody, ProjectBody } from './access.ts'
 import { AuditBody } from './audit.ts'
+import { CapacityBody } from './capacity.ts'
 import { ErrorBody } from './errors.ts'
 import { EventBody } from './events.ts'
 import { DirectoryBody, LogRecordBody, PathBody, StatsBody, StatsSampleBody } from './guest.ts'
@@ -26,6 +27,7 @@ export const COMPONENTS = [
   ProjectBody,
   AuditBody,
   SshKeyBody,
+  CapacityBody,
   DeviceBody,
   HostBody,
   ResourcesBody,

@@ -45,6 +45,8 @@ export const CreateInstanceBody = Type.Object(
     pull: Type.Optional(
       Type.Enum(['never', 'missing'], { description: '`missing` pulls the image first if it is not there. Default `never`.' }),
     ),
+    type: Type.Optional(Type.String({ maxLength: 64, description: 'Type of the catalogue: its CPUs, memory and disk, unless they are given.' })),
+    region: Type.Optional(Type.String({ maxLength: 64, description: 'Region of the catalogue; default this machine. One that is simulated needs a type.' })),
     vcpus: Type.Optional(Count('Virtual CPUs.', 1, 1024)),
     memoryBytes: Type.Optional(Bytes('Memory.', 1)),
     hotplugBytes: Type.Optional(Bytes('Memory that may be added while it runs.')),
