@@ -4,14 +4,14 @@
  */
 import { writeSync } from 'node:fs'
 import { BerthError } from '../src/instance/errors.ts'
-import type { InstanceId } from '../src/instance/model.ts'
+import type { InstanceId, SnapshotId } from '../src/instance/model.ts'
 import { collectInto, openEngine, SMALL } from './engine-fixture.ts'
 
 const WORKERS = 6
 const LATENCY_MS = 4
 
 const [directory = '', seedText = '1'] = process.argv.slice(2)
-const latencies = { prepare: LATENCY_MS, start: LATENCY_MS, stop: LATENCY_MS, suspend: LATENCY_MS, resume: LATENCY_MS, destroy: LATENCY_MS }
+const latencies = { prepare: LATENCY_MS, start: LATENCY_MS, stop: LATENCY_MS, suspend: LATENCY_MS, resume: LATENCY_MS, destroy: LATENCY_MS, takeSnapshot: LATENCY_MS, applySnapshot: LATENCY_MS }
 const { engine, caller } = await openEngine(directory, { host: { latencies } }, collectInto([]))
 const say = (line: string) => void writeSync(1, `${line}\n`)
 
@@ -31,12 +31,37 @@ async function life(worker: number): Promise<never> {
     say(`ask ${key} create`)
     const { id } = await engine.instances.create(caller, { ...SMALL, name: `i-${key}` }, { idempotencyKey: key })
     say(`made ${key} ${id}`)
+    let snapshot: SnapshotId | null = null
     for (let step = Math.floor(random() * 6); step > 0; step--) {
       const wish = (['standby', 'restore', 'stop', 'start', 'restart'] as const)[Math.floor(random() * 5)] ?? 'stop'
       await attempt(id, wish, () => engine.instances[wish](caller, id))
+      if (random() < 0.3) snapshot = await snapshotOf(id)
+      const basis = snapshot
+      if (basis !== null && random() < 0.4) await attempt(id, 'restore', () => engine.snapshots.restore(caller, id, basis, { target: 'running' }))
       if (random() < 0.7) await engine.instances.wait(caller, id, { until: ['running', 'standby', 'stopped'], timeoutMs: 200 })
     }
+    if (random() < 0.5) await fork(`${key}-fork`, id, random() < 0.5 ? 'running' : 'standby')
     if (random() < 0.6) await attempt(id, 'delete', () => engine.instances.delete(caller, id))
+  }
+}
+
+async function fork(key: string, id: InstanceId, target: 'running' | 'standby'): Promise<void> {
+  say(`ask ${key} create`)
+  const made = await allowed(engine.snapshots.forkInstance(caller, id, { name: `i-${key}`, target, fromRunning: true }))
+  if (made !== null) say(`made ${key} ${made.id} ${target}`)
+}
+
+async function snapshotOf(id: InstanceId): Promise<SnapshotId | null> {
+  return (await allowed(engine.snapshots.create(caller, id, {})))?.id ?? null
+}
+
+/** null if the phase refuses it. */
+async function allowed<T>(work: Promise<T>): Promise<T | null> {
+  try {
+    return await work
+  } catch (error) {
+    if (error instanceof BerthError && error.code === 'invalid_state') return null
+    throw error
   }
 }
 

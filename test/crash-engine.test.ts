@@ -4,11 +4,13 @@
  */
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { test } from 'node:test'
+import { isDeepStrictEqual } from 'node:util'
 import type { Caller } from '../src/engine/api.ts'
 import type { BerthEngine } from '../src/engine/engine.ts'
 import { createEngine } from '../src/engine/engine.ts'
@@ -20,13 +22,14 @@ import type { Instance, InstanceId } from '../src/instance/model.ts'
 import { SCOPES } from '../src/instance/model.ts'
 import type { Phase } from '../src/instance/phase.ts'
 import { openStore } from '../src/store/open.ts'
-import { assertNothingLeaked, BUSYBOX, collectInto, openEngine, QUICK, settle, SMALL } from './engine-fixture.ts'
+import { assertNothingLeaked, BUSYBOX, collectInto, eventually, openEngine, QUICK, settle, SMALL } from './engine-fixture.ts'
 
 const KILLS = 30
 /** The worker is killed within this long of its first wish. */
 const KILL_WITHIN_MS = 250
 /** Sabotaged lives that go on side by side. */
-const AT_ONCE = 8
+const AT_ONCE = 20
+const MEMORY_DIR = '/dev/shm'
 const SEED = Number(process.env['BERTH_TEST_SEED'] ?? 7)
 
 test('after SIGKILL at 30 random points every acknowledged wish comes true, nothing is launched twice and nothing leaks', async t => {
@@ -42,6 +45,7 @@ test('after SIGKILL at 30 random points every acknowledged wish comes true, noth
     try {
       await settle(opened)
       await assertNothingLeaked(opened)
+      await assertSnapshots(opened)
       await assertExpected(opened.engine, opened.caller, expected)
     } finally {
       await opened.close()
@@ -72,8 +76,8 @@ async function runAndKill(directory: string, seed: number): Promise<readonly str
 /** What each instance may be afterwards: the last acknowledged wish, or one that was asked for after it. */
 function note(expected: Map<string, Set<string>>, said: readonly string[]): void {
   for (const line of said) {
-    const [verb = '', subject = '', state = ''] = line.split(' ')
-    if (verb === 'made') expected.set(state, new Set(['running']))
+    const [verb = '', subject = '', state = '', target = 'running'] = line.split(' ')
+    if (verb === 'made') expected.set(state, new Set([target]))
     const wishes = expected.get(subject)
     if (verb === 'ask') wishes?.add(state)
     if (verb === 'ack') expected.set(subject, new Set([state]))
@@ -86,6 +90,15 @@ async function assertExpected(engine: BerthEngine, caller: Caller, expected: Rea
     const { phase } = await engine.instances.get(caller, id as InstanceId)
     assert.ok(states.has(phase), `${id} is ${phase}, wanted ${[...states].join(' or ')}`)
   }
+}
+
+/** The machine holds the snapshots that the record knows, and none that was for one fork alone. */
+async function assertSnapshots({ host, store }: Pick<Awaited<ReturnType<typeof openEngine>>, 'host' | 'store'>): Promise<void> {
+  await eventually(async () => {
+    const recorded = await store.read.snapshots({ projectId: null })
+    const there = (await host.snapshots()).map(({ id }) => id).toSorted()
+    return recorded.every(({ status, isTransient }) => status === 'ready' && !isTransient) && isDeepStrictEqual(recorded.map(({ id }) => id).toSorted(), there)
+  }, 'snapshots of record and machine are the same')
 }
 
 // --- every await fails once -----------------------------------------------------------------------------------
@@ -130,26 +143,31 @@ class Saboteur {
   }
 }
 
-test('an exception at any await of create, standby, restore, stop, start and delete is survived, and the operation works the second time', async t => {
-  const directory = await mkdtemp(join(tmpdir(), 'berth-sabotage-'))
-  t.after(() => rm(directory, { recursive: true, force: true }))
-  const hit: string[] = []
-  for (const when of ['before', 'after'] as const) {
-    for (let at = 1; ; at += AT_ONCE) {
-      const batch = Array.from({ length: AT_ONCE }, (_, index) => new Saboteur(at + index, when))
-      await Promise.all(batch.map((saboteur, index) => sabotagedLife(join(directory, `${when}-${at + index}`), saboteur)))
-      for (const { fired } of batch) if (fired !== null) hit.push(fired)
-      if (batch.some(saboteur => saboteur.fired === null)) break
+const LIVES = [
+  ['create, standby, restore, stop, start and delete', wholeLife, ['prepare', 'start', 'suspend', 'resume', 'stop', 'destroy']],
+  ['a snapshot and two forks', copies, ['takeSnapshot', 'applySnapshot', 'deleteSnapshot', 'resume', 'destroy']],
+] as const
+for (const [what, life, calls] of LIVES) {
+  test(`an exception at any await of ${what} is survived, and the operation works the second time`, async t => {
+    // Hundreds of lives that no power cut meets: where there is a file system of memory, they needn't wait for a disk.
+    const directory = await mkdtemp(join(existsSync(MEMORY_DIR) ? MEMORY_DIR : tmpdir(), 'berth-sabotage-'))
+    t.after(() => rm(directory, { recursive: true, force: true }))
+    const hit: string[] = []
+    for (const when of ['before', 'after'] as const) {
+      for (let at = 1; ; at += AT_ONCE) {
+        const batch = Array.from({ length: AT_ONCE }, (_, index) => new Saboteur(at + index, when))
+        await Promise.all(batch.map((saboteur, index) => sabotagedLife(join(directory, `${when}-${at + index}`), saboteur, life)))
+        for (const { fired } of batch) if (fired !== null) hit.push(fired)
+        if (batch.some(saboteur => saboteur.fired === null)) break
+      }
     }
-  }
-  t.diagnostic(`${hit.length} points: ${[...new Set(hit)].join(', ')}`)
-  for (const call of ['prepare', 'start', 'suspend', 'resume', 'stop', 'destroy']) {
-    assert.ok(hit.includes(`before host.${call}`) && hit.includes(`after host.${call}`), `${call} was hit`)
-  }
-  assert.ok(hit.includes('after store.transaction'), 'a transaction that was committed and not acknowledged was hit')
-})
+    t.diagnostic(`${hit.length} points: ${[...new Set(hit)].join(', ')}`)
+    for (const call of calls) assert.ok(hit.includes(`before host.${call}`) && hit.includes(`after host.${call}`), `${call} was hit`)
+    assert.ok(hit.includes('after store.transaction'), 'a transaction that was committed and not acknowledged was hit')
+  })
+}
 
-async function sabotagedLife(directory: string, saboteur: Saboteur): Promise<void> {
+async function sabotagedLife(directory: string, saboteur: Saboteur, life: (engine: BerthEngine, caller: Caller, saboteur: Saboteur) => Promise<void>): Promise<void> {
   const real = await openStore({ path: join(directory, 'berth.db') })
   const store: Store = {
     transaction: work => saboteur.around('store.transaction', () => real.transaction(work)),
@@ -164,11 +182,11 @@ async function sabotagedLife(directory: string, saboteur: Saboteur): Promise<voi
     const { defaultProject } = await engine.start()
     const caller: Caller = { projectId: defaultProject.id, keyId: null, scopes: SCOPES, via: 'test' }
     await engine.images.wait(caller, BUSYBOX, { timeoutMs: 10_000 })
-    saboteur.armed = true
-    await wholeLife(engine, caller)
+    await life(engine, caller, saboteur)
     saboteur.armed = false
     await settle({ engine, store: real })
     await assertNothingLeaked({ host: machine, store: real })
+    await eventually(async () => (await real.read.snapshots({ projectId: null })).every(({ status }) => status !== 'creating'), `no snapshot is being taken (${saboteur.fired ?? 'untouched'})`)
     assert.deepEqual(machine.vms(), [], `nothing is left on the machine (${saboteur.fired ?? 'untouched'})`)
   } finally {
     await engine.close()
@@ -177,7 +195,8 @@ async function sabotagedLife(directory: string, saboteur: Saboteur): Promise<voi
   }
 }
 
-async function wholeLife(engine: BerthEngine, caller: Caller): Promise<void> {
+async function wholeLife(engine: BerthEngine, caller: Caller, saboteur: Saboteur): Promise<void> {
+  saboteur.armed = true
   const { instances } = engine
   const created = await twice(() => instances.create(caller, { ...SMALL, name: 'life' }, { idempotencyKey: 'life' }))
   const { id } = created
@@ -209,6 +228,47 @@ async function wholeLife(engine: BerthEngine, caller: Caller): Promise<void> {
     }
     assert.fail(`${until.join()} was not reached in four attempts`)
   }
+}
+
+/** A snapshot of a running instance, an instance made from it, and one made from the running instance; all of them go again. */
+async function copies(engine: BerthEngine, caller: Caller, saboteur: Saboteur): Promise<void> {
+  const { snapshots, instances } = engine
+  const source = await instances.create(caller, { ...SMALL, name: 'source' })
+  await instances.wait(caller, source.id, { until: ['running'], timeoutMs: 10_000, since: source })
+  saboteur.armed = true
+  const snapshot = await twice(() => snapshots.create(caller, source.id, { name: 'one' }).catch(async (error: unknown) => {
+    // Only the answer was lost.
+    if (!(error instanceof BerthError && error.code === 'name_conflict')) throw error
+    return (await snapshots.list(caller, { name: 'one' }))[0] ?? assert.fail('the name is taken by nothing')
+  }))
+  await forked(engine, caller, 'from-snapshot', name => snapshots.forkSnapshot(caller, snapshot.id, { name }))
+  await forked(engine, caller, 'from-running', name => snapshots.forkInstance(caller, source.id, { name, fromRunning: true }))
+  await twice(() => snapshots.delete(caller, snapshot.id).catch((error: unknown) => {
+    if (!(error instanceof BerthError && error.code === 'not_found')) throw error
+  }))
+  saboteur.armed = false
+  await instances.delete(caller, source.id)
+}
+
+/** Asks until a fork runs, and deletes each. */
+async function forked(engine: BerthEngine, caller: Caller, prefix: string, ask: (name: string) => Promise<Instance>): Promise<void> {
+  const { instances } = engine
+  for (let attempt = 0; attempt < 4; attempt++) {
+    const name = `${prefix}-${attempt}`
+    const asked = await ask(name).catch((error: unknown) => {
+      if (error instanceof BerthError && ['disk_full', 'guest_unreachable'].includes(error.code)) return null
+      throw error
+    })
+    const fork = asked ?? (await twice(() => instances.list(caller, { name })))[0]
+    if (fork === undefined) continue
+    const { instance } = await twice(() => instances.wait(caller, fork.id, { until: ['running'], timeoutMs: 10_000, since: fork }))
+    // The second may find that the first was recorded.
+    await twice(() => instances.delete(caller, fork.id).catch((error: unknown) => {
+      if (!(error instanceof BerthError && error.code === 'not_found')) throw error
+    }))
+    if (instance.phase === 'running') return
+  }
+  assert.fail(`${prefix} was not made in four attempts`)
 }
 
 async function twice<T>(work: () => Promise<T>): Promise<T> {

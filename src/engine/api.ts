@@ -44,6 +44,7 @@ import type { Capacity } from './capacity.ts'
 import type { Directory } from './directory.ts'
 import type { Market } from './market/api.ts'
 import type { StatsFeed } from './stats-feed.ts'
+import type { Snapshots } from './snapshots/api.ts'
 import type { ServiceEventQuery, ServiceQuery } from './store-port.ts'
 
 /** Who asks. Made by authentication, passed through unchanged. */
@@ -339,6 +340,7 @@ export interface Engine {
   readonly events: Events
   readonly images: Images
   readonly volumes: Volumes
+  readonly snapshots: Snapshots
   readonly keys: Keys
   readonly sshKeys: SshKeys
   readonly fileSystems: FileSystems

@@ -22,6 +22,6 @@ export async function budgetOf(
   return {
     vcpus: { limit: facts.cpus * overcommit.cpu, used: used.vcpus },
     memoryBytes: { limit: facts.memoryBytes * overcommit.memory, used: used.memoryBytes },
-    diskBytes: { limit: facts.diskBytes * overcommit.disk, used: used.diskBytes + used.volumeBytes },
+    diskBytes: { limit: facts.diskBytes * overcommit.disk, used: used.diskBytes + used.volumeBytes + used.snapshotBytes },
   }
 }

@@ -24,6 +24,7 @@ export interface Limits {
   readonly maxInstancesPerProject: number
   readonly maxVolumesPerProject: number
   readonly maxImagesPerProject: number
+  readonly maxSnapshotsPerProject: number
   /** Pulls that wait; one more is `rate_limited`. */
   readonly maxQueuedPulls: number
   readonly maxAnnotationsBytes: number
@@ -40,6 +41,8 @@ export interface Deadlines {
   readonly destroyMs: number
   readonly inventoryMs: number
   readonly volumeMs: number
+  /** Copying disks, where the file system can't share their blocks. */
+  readonly snapshotMs: number
 }
 
 export interface EngineConfig {
@@ -86,6 +89,7 @@ export const DEFAULT_CONFIG: EngineConfig = {
     maxInstancesPerProject: 100_000,
     maxVolumesPerProject: 10_000,
     maxImagesPerProject: 10_000,
+    maxSnapshotsPerProject: 10_000,
     maxQueuedPulls: 100,
     maxAnnotationsBytes: 65_536,
   },
@@ -98,6 +102,7 @@ export const DEFAULT_CONFIG: EngineConfig = {
     destroyMs: 120_000,
     inventoryMs: 30_000,
     volumeMs: 120_000,
+    snapshotMs: 600_000,
   },
   builtinImages: ['localhost/busybox'],
   parallelPulls: 2,

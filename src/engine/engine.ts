@@ -38,6 +38,8 @@ import { ensureDefaultProject, makeProjects } from './projects.ts'
 import { Meter } from './meter.ts'
 import { Reconciler } from './reconcile.ts'
 import { tellingRefusals } from './refusals.ts'
+import { makeSnapshots } from './snapshots/snapshots.ts'
+import { resumeTaking, sweepSnapshots } from './snapshots/taking.ts'
 import { makeSshKeys } from './ssh-keys.ts'
 import { devicesOf, resourcesOf } from './resources.ts'
 import type { Store } from './store-port.ts'
@@ -140,6 +142,7 @@ function assemble(core: Core, images: ImageKeeper, adminSecret: string | null): 
     statsFeed: new Sampler(core, closing.signal),
     images: telling('images', images.api),
     volumes: telling('volumes', makeVolumes(core)),
+    snapshots: telling('snapshots', makeSnapshots(core, loop)),
     keys: telling('keys', keys.api),
     sshKeys: telling('sshKeys', makeSshKeys(core)),
     fileSystems: telling('fileSystems', makeFileSystems(core)),
@@ -156,10 +159,12 @@ function assemble(core: Core, images: ImageKeeper, adminSecret: string | null): 
       const project = await ensureDefaultProject(core)
       const newAdminSecret = await keys.ensureAdmin(project.id, adminSecret)
       const reconciled = (async () => {
+        await resumeTaking(core, loop)
         await watch.begin()
         firstLook.resolve()
         await recoverVolumes(core)
         await recoverFileSystems(core)
+        await sweepSnapshots(core)
         await images.begin()
         await remountAll(core, loop)
         await reapplyFirewalls(core, loop)

@@ -244,6 +244,10 @@ export class ImageKeeper implements ImageLookUp {
           details: { instanceId: user.id },
         })
       }
+      const copy = names.length > 0 ? undefined : (await tx.snapshots({ projectId })).find(snapshot => snapshot.imageDigest === digest)
+      if (copy !== undefined) {
+        throw new BerthError('image_in_use', `The image ${image.name} is used by a snapshot of ${copy.sourceName}: delete that first.`, { details: { snapshotId: copy.id } })
+      }
       await tx.deleteImage(projectId, image.name)
       await this.#core.audit.record(tx, caller, { action: 'image.delete', target: imageTarget(image) })
     })

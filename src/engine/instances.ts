@@ -250,6 +250,7 @@ function draftOf(id: InstanceId, caller: Caller, spec: InstanceSpec, request: Cr
     errorCode: null,
     hostId: null,
     address: null,
+    basis: null,
     generation: 0,
     exit: null,
     restartAttempts: 0,
@@ -294,7 +295,7 @@ async function checkRunnable(core: Core, digest: NonNullable<Image['digest']>, s
   resolveCommand(image.config, spec)
 }
 
-async function checkRoomInProject(core: Core, change: Change, caller: Caller, spec: InstanceSpec): Promise<void> {
+export async function checkRoomInProject(core: Core, change: Change, caller: Caller, spec: Pick<InstanceSpec, 'name'>): Promise<void> {
   const { projectId } = caller
   const [taken] = await change.tx.instances({ projectId, name: spec.name, limit: 1 })
   if (taken !== undefined) {

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { exitedWith } from '../instance/exit.ts'
-import type { HostId, ImageDigest, Instance, InstanceId, ProjectId } from '../instance/model.ts'
+import type { HostId, ImageDigest, Instance, InstanceId, ProjectId, SnapshotId } from '../instance/model.ts'
 import type { DesiredState, Phase } from '../instance/phase.ts'
 import { DESIRED_STATES, isLegalStep, PHASES } from '../instance/phase.ts'
 import { DEFAULT_SPEC } from './defaults.ts'
@@ -31,6 +31,7 @@ function instanceWith(change: Partial<Instance>, spec: Partial<Instance['spec']>
     address: null,
     generation: 5,
     exit: null,
+    basis: null,
     restartAttempts: 0,
     createdAt: 0,
     startedAt: 1,
@@ -97,6 +98,17 @@ class Model {
       case 'await-image':
         this.instance = { ...instance, imageDigest: 'sha256:0' as ImageDigest }
         return
+      case 'apply': {
+        const { phase, desired } = instance
+        const memory = desired === 'running' || desired === 'standby'
+        this.status = memory ? 'suspended' : 'prepared'
+        this.generation = instance.generation
+        if (!memory) return this.step('stopped', { basis: null })
+        if (desired === 'standby') return this.step('standby', { basis: null })
+        if (phase === 'restoring') this.instance = { ...instance, basis: null }
+        else this.step('restoring', { basis: null })
+        return
+      }
       case 'prepare':
         if (this.status === 'absent') this.status = 'prepared'
         return this.step('starting')
@@ -134,6 +146,7 @@ const anyInstance = fc.record({
   errorCode: fc.constantFrom(null, 'guest_unreachable'),
   imageDigest: fc.constantFrom(null, 'sha256:0' as ImageDigest),
   restartAttempts: fc.constantFrom(0, 2),
+  basis: fc.constantFrom(null, 'b7e2a1d4-0000-4000-8000-000000000000' as SnapshotId),
 })
 
 const WHERE: Readonly<Record<DesiredState, readonly Phase[]>> = {
@@ -148,7 +161,10 @@ test('whatever the record and the machine say, the decisions lead to rest by leg
   fc.assert(
     fc.property(anyInstance, fc.constantFrom(...STATUSES), fc.integer({ min: 3, max: 6 }), (change, status, generation) => {
       const isStarting = change.phase === 'preparing' || change.phase === 'starting'
-      const model = new Model(instanceWith({ ...change, errorCode: isStarting ? change.errorCode : null }), status, generation)
+      const instance = instanceWith({ ...change, errorCode: isStarting ? change.errorCode : null })
+      // The basis is gone from the record before a generation that has one is launched.
+      fc.pre(change.basis === null || generation < instance.generation || (status !== 'running' && status !== 'exited'))
+      const model = new Model(instance, status, generation)
       for (let actions = 0; ; actions++) {
         assert.ok(actions < ACTION_LIMIT, `no rest after ${ACTION_LIMIT} actions: ${model.instance.phase}, ${model.instance.desired}, ${model.status}`)
         const action = decide(model.instance, model.observed)

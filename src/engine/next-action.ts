@@ -4,6 +4,7 @@
  *
  *   allocated ▶ preparing ─prepare▶ starting ─start▶ running         an error there: rollback ▶ failed
  *   stopping ─stop▶ stopped     suspending ─suspend▶ standby     restoring ─resume▶ running
+ *   preparing ─apply▶ restoring, starting, standby, stopped (a fork)     restoring ─apply▶ restoring, standby, stopped
  *   deleting ─destroy▶ deleted  stopped, standby ─place▶ allocated, restoring (if it is to run)
  *
  * Policy: what is seen wins over what is believed. A VM that is gone from a phase that needs one is `gone`; one
@@ -37,6 +38,8 @@ export type Action =
   /** Admission again, and a new generation: to `allocated`, or from standby to `restoring`. */
   | { readonly kind: 'place' }
   | { readonly kind: 'await-image' }
+  /** It gets the disks, and the memory, of the snapshot that it is made from. */
+  | { readonly kind: 'apply' }
   | { readonly kind: 'prepare' | 'start' | 'stop' | 'suspend' | 'resume' | 'destroy' }
   /** Undo a start that failed, then `failed`. */
   | { readonly kind: 'rollback' }
@@ -82,9 +85,10 @@ function ofLiving(instance: Instance, observed: Observed, now: TimestampMs): Act
     case 'pending':
       return desired === 'running' ? { kind: 'place' } : NONE
     case 'allocated':
-      return desired === 'running' ? { kind: 'step', to: 'preparing', reason: null } : { kind: 'step', to: 'stopped', reason: null }
+      return desired === 'running' || instance.basis !== null ? { kind: 'step', to: 'preparing', reason: null } : { kind: 'step', to: 'stopped', reason: null }
     case 'preparing':
       if (instance.errorCode !== null) return { kind: 'rollback' }
+      if (instance.basis !== null) return { kind: 'apply' }
       if (desired !== 'running') return { kind: 'step', to: 'stopping', reason: null }
       return instance.imageDigest === null ? { kind: 'await-image' } : { kind: 'prepare' }
     case 'starting':
@@ -149,6 +153,7 @@ function ofSuspending(instance: Instance, observed: Observed): Action {
 }
 
 function ofRestoring(instance: Instance, observed: Observed): Action {
+  if (instance.basis !== null) return { kind: 'apply' }
   const ended = endOf(instance, observed)
   if (ended !== null) return ended
   if (observed.kind === 'absent' || (observed.kind === 'vm' && (observed.vm.status === 'prepared' || observed.vm.status === 'exited'))) {

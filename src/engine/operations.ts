@@ -18,6 +18,7 @@ import { isSilence, withDeadline } from './fleet.ts'
 import type { HostVm, VmStarted } from './host-port.ts'
 import type { Change, StepPatch } from './journal.ts'
 import type { Action, Observed } from './next-action.ts'
+import { removeSnapshot } from './snapshots/removal.ts'
 import { firstBootFor, refOf, vmSpecOf } from './vm-spec.ts'
 
 /** `recorded`: what was seen still holds · `changed`: look again · `idle`: something else will wake it. */
@@ -39,6 +40,8 @@ export async function perform(core: Core, instance: Instance, action: Exclude<Ac
       return adopt(core, instance)
     case 'await-image':
       return awaitImage(core, instance)
+    case 'apply':
+      return applyBasis(core, instance)
     case 'prepare':
       return prepare(core, instance)
     case 'start':
@@ -167,7 +170,8 @@ async function failStart(core: Core, instance: Instance, error: unknown): Promis
 async function rollBack(core: Core, instance: Instance): Promise<Performed> {
   const { host } = core.fleet.link(instance.hostId)
   const { deadlines } = core.config
-  const isNew = instance.startedAt === null
+  // One that was put to rest has a disk, even if it never ran: a fork.
+  const isNew = instance.startedAt === null && instance.stoppedAt === null
   const undone = await insist<unknown>(core, instance, () =>
     isNew
       ? withDeadline(host.destroy(refOf(instance)), deadlines.destroyMs, 'The host did not clean up in time.')
@@ -184,9 +188,10 @@ async function rollBack(core: Core, instance: Instance): Promise<Performed> {
       reason,
       errorCode: code,
       failure: { code, message: reason },
-      ...(isNew ? { address: null } : {}),
+      ...(isNew ? { address: null, basis: null } : {}),
     })
   })
+  if (isNew) await releaseBasis(core, instance)
   return 'changed'
 }
 
@@ -225,12 +230,14 @@ async function destroy(core: Core, instance: Instance): Promise<Performed> {
     return 'changed'
   }
   core.graces.delete(instance.id)
-  return record(core, instance, async (change, current) => {
+  const gone = await record(core, instance, async (change, current) => {
     await change.tx.deleteReservation(current.id)
     await change.tx.deleteFirstBoot(current.id)
     for (const mount of current.spec.volumes) await change.tx.deleteAttachment(mount.volumeId, current.id)
-    return change.step(current, 'deleted', { reason: current.reason })
+    return change.step(current, 'deleted', { reason: current.reason, basis: null })
   })
+  await releaseBasis(core, instance)
+  return gone
 }
 
 /** Ends a VM that its record says is not there. */
@@ -324,6 +331,65 @@ async function afterFailedMove(core: Core, instance: Instance, error: unknown, b
   const failure = { code: known.code, message: known.message }
   await record(core, instance, (change, current) => change.step(current, back, { desired: back, reason, failure }))
   return 'changed'
+}
+
+// --- made from a snapshot -------------------------------------------------------------------------------------
+
+async function applyBasis(core: Core, instance: Instance): Promise<Performed> {
+  const snapshot = instance.basis === null ? null : await core.store.read.snapshot(instance.basis)
+  if (snapshot?.status === 'creating') return 'idle'
+  const wantsMemory = instance.desired === 'running' || instance.desired === 'standby'
+  try {
+    if (snapshot === null) throw new BerthError('not_found', 'The snapshot that it was to be made from is gone.')
+    if (snapshot.error !== null) throw new BerthError(snapshot.error.code, snapshot.error.message)
+    const use = {
+      snapshotId: snapshot.id,
+      memory: wantsMemory && snapshot.kind === 'standby',
+      renew: snapshot.sourceId !== instance.id,
+      consume: snapshot.isTransient,
+    }
+    const { host } = core.fleet.link(instance.hostId)
+    await withDeadline(host.applySnapshot(await vmSpecOf(core, instance), use), core.config.deadlines.snapshotMs, 'The host did not copy the snapshot in time.')
+    await record(core, instance, (change, current) => afterApply(change, current, use.memory))
+  } catch (error) {
+    return instance.phase === 'preparing' ? failStart(core, instance, error) : failRestore(core, instance, error)
+  }
+  await releaseBasis(core, instance)
+  return 'changed'
+}
+
+/** On to the state that was asked for. With memory it goes on; with disks alone it starts, where it is to run. */
+function afterApply(change: Change, current: Instance, memory: boolean): Promise<Instance> {
+  const done = { basis: null } as const
+  if (current.desired === 'standby' && memory) return change.step(current, 'standby', done)
+  if (current.desired !== 'running') return change.step(current, 'stopped', done)
+  if (memory) return current.phase === 'restoring' ? change.note(current, null, done) : change.step(current, 'restoring', done)
+  return current.phase === 'restoring' ? change.step(current, 'stopped', done) : change.step(current, 'starting', done)
+}
+
+/** It could not go back: it rests as it was, and whoever waits is told why. */
+async function failRestore(core: Core, instance: Instance, error: unknown): Promise<Performed> {
+  const silent = fallSilent(core, instance, error)
+  if (silent !== null) return silent
+  const known = asBerthError(error)
+  logDefect(core, instance, known, 'restore from a snapshot')
+  const seen = await observe(core, instance)
+  if (seen.kind === 'silent') return seen
+  const to = seen.kind === 'vm' && seen.vm.status === 'suspended' ? 'standby' : 'stopped'
+  const reason = `It could not go back to its snapshot: ${known.message}`
+  await record(core, instance, (change, current) =>
+    change.step(current, to, { desired: to, basis: null, reason, failure: { code: known.code, message: known.message } }),
+  )
+  return 'changed'
+}
+
+/** A snapshot that was taken for this instance alone has done its work. */
+async function releaseBasis(core: Core, instance: Instance): Promise<void> {
+  const snapshot = instance.basis === null ? null : await core.store.read.snapshot(instance.basis)
+  if (snapshot?.isTransient !== true || snapshot.status === 'creating') return
+  await removeSnapshot(core, snapshot).catch((error: unknown) => {
+    core.logger.warn({ err: error, snapshotId: snapshot.id }, 'a snapshot that nobody needs could not be removed; the next start does it')
+  })
 }
 
 // --- shared ---------------------------------------------------------------------------------------------------

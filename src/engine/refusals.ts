@@ -5,7 +5,7 @@ import { asBerthError } from '../instance/errors.ts'
 import type { Caller, Engine } from './api.ts'
 import type { AuditTrail } from './audit.ts'
 
-type Room = 'instances' | 'images' | 'volumes' | 'keys' | 'sshKeys' | 'fileSystems' | 'firewalls' | 'projects' | 'services'
+type Room = 'instances' | 'images' | 'volumes' | 'snapshots' | 'keys' | 'sshKeys' | 'fileSystems' | 'firewalls' | 'projects' | 'services'
 
 /** Calls that change something or reach into a guest, and the action that each one is in the trail. */
 const ACTIONS: { readonly [R in Room]: Readonly<Partial<Record<keyof Engine[R], string>>> } = {
@@ -26,6 +26,13 @@ const ACTIONS: { readonly [R in Room]: Readonly<Partial<Record<keyof Engine[R], 
   },
   images: { pull: 'image.pull', import: 'image.import', tag: 'image.tag', delete: 'image.delete' },
   volumes: { create: 'volume.create', delete: 'volume.delete' },
+  snapshots: {
+    create: 'instance.snapshot',
+    delete: 'snapshot.delete',
+    restore: 'instance.restore-snapshot',
+    forkInstance: 'instance.fork',
+    forkSnapshot: 'snapshot.fork',
+  },
   keys: { create: 'key.create', delete: 'key.delete' },
   sshKeys: { create: 'ssh-key.create', delete: 'ssh-key.delete' },
   fileSystems: { create: 'file-system.create', delete: 'file-system.delete' },

@@ -20,6 +20,7 @@ import type {
   KeyId,
   Project,
   ProjectId,
+  SnapshotId,
   SshKey,
   SshKeyId,
   Volume,
@@ -27,6 +28,7 @@ import type {
 } from '../instance/model.ts'
 import type { MarketPoint, OrderEvent, OrderId, OrderKind, Orders, PeriodKind, PricePeriod } from '../instance/market.ts'
 import type { Phase } from '../instance/phase.ts'
+import type { Snapshot } from '../instance/snapshot.ts'
 import type { ServiceEvent, ServiceRecordKind, ServiceRecords } from '../instance/service.ts'
 
 export interface Store {
@@ -53,6 +55,8 @@ export interface InstanceQuery {
   readonly lived?: { readonly from: number | null; readonly until: number | null }
   readonly ids?: readonly InstanceId[]
   readonly hostId?: HostId
+  /** Only those that are to be made from this snapshot. */
+  readonly basis?: SnapshotId
   /** By creation time; default `newest-first`. */
   readonly order?: 'newest-first' | 'oldest-first'
   readonly limit?: number
@@ -102,6 +106,9 @@ export interface StoreReader {
   globalFirewallRules(projectId: ProjectId): Promise<readonly FirewallRule[] | null>
   /** Living instances that have a firewall; null is every project. */
   firewallUsers(projectId: ProjectId | null): Promise<readonly { readonly instanceId: InstanceId; readonly rulesetIds: readonly FirewallRulesetId[] }[]>
+  snapshot(id: SnapshotId): Promise<Snapshot | null>
+  /** Newest first. */
+  snapshots(query: SnapshotQuery): Promise<readonly Snapshot[]>
   reservations(hostId: HostId): Promise<readonly Reservation[]>
   serviceRecord<K extends ServiceRecordKind>(kind: K, id: string): Promise<ServiceRecords[K] | null>
   serviceRecords<K extends ServiceRecordKind>(kind: K, query: ServiceQuery): Promise<readonly ServiceRecords[K][]>
@@ -160,6 +167,9 @@ export interface StoreTx extends StoreReader {
   putFirewallRuleset(ruleset: FirewallRuleset): Promise<void>
   deleteFirewallRuleset(id: FirewallRulesetId): Promise<void>
   putGlobalFirewallRules(projectId: ProjectId, rules: readonly FirewallRule[]): Promise<void>
+  /** `name_conflict` if another of the same source has the name. */
+  putSnapshot(snapshot: Snapshot): Promise<void>
+  deleteSnapshot(id: SnapshotId): Promise<void>
   putReservation(reservation: Reservation): Promise<void>
   deleteReservation(instanceId: InstanceId): Promise<void>
   /** Writes an app, service or deployment, new or changed. */
@@ -227,6 +237,8 @@ export interface Usage {
   readonly diskBytes: number
   /** Shared file systems, too. */
   readonly volumeBytes: number
+  /** Of the snapshots on that host. */
+  readonly snapshotBytes: number
 }
 
 export interface IdempotencyRecord {
@@ -236,6 +248,13 @@ export interface IdempotencyRecord {
   readonly requestHash: string
   readonly instanceId: InstanceId
   readonly createdAt: number
+}
+
+export interface SnapshotQuery {
+  /** null is every project (the engine's own work). */
+  readonly projectId: ProjectId | null
+  readonly sourceId?: InstanceId
+  readonly name?: string
 }
 
 export interface ServiceQuery {

@@ -161,6 +161,8 @@ export interface Instance {
   readonly errorCode: string | null
   readonly hostId: HostId | null
   readonly address: NetworkAddress | null
+  /** The snapshot whose disks (and memory) it is to get before it goes on; null once it has them, and for all others. */
+  readonly basis: SnapshotId | null
   /** Counts VMM lives; every Host call carries it, and a call of an older generation does nothing. */
   readonly generation: number
   readonly exit: AppExit | null

@@ -9,6 +9,7 @@
  *      ▼           ▼            ▼            ▼          ▼
  *    failed  ◀── any phase that works on a VM;   stopping ─▶ stopped ─▶ allocated (start again)
  *
+ *   preparing ─▶ restoring, standby, stopped (made from a snapshot)     stopped, preempted, failed ─▶ restoring (gone back to one)
  *   running ─▶ preempting ─▶ preempted        any ─▶ lost ─▶ what the host reports
  *   any but deleted ─▶ deleting ─▶ deleted (terminal)
  *
@@ -48,20 +49,20 @@ export type DesiredState = (typeof DESIRED_STATES)[number]
 const STEPS: Readonly<Record<Phase, readonly Phase[]>> = {
   pending: ['allocated', 'failed', 'deleting'],
   allocated: ['preparing', 'stopped', 'failed', 'deleting', 'lost'],
-  preparing: ['starting', 'stopping', 'stopped', 'failed', 'deleting', 'lost'],
+  preparing: ['starting', 'restoring', 'standby', 'stopping', 'stopped', 'failed', 'deleting', 'lost'],
   starting: ['running', 'stopping', 'stopped', 'failed', 'deleting', 'lost'],
   running: ['unhealthy', 'suspending', 'stopping', 'stopped', 'preempting', 'failed', 'deleting', 'lost'],
   unhealthy: ['running', 'suspending', 'stopping', 'stopped', 'preempting', 'failed', 'deleting', 'lost'],
   stopping: ['stopped', 'failed', 'deleting', 'lost'],
-  stopped: ['pending', 'allocated', 'failed', 'deleting', 'lost'],
+  stopped: ['pending', 'allocated', 'restoring', 'failed', 'deleting', 'lost'],
   suspending: ['standby', 'running', 'stopped', 'failed', 'deleting', 'lost'],
   standby: ['restoring', 'stopping', 'stopped', 'failed', 'deleting', 'lost'],
   restoring: ['running', 'standby', 'stopped', 'failed', 'deleting', 'lost'],
   preempting: ['running', 'preempted', 'stopping', 'stopped', 'failed', 'deleting', 'lost'],
-  preempted: ['pending', 'allocated', 'failed', 'deleting'],
+  preempted: ['pending', 'allocated', 'restoring', 'failed', 'deleting'],
   deleting: ['deleted', 'failed'],
   deleted: [],
-  failed: ['pending', 'allocated', 'stopped', 'deleting'],
+  failed: ['pending', 'allocated', 'restoring', 'stopped', 'deleting'],
   lost: ['running', 'standby', 'stopped', 'preempted', 'failed', 'deleting'],
 }
 

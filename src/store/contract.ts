@@ -68,6 +68,7 @@ export function anInstance(change: Partial<Instance> = {}, spec: Partial<Instanc
     errorCode: null,
     hostId: HOST,
     address: { ip: '10.9.0.2', mac: '02:00:00:00:00:01', network: 'default' },
+    basis: anId('snapshot'),
     generation: 3,
     exit: { code: 137, signal: 9, message: 'out of memory' },
     restartAttempts: 2,
@@ -547,14 +548,14 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
 
       test('what a host has given is summed without one instance, with all volumes, and its addresses are told', async () => {
         const [one, two] = [anId('instance'), anId('instance')]
-        assert.deepEqual(await store.read.usage(HOST, null), { vcpus: 0, memoryBytes: 0, diskBytes: 0, volumeBytes: 0 })
+        assert.deepEqual(await store.read.usage(HOST, null), { vcpus: 0, memoryBytes: 0, diskBytes: 0, volumeBytes: 0, snapshotBytes: 0 })
         await store.transaction(async (tx) => {
           await tx.putReservation(aReservation(one, { vcpus: 2, memoryBytes: 2 ** 40, diskBytes: 5, ip: '10.9.0.2' }))
           await tx.putReservation(aReservation(two, { vcpus: 3, memoryBytes: 2 ** 41, diskBytes: 7 }))
           await tx.putReservation(aReservation(anId('instance'), { hostId: 'host-2' as HostId, vcpus: 100, ip: '10.9.0.9' }))
         })
-        assert.deepEqual(await store.read.usage(HOST, null), { vcpus: 5, memoryBytes: 3 * 2 ** 40, diskBytes: 12, volumeBytes: 0 })
-        assert.deepEqual(await store.read.usage(HOST, one), { vcpus: 3, memoryBytes: 2 ** 41, diskBytes: 7, volumeBytes: 0 })
+        assert.deepEqual(await store.read.usage(HOST, null), { vcpus: 5, memoryBytes: 3 * 2 ** 40, diskBytes: 12, volumeBytes: 0, snapshotBytes: 0 })
+        assert.deepEqual(await store.read.usage(HOST, one), { vcpus: 3, memoryBytes: 2 ** 41, diskBytes: 7, volumeBytes: 0, snapshotBytes: 0 })
         assert.deepEqual(await store.read.addresses(HOST), ['10.9.0.2'])
         assert.equal((await store.read.reservation(one))?.ip, '10.9.0.2')
         assert.equal(await store.read.reservation(anId('instance')), null)

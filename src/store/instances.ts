@@ -3,7 +3,7 @@ import { sql } from 'kysely'
 import type { Kysely, RawBuilder, SelectQueryBuilder, SqlBool } from 'kysely'
 import type { InstanceQuery, StoreReader, StoreTx } from '../engine/store-port.ts'
 import { BerthError } from '../instance/errors.ts'
-import type { HostId, ImageDigest, Instance, InstanceId, ProjectId } from '../instance/model.ts'
+import type { HostId, ImageDigest, Instance, InstanceId, ProjectId, SnapshotId } from '../instance/model.ts'
 import type { Phase } from '../instance/phase.ts'
 import type { Database, InstanceRow } from './schema.ts'
 import { INDEXED_ANNOTATIONS } from './schema.ts'
@@ -70,6 +70,7 @@ function filtered<O>(
     narrowed = query.ids === undefined && indexed === undefined ? narrowed.where('project_id', '=', project) : narrowed.where(isAlso('project_id', project))
   }
   if (query.name !== undefined) narrowed = narrowed.where('name', '=', query.name)
+  if (query.basis !== undefined) narrowed = narrowed.where('basis', '=', query.basis)
   if (query.hostId !== undefined) narrowed = narrowed.where('host_id', '=', query.hostId)
   if (query.ids !== undefined) narrowed = narrowed.where(isOneOf('id', query.ids))
   if (query.phases !== undefined) narrowed = narrowed.where(isOneOf('phase', query.phases))
@@ -137,6 +138,7 @@ function toRow(instance: Instance): InstanceRow {
     error_code: instance.errorCode,
     host_id: instance.hostId,
     address: instance.address === null ? null : JSON.stringify(instance.address),
+    basis: instance.basis,
     generation: instance.generation,
     exit: instance.exit === null ? null : JSON.stringify(instance.exit),
     restart_attempts: instance.restartAttempts,
@@ -162,6 +164,7 @@ function fromRow(row: InstanceRow): Instance {
     errorCode: row.error_code,
     hostId: row.host_id as HostId | null,
     address: row.address === null ? null : (JSON.parse(row.address) as Instance['address']),
+    basis: row.basis as SnapshotId | null,
     generation: row.generation,
     exit: row.exit === null ? null : (JSON.parse(row.exit) as Instance['exit']),
     restartAttempts: row.restart_attempts,

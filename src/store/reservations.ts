@@ -33,7 +33,12 @@ export function readReservations(db: Kysely<Database>): Pick<StoreReader, 'reser
         .selectFrom('file_systems')
         .select(({ fn }) => fn.coalesce(fn.sum<number>('size_bytes'), sql.lit(0)).as('sharedBytes'))
         .executeTakeFirstOrThrow()
-      return { ...held, volumeBytes: volumeBytes + sharedBytes }
+      const { snapshotBytes } = await db
+        .selectFrom('snapshots')
+        .select(({ fn }) => fn.coalesce(fn.sum<number>('size_bytes'), sql.lit(0)).as('snapshotBytes'))
+        .where('host_id', '=', hostId)
+        .executeTakeFirstOrThrow()
+      return { ...held, volumeBytes: volumeBytes + sharedBytes, snapshotBytes }
     },
     async slotUse(except) {
       // In the words of the index over it.

@@ -32,6 +32,7 @@ export interface Database {
   readonly market_events: OrderEventTable
   readonly market_points: MarketPointTable
   readonly price_periods: PricePeriodTable
+  readonly snapshots: SnapshotTable
 }
 
 /** What services set, with indexes since 0002. */
@@ -61,6 +62,8 @@ export interface InstanceTable {
   error_code: string | null
   host_id: string | null
   address: Json | null
+  /** Id of the snapshot that it is to be made from. */
+  basis: string | null
   generation: number
   exit: Json | null
   restart_attempts: number
@@ -246,6 +249,17 @@ export interface ServiceEventTable {
   at: number
   type: string
   message: string
+}
+
+export interface SnapshotTable {
+  id: string
+  project_id: string
+  source_id: string
+  host_id: string
+  name: string | null
+  size_bytes: number
+  created_at: number
+  record: Json
 }
 
 /** Kept by triggers. */

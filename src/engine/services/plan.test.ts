@@ -36,7 +36,7 @@ function instance(phase: Phase, index = 0, more: Partial<Instance> = {}, of = 'd
   const annotations = { [ANNOTATION.service]: 'service', [ANNOTATION.deployment]: of, [ANNOTATION.set]: setId, [ANNOTATION.index]: String(index) }
   return {
     id: `i${++made}` as InstanceId, projectId: PROJECT, spec: { ...DEFAULT_SPEC, name: 'web', image: 'x' }, imageDigest: null, desired: 'running', phase,
-    phaseSince: NOW - 10_000, reason: null, errorCode: null, hostId: null, address: null, generation: 1, exit: null, restartAttempts: 0, createdAt: 0,
+    phaseSince: NOW - 10_000, reason: null, errorCode: null, hostId: null, address: null, basis: null, generation: 1, exit: null, restartAttempts: 0, createdAt: 0,
     startedAt: NOW - 10_000, stoppedAt: null, deletedAt: null, origin: 'koyeb', annotations, ...more,
   }
 }

@@ -6,6 +6,7 @@ import { fileSystems } from './0006-file-systems.ts'
 import { sshKeys } from './0003-ssh-keys.ts'
 import { audit } from './0004-audit.ts'
 import { market } from './0005-market.ts'
+import { snapshots } from './0007-snapshots.ts'
 import { firstBoots } from './0008-first-boots.ts'
 import { slots } from './0009-slots.ts'
 
@@ -16,6 +17,7 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0004-audit': audit,
   '0005-market': market,
   '0006-file-systems': fileSystems,
+  '0007-snapshots': snapshots,
   '0008-first-boots': firstBoots,
   '0009-slots': slots,
 }
