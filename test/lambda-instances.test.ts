@@ -306,14 +306,6 @@ describe('types and regions', () => {
   })
 })
 
-describe('file systems', () => {
-  test('there are none, and that is said', async () => {
-    assert.deepEqual(dataOf(await call('GET', '/file-systems')), [])
-    assert.equal((await call('POST', '/filesystems', { body: { name: 'shared', region: 'us-west-1' } })).status, 400)
-    assert.equal((await call('DELETE', `/filesystems/${NOBODY}`)).status, 404)
-  })
-})
-
 describe('bad input', () => {
   const bad: readonly (readonly [name: string, change: unknown, status: number, code: string])[] = [
     ['no region', { region_name: undefined }, 400, 'global/invalid-parameters'],

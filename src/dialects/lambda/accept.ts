@@ -27,8 +27,7 @@ export interface LaunchRequest {
   readonly userData: string | null
   readonly tags: Readonly<Record<string, string>>
   readonly fileSystemNames: readonly string[]
-  /** Ids that `file_system_mounts` names. */
-  readonly fileSystemIds: readonly string[]
+  readonly fileSystemMounts: readonly { readonly fileSystemId: string; readonly mountPoint: string }[]
   readonly firewallRulesetIds: readonly string[]
 }
 
@@ -46,7 +45,7 @@ export function acceptLaunch(body: Json): LaunchRequest {
     userData: optionalText('user_data', body['user_data']),
     tags: acceptTags(body['tags']),
     fileSystemNames: asTexts('file_system_names', body['file_system_names'], LIST_LIMIT),
-    fileSystemIds: asList('file_system_mounts', body['file_system_mounts'], LIST_LIMIT).map(acceptMount),
+    fileSystemMounts: asList('file_system_mounts', body['file_system_mounts'], LIST_LIMIT).map(acceptMount),
     firewallRulesetIds: asList('firewall_rulesets', body['firewall_rulesets'], LIST_LIMIT).map((item, index) =>
       requiredText(`firewall_rulesets[${index}].id`, asObject(`firewall_rulesets[${index}]`, item)['id']),
     ),
@@ -108,12 +107,14 @@ function acceptTags(value: unknown): Readonly<Record<string, string>> {
   return Object.fromEntries(entries)
 }
 
-function acceptMount(item: unknown, index: number): string {
+function acceptMount(item: unknown, index: number): LaunchRequest['fileSystemMounts'][number] {
   const field = `file_system_mounts[${index}]`
   const mount = asObject(field, item)
   const point = requiredText(`${field}.mount_point`, mount['mount_point'])
   if (point.length > MOUNT_POINT_LIMIT_CHARACTERS || !MOUNT_POINT.test(point)) {
     throw fieldError(`${field}.mount_point`, `${quoted(point)} is not a mount point: use a path below /home, /lambda/nfs or /data`)
   }
-  return requiredText(`${field}.file_system_id`, mount['file_system_id'])
+  // `/data//x/` is meant as `/data/x`.
+  const mountPoint = point.replaceAll(/\/+/g, '/').replace(/\/$/, '')
+  return { fileSystemId: requiredText(`${field}.file_system_id`, mount['file_system_id']), mountPoint }
 }

@@ -7,6 +7,8 @@ export const LAMBDA = {
   region: 'lambda_region',
   /** A JSON list of names. */
   sshKeys: 'lambda_ssh_keys',
+  /** A JSON object: names of file systems by their ids. */
+  fileSystems: 'lambda_file_systems',
   /** What tells the instances of this dialect apart: random, once a launch. */
   launch: 'lambda_launch',
 } as const

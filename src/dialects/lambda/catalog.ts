@@ -9,6 +9,7 @@ import { homeRegion, presentRegion, presentType } from './present.ts'
 import type * as wire from './schema.ts'
 import type { Surface } from './surface.ts'
 import { callerOf } from './surface.ts'
+import { timestamp } from './timestamp.ts'
 
 /** All types; a type has a region only while the region could take one more of it. */
 export async function listInstanceTypes(surface: Surface, request: FastifyRequest): Promise<Readonly<Record<string, wire.InstanceTypesItem>>> {
@@ -47,11 +48,4 @@ export async function listImages(surface: Surface, request: FastifyRequest): Pro
 export function imageId(image: Pick<Image, 'name' | 'digest'>): string {
   const hex = createHash('sha256').update(`lambda:image:${image.name}:${image.digest ?? ''}`).digest('hex')
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-8${hex.slice(17, 20)}-${hex.slice(20, 32)}`
-}
-
-/** With microseconds and `+00:00`, as recorded from the original. */
-function timestamp(ms: number): string {
-  const whole = Math.floor(ms)
-  const micros = Math.floor((ms - whole) * 1000)
-  return `${new Date(whole).toISOString().slice(0, -1)}${String(micros).padStart(3, '0')}+00:00`
 }

@@ -82,9 +82,23 @@ const WORDS: Readonly<Record<ErrorCode, Word>> = {
   },
 }
 
-/** Details of an error of this dialect: it names a thing that isn't there, and what to do about it. */
+/** Words of this dialect's own, for what the engine has a wider code for. */
+const OWN = {
+  object: OBJECT,
+  duplicate: { status: 400, code: 'global/duplicate', suggestion: 'Choose another name.' },
+  wrongRegion: { status: 400, code: 'instance-operations/launch/file-system-in-wrong-region' },
+  fileSystemInUse: { status: 400, code: 'filesystems/filesystem-in-use', suggestion: 'Terminate the instances that have it, then try again.' },
+  rulesetInUse: {
+    status: 400,
+    code: 'firewall-rulesets/firewall-ruleset-in-use',
+    message: 'Firewall ruleset is in use by one or more instances.',
+    suggestion: 'Terminate all instances that are using the ruleset before deleting it.',
+  },
+} as const satisfies Readonly<Record<string, Word>>
+
+/** Details of an error of this dialect: which word it is, and what to do about it. */
 const SUGGESTION = 'suggestion'
-const IS_OBJECT = 'lambdaObject'
+const WORD = 'lambdaWord'
 
 export function fieldError(field: string, description: string, suggestion?: string): BerthError {
   return new BerthError('invalid_request', `${field}: ${description}`, { details: { field, ...(suggestion === undefined ? {} : { [SUGGESTION]: suggestion }) } })
@@ -96,18 +110,29 @@ export function instanceMissing(cause?: unknown): BerthError {
 
 /** Something that a request names and that isn't there. */
 export function objectMissing(message: string, suggestion: string, cause?: unknown): BerthError {
-  return new BerthError('not_found', message, { details: { [IS_OBJECT]: true, [SUGGESTION]: suggestion }, cause })
+  return new BerthError('not_found', message, { details: { [WORD]: 'object', [SUGGESTION]: suggestion }, cause })
+}
+
+/** An error that this dialect has a word of its own for. */
+export function wordedError(word: keyof typeof OWN, message: string, cause?: unknown): BerthError {
+  return new BerthError('invalid_request', message, { details: { [WORD]: word }, cause })
 }
 
 /** Any error of the catalogue, as status and body. */
 export function presentError(error: BerthError): WireError {
-  const word = error.details[IS_OBJECT] === true ? OBJECT : WORDS[error.code]
-  const own = error.details[SUGGESTION]
+  const own = ownWord(error)
+  const word = own ?? WORDS[error.code]
+  const given = error.details[SUGGESTION]
   // What is wrong with Berth itself is in its log, not on the wire.
   const rest = word.message === undefined || word.status >= 500 ? undefined : error.message
-  const suggestion = typeof own === 'string' ? own : (word.suggestion ?? rest)
+  const suggestion = typeof given === 'string' ? given : (word.suggestion ?? rest)
   const body: ErrorBody = {
     error: { code: word.code, message: word.message ?? error.message, ...(suggestion === undefined ? {} : { suggestion }) },
   }
   return { status: word.status, headers: word.status === 429 ? { 'retry-after': '1' } : {}, body }
+}
+
+function ownWord(error: BerthError): Word | null {
+  const name = error.details[WORD]
+  return typeof name === 'string' && name in OWN ? OWN[name as keyof typeof OWN] : null
 }

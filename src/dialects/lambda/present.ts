@@ -53,13 +53,19 @@ export function presentInstance(instance: Instance, catalogue: Catalogue): wire.
     ...(isReachable && address !== null ? { ip: address.ip, private_ip: address.ip } : {}),
     status,
     ssh_key_names: sshKeyNames(annotations[LAMBDA.sshKeys]),
-    file_system_names: [],
+    ...fileSystemsOf(instance),
     region: presentRegion(regionOf(instance, catalogue)),
     instance_type: typeOf(instance, catalogue),
     ...(spec.hostname === null ? {} : { hostname: spec.hostname }),
     actions: actionsOf(status, instance),
+    ...firewallOf(instance),
     ...(tags.length === 0 ? {} : { tags: tags.map(([key, value]) => ({ key, value })) }),
   }
+}
+
+/** The region of the catalogue with this id; one that the catalogue has lost is shown as the home region. */
+export function presentRegionOf(catalogue: Catalogue, id: string): wire.Region {
+  return presentRegion(regionsOf(catalogue, 'lambda').find(region => region.id === id) ?? homeRegion(catalogue))
 }
 
 export function presentRegion(region: Region | null): wire.Region {
@@ -134,4 +140,21 @@ function availabilityOf(status: wire.InstanceStatus, instance: Instance): wire.A
 
 function sshKeyNames(text: string | undefined): readonly string[] {
   return text === undefined ? [] : (JSON.parse(text) as readonly string[])
+}
+
+/** The list of mounts is missing where there are none, the list of names is empty. */
+function fileSystemsOf({ spec, annotations }: Instance): Pick<wire.Instance, 'file_system_names' | 'file_system_mounts'> {
+  const { fileSystems } = spec
+  if (fileSystems.length === 0) return { file_system_names: [] }
+  const names = JSON.parse(annotations[LAMBDA.fileSystems] ?? '{}') as Readonly<Record<string, string>>
+  return {
+    // One that another dialect mounted is called as its place is.
+    file_system_names: fileSystems.map(({ fileSystemId, path }) => names[fileSystemId] ?? path.slice(path.lastIndexOf('/') + 1)),
+    file_system_mounts: fileSystems.map(({ fileSystemId, path }) => ({ mount_point: path, file_system_id: spellId('fileSystem', 'lambda', fileSystemId) })),
+  }
+}
+
+function firewallOf({ spec: { firewallRulesets } }: Instance): Pick<wire.Instance, 'firewall_rulesets'> {
+  if (firewallRulesets === null || firewallRulesets.length === 0) return {}
+  return { firewall_rulesets: firewallRulesets.map(id => ({ id: spellId('firewallRuleset', 'lambda', id) })) }
 }

@@ -1,10 +1,12 @@
 /** The Lambda Cloud dialect: its Instances API, and what makes it usable: SSH keys, types, regions, images. */
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Dialect, DialectOptions } from '../dialect.ts'
+import { listAuditEvents } from './audit-events.ts'
 import { installBodyParser } from './body.ts'
 import { listImages, listInstanceTypes, listRegions } from './catalog.ts'
 import { presentError } from './errors.ts'
 import { createFileSystem, deleteFileSystem, listFileSystems } from './file-systems.ts'
+import { createRuleset, deleteRuleset, getFirewallRules, getGlobalRuleset, getRuleset, listRulesets, putFirewallRules, updateGlobalRuleset, updateRuleset } from './firewalls.ts'
 import { getInstance, listInstances, restartInstances, terminateInstances, updateInstance } from './instances.ts'
 import { launchInstance } from './launch.ts'
 import { addSshKey, deleteSshKey, listSshKeys } from './ssh-keys.ts'
@@ -20,7 +22,7 @@ async function lambdaRoutes(app: FastifyInstance, options: DialectOptions): Prom
   const surface: Surface = { engine, catalogue, restarting: new Set(), now }
   installSurface(app, options)
   installBodyParser(app)
-  const route = (method: 'GET' | 'POST' | 'DELETE', path: string, handler: Handler): void => {
+  const route = (method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE', path: string, handler: Handler): void => {
     app.route({
       method,
       url: path,
@@ -50,6 +52,22 @@ async function lambdaRoutes(app: FastifyInstance, options: DialectOptions): Prom
   route('GET', '/file-systems', listFileSystems)
   route('POST', '/filesystems', createFileSystem)
   route('DELETE', '/filesystems/:id', deleteFileSystem)
+
+  route('GET', '/firewall-rules', getFirewallRules)
+  route('PUT', '/firewall-rules', putFirewallRules)
+  route('GET', '/firewall-rulesets', listRulesets)
+  route('POST', '/firewall-rulesets', createRuleset)
+  route('GET', '/firewall-rulesets/global', getGlobalRuleset)
+  route('PATCH', '/firewall-rulesets/global', updateGlobalRuleset)
+  route('GET', '/firewall-rulesets/:id', getRuleset)
+  route('PATCH', '/firewall-rulesets/:id', updateRuleset)
+  route('DELETE', '/firewall-rulesets/:id', deleteRuleset)
+
+  // The one answer with a second member beside `data`.
+  app.get('/audit-events', async (request, reply) => {
+    const page = await listAuditEvents(surface, request)
+    return reply.code(200).header('content-type', 'application/json; charset=utf-8').send(page)
+  })
 }
 
 export const lambdaDialect: Dialect = { name: DIALECT, prefix: PREFIX, plugin: lambdaRoutes, presentError }

@@ -72,6 +72,8 @@ export interface Instance {
   readonly status: InstanceStatus
   readonly ssh_key_names: readonly string[]
   readonly file_system_names: readonly string[]
+  readonly file_system_mounts?: readonly { readonly mount_point: string; readonly file_system_id: string }[]
+  readonly firewall_rulesets?: readonly { readonly id: string }[]
   readonly region: Region
   readonly instance_type: InstanceType
   readonly hostname?: string
@@ -97,6 +99,55 @@ export interface Image {
   readonly version: string
   readonly architecture: 'x86_64' | 'arm64'
   readonly region: Region
+}
+
+export interface FileSystem {
+  readonly id: string
+  readonly name: string
+  readonly mount_point: string
+  readonly created: string
+  readonly created_by: { readonly id: string; readonly email: string; readonly status: 'active' | 'deactivated' }
+  readonly is_in_use: boolean
+  readonly region: Region
+  readonly bytes_used: number
+}
+
+export interface FirewallRule {
+  readonly protocol: 'tcp' | 'udp' | 'icmp' | 'all'
+  /** Not with ICMP. */
+  readonly port_range?: readonly [number, number]
+  readonly source_network: string
+  readonly description: string
+}
+
+export interface FirewallRuleset {
+  readonly id: string
+  readonly name: string
+  readonly region: Region
+  readonly rules: readonly FirewallRule[]
+  readonly created: string
+  readonly instance_ids: readonly string[]
+}
+
+export interface GlobalFirewallRuleset {
+  readonly id: 'global'
+  readonly name: string
+  readonly rules: readonly FirewallRule[]
+}
+
+/** The one object of this wire whose members may be null: its schema requires them. */
+export interface AuditEvent {
+  readonly service_name: string
+  readonly resource_name: string
+  readonly action: string
+  readonly catalog_version: string
+  readonly event_id: string
+  readonly event_time: string
+  readonly actor_lrn: string | null
+  readonly resource_lrns: readonly string[]
+  readonly resource_owner_lrn: string | null
+  readonly request_api_key_lrn: string | null
+  readonly additional_details: Readonly<Record<string, unknown>>
 }
 
 export interface ErrorBody {
