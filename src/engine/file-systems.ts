@@ -14,6 +14,7 @@ import { checkDisk } from './admission.ts'
 import type { Caller } from './api.ts'
 import type { Core } from './core.ts'
 import { withDeadline } from './fleet.ts'
+import type { HostLink } from './fleet.ts'
 import { checkCount } from './limits.ts'
 import type { StoreReader } from './store-port.ts'
 
@@ -66,7 +67,7 @@ export function makeFileSystems(core: Core): FileSystems {
     },
     async delete(caller, id) {
       requireScope(caller, 'write')
-      await core.store.transaction(async tx => {
+      const going = await core.store.transaction(async tx => {
         const fileSystem = await ownFileSystem(tx, caller, id)
         const user = (await tx.fileSystemUsers(caller.projectId)).find(({ fileSystemId }) => fileSystemId === id)
         if (user !== undefined) {
@@ -76,17 +77,19 @@ export function makeFileSystems(core: Core): FileSystems {
         }
         await tx.putFileSystem({ ...fileSystem, status: 'deleting' })
         await core.audit.record(tx, caller, { action: 'file-system.delete', target: targetOf(fileSystem) })
+        return fileSystem
       })
-      await remove(core, id)
+      await remove(core, going)
     },
   }
 }
 
 /** Finishes what a crash cut off. */
 export async function recoverFileSystems(core: Core): Promise<void> {
-  for (const { id, status } of await core.store.read.fileSystems(null)) {
+  for (const fileSystem of await core.store.read.fileSystems(null)) {
+    const { id, status } = fileSystem
     if (status === 'ready') continue
-    await remove(core, id).catch((error: unknown) => {
+    await remove(core, fileSystem).catch((error: unknown) => {
       core.logger.warn({ err: error, fileSystemId: id }, 'a file system that was half made or half removed could not be removed')
     })
   }
@@ -122,12 +125,23 @@ export async function checkFileSystems(reader: Pick<StoreReader, 'fileSystem'>, 
   }
 }
 
+/** Those of the hosts that keep all of the instance's file systems. */
+export async function linksWithFileSystems(core: Core, caller: Caller, spec: InstanceSpec, links: readonly HostLink[]): Promise<readonly HostLink[]> {
+  let left = links
+  for (const { fileSystemId } of spec.fileSystems) {
+    const { name, region } = await ownFileSystem(core.store.read, caller, fileSystemId)
+    left = left.filter(link => link === linkOf(core, region))
+    if (left.length === 0) throw new BerthError('invalid_request', `The file system ${name} is in the region ${region}: an instance elsewhere can't have it.`)
+  }
+  return left
+}
+
 async function create(core: Core, caller: Caller, request: CreateFileSystem): Promise<FileSystem> {
   const { name, region, sizeBytes = DEFAULT_FILE_SYSTEM_BYTES } = request
   checkLabel('file system', name)
   checkCount('sizeBytes', sizeBytes, MIN_FILE_SYSTEM_BYTES, core.config.limits.maxVolumeBytes, 'bytes')
-  const { host } = core.fleet.home
-  const facts = await core.fleet.home.facts()
+  const link = linkOf(core, region)
+  const facts = await link.facts()
   const draft: FileSystem = {
     id: newId('fileSystem', core.randomBytes(ID_BYTES)),
     projectId: caller.projectId,
@@ -147,9 +161,9 @@ async function create(core: Core, caller: Caller, request: CreateFileSystem): Pr
     await core.audit.record(tx, caller, { action: 'file-system.create', target: targetOf(draft), details: { region, sizeBytes } })
   })
   try {
-    await withDeadline(host.createFileSystem(draft), core.config.deadlines.volumeMs, 'The host did not make the file system in time.')
+    await withDeadline(link.host.createFileSystem(draft), core.config.deadlines.volumeMs, 'The host did not make the file system in time.')
   } catch (error) {
-    await remove(core, draft.id).catch((cause: unknown) => {
+    await remove(core, draft).catch((cause: unknown) => {
       // It stays `creating`, and the next start removes it.
       core.logger.warn({ err: cause, fileSystemId: draft.id }, 'a file system that could not be made could not be removed either')
     })
@@ -164,13 +178,19 @@ function targetOf({ id, name }: Pick<FileSystem, 'id' | 'name'>): AuditTarget {
   return { kind: 'file-system', id, name }
 }
 
-async function remove(core: Core, id: FileSystemId): Promise<void> {
-  await withDeadline(core.fleet.home.host.deleteFileSystem(id), core.config.deadlines.volumeMs, 'The host did not remove the file system in time.')
+async function remove(core: Core, { id, region }: Pick<FileSystem, 'id' | 'region'>): Promise<void> {
+  await withDeadline(linkOf(core, region).host.deleteFileSystem(id), core.config.deadlines.volumeMs, 'The host did not remove the file system in time.')
   await core.store.transaction(tx => tx.deleteFileSystem(id))
 }
 
+/** The host that keeps the file systems of a region; those of one that the catalogue has lost are at home. */
+function linkOf(core: Core, region: string): HostLink {
+  const known = core.catalogue.regions.find(({ id }) => id === region)
+  return known === undefined ? core.fleet.home : core.fleet.firstOf({ region, type: null, isSimulated: known.simulated !== null })
+}
+
 async function viewOf(core: Core, fileSystem: FileSystem, users: readonly { readonly fileSystemId: FileSystemId; readonly instanceId: InstanceId }[]): Promise<FileSystemView> {
-  const usedBytes = await core.fleet.home.host.fileSystemUsedBytes(fileSystem.id)
+  const usedBytes = await linkOf(core, fileSystem.region).host.fileSystemUsedBytes(fileSystem.id)
   const instanceIds = users.filter(({ fileSystemId }) => fileSystemId === fileSystem.id).map(({ instanceId }) => instanceId)
   return { ...fileSystem, usedBytes, instanceIds }
 }

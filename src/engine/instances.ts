@@ -21,7 +21,7 @@ import { instanceTarget } from './audit.ts'
 import type { Caller, CreateInstance, Images, InstanceChange, InstanceFilter, Instances } from './api.ts'
 import type { Core } from './core.ts'
 import { specOf } from './defaults.ts'
-import { checkFileSystems } from './file-systems.ts'
+import { checkFileSystems, linksWithFileSystems } from './file-systems.ts'
 import { checkFirewallRulesets } from './firewalls.ts'
 import { checkCount, checkExpiry, checkRestartPolicy, checkSpec, limitsIn } from './limits.ts'
 import type { Change } from './journal.ts'
@@ -212,7 +212,7 @@ async function create(
   const volumeIds = spec.volumes.map(mount => mount.volumeId)
   const links = await core.fleet.holding(image.digest, volumeIds, spec.place)
   // Content is local to one host.
-  const candidates = await candidatesOf(spec.fileSystems.length === 0 ? links : links.filter(link => link === core.fleet.home))
+  const candidates = await candidatesOf(await linksWithFileSystems(core, caller, spec, links))
   return core.journal.commit(async change => {
     const earlier = idempotency === null ? null : await recall(change.tx, idempotency)
     if (earlier !== null) return earlier

@@ -27,7 +27,6 @@ export async function createFileSystem(surface: Surface, request: FastifyRequest
     throw fieldError('name', `${quoted(name)} is not a name: 1 to ${NAME_LIMIT_CHARACTERS} letters, digits and dashes, a letter first`)
   }
   const region = findRegion(surface, requiredText('region', body['region']))
-  if (region.simulated !== null) throw fieldError('region', `machines of ${region.names.lambda ?? region.id} only pretend, and keep no files`, 'Use a region of real machines: see GET /api/v1/regions.')
   try {
     return present(surface, await surface.engine.fileSystems.create(caller, { name, region: region.id }))
   } catch (error) {
