@@ -5,7 +5,6 @@
 import { randomBytes } from 'node:crypto'
 import type { FastifyRequest } from 'fastify'
 import { placeIn } from '../../instance/catalogue.ts'
-import { BerthError } from '../../instance/errors.ts'
 import { spellId } from '../../instance/ids.ts'
 import { acceptLaunch } from './accept.ts'
 import { LAMBDA } from './annotation.ts'
