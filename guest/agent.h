@@ -123,6 +123,7 @@ void log_close(void);
 // config.c, clock.c
 bool configure(const struct guest_config *config, char *wrong, size_t size);
 bool renew(const struct guest_config *config, char *wrong, size_t size);
+void write_names(const struct guest_config *config);
 void add_entropy(const uint8_t *bytes, size_t length);
 void set_clock(uint64_t unix_ns);
 bool memory_info(uint64_t *total, uint64_t *available);
@@ -145,6 +146,10 @@ int open_port(const char *name, int64_t wait_ms);
 // net.c
 bool bring_up_loopback(void);
 bool bring_up_network(const struct net_spec *net, char *wrong, size_t size);
+void take_down_network(const struct net_spec *net);
+
+// rehearsal.c
+bool rehearse(const struct guest_config *config, char *wrong, size_t size);
 
 // modules.c
 void load_modules(void);

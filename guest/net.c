@@ -96,6 +96,21 @@ static bool apply(int fd, const char *name, const struct net_spec *net, bool cha
     return ioctl(fd, SIOCADDRT, &route) == 0 || errno == EEXIST;
 }
 
+// Undoes it but for the MAC, which the next one changes.
+void take_down_network(const struct net_spec *net) {
+    struct ifreq request = {0};
+    bool other = false;
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || !find_interface(net->mac, request.ifr_name, &other)) return;
+    if (ioctl(fd, SIOCGIFFLAGS, &request) == 0) {
+        request.ifr_flags &= (short)~(IFF_UP | IFF_RUNNING);
+        ioctl(fd, SIOCSIFFLAGS, &request);
+    }
+    put_address(&request.ifr_addr, 0);
+    ioctl(fd, SIOCSIFADDR, &request);
+    close(fd);
+}
+
 bool bring_up_network(const struct net_spec *net, char *wrong, size_t size) {
     char name[IFNAMSIZ] = "", path[TEXT_MAX];
     bool other = false;

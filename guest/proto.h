@@ -29,6 +29,7 @@ enum frame_type {
     F_LOAD_MODULE = 0x1f,
     F_RENEW = 0x20,
     F_SYNC = 0x21,
+    F_REHEARSE = 0x22,   // fields of CONFIGURE; the guest stays blank
     // guest to host
     F_HELLO = 0x80,      // channel 0: the first frame after a reset
     F_OPENED = 0x81,     // u32: credit for the channel's input

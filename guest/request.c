@@ -78,6 +78,16 @@ static int work_sync(const void *body, size_t length) {
     return 0;
 }
 
+static void do_rehearse(uint32_t channel, const void *body, size_t length) {
+    struct guest_config config;
+    char text[TEXT_MAX] = "";
+    const char *wrong = decode_config(body, length, &config);
+    if (wrong) return link_error(channel, E_BAD_REQUEST, "%s", wrong);
+    if (agent.state != STATE_UNCONFIGURED) return link_error(channel, E_BAD_STATE, "the guest is configured already");
+    if (!rehearse(&config, text, sizeof text)) return link_error(channel, E_IO, "%s", text);
+    reply(channel);
+}
+
 static void do_app_start(uint32_t channel, const void *body, size_t length) {
     struct exec_spec spec;
     const char *wrong = decode_exec(body, length, &spec);
@@ -174,6 +184,7 @@ static void handle_request(uint8_t type, uint32_t channel, const void *body, siz
     case F_LOAD_MODULE: return do_load_module(channel, body, length);
     case F_FREEZE: freeze(true); return reply(channel);
     case F_THAW: freeze(false); return reply(channel);
+    case F_REHEARSE: return do_rehearse(channel, body, length);
     case F_PING: return reply(channel);
     case F_RENEW: return do_renew(channel, body, length);
     case F_SYNC: return session_work(channel, 0, false, work_sync, NULL, 0);

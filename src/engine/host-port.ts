@@ -133,6 +133,8 @@ export interface HostTemplate {
   readonly vcpus: number
   readonly memoryBytes: number
   readonly state: 'making' | 'ready'
+  /** VMs of this size that wait to be an instance. */
+  readonly waiting: number
 }
 
 export interface HostDevice {

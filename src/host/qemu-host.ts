@@ -45,10 +45,13 @@ import { readDevices } from './qemu/devices.ts'
 import { PASSAGE_MODE } from './qemu/disks.ts'
 import { readCpuModel, readFacts, type FixedFacts } from './qemu/facts.ts'
 import { openDevice, openJail, type Jail } from './qemu/jail.ts'
+import { endBlank } from './qemu/from-pool.ts'
 import { destroy, prepare, setFirewall, start, stop } from './qemu/lifecycle.ts'
 import { DEFAULT_LOG_LIMIT_BYTES } from './qemu/log-file.ts'
 import { readLogs, rotateLogs } from './qemu/logs.ts'
 import type { Accelerator } from './qemu/machine.ts'
+import { networkKind } from './qemu/clone.ts'
+import { Pool, type PoolOptions } from './qemu/pool.ts'
 import { killVm } from './qemu/process.ts'
 import { recover } from './qemu/recover.ts'
 import { Seat } from './qemu/seat.ts'
@@ -58,6 +61,7 @@ import { applySnapshot, takeSnapshot } from './qemu/snapshot-ops.ts'
 import { SnapshotStore } from './qemu/snapshot-store.ts'
 import { findStrays } from './qemu/strays.ts'
 import { Templates, type TemplateHome } from './qemu/templates.ts'
+import type { TemplateKey } from './qemu/template.ts'
 import { neededTemplate, readRecord } from './qemu/vm-record.ts'
 import { attachVolume, detachVolume } from './qemu/volume-ops.ts'
 import { openVolumes } from './volumes/volumes.ts'
@@ -76,6 +80,8 @@ export interface QemuHostOptions {
   readonly vmUser?: 'own' | 'same'
   /** Sizes whose templates are made as soon as the host is open; null (the default) boots every instance from nothing. */
   readonly templates?: readonly TemplateSize[] | null
+  /** VMs of the first of those sizes, and of others that are asked for, wait for whom they will be; null (the default) keeps none. */
+  readonly pool?: PoolOptions | null
   /** A log above this is rotated. */
   readonly logLimitBytes?: number
   readonly log?: HostLog
@@ -117,11 +123,16 @@ export async function openQemuHost(options: QemuHostOptions): Promise<Host> {
   const listeners = new Set<(event: HostEvent) => void>()
   const seats = new Map<InstanceId, Seat>()
   const snapshots = await SnapshotStore.open(paths.snapshots)
-  const templates = await chooseTemplates(options, { paths, jail, artifacts, log }, seats, snapshots)
+  let pool: Pool | null = null
+  const needed = () => [...snapshots.templates(), ...(pool?.templates() ?? [])]
+  const templates = await chooseTemplates(options, { paths, jail, artifacts, log }, seats, needed)
   const context: VmContext = {
     paths,
     templates,
     snapshots,
+    get pool() {
+      return pool
+    },
     jail,
     cgroups,
     network,
@@ -145,7 +156,12 @@ export async function openQemuHost(options: QemuHostOptions): Promise<Host> {
   }
   const host = new QemuHost(context, fixed, listeners, seats)
   await host.recover()
-  for (const size of options.templates ?? []) wantTemplate(context, size)
+  const [first] = options.templates ?? []
+  if (templates !== null && first !== undefined && networkKind(context) !== 'user' && options.pool !== undefined && options.pool !== null) {
+    pool = new Pool(context, options.pool, sizeKey(context, first))
+    templates.onChange = () => pool?.wake()
+  }
+  for (const size of options.templates ?? []) templates?.want(sizeKey(context, size))
   log.info({ accelerator: accelerator.accelerator, reason: accelerator.reason, qemu: version }, 'host is open')
   return host
 }
@@ -172,14 +188,14 @@ class QemuHost implements Host {
   /** Finds the VMs of an earlier server and brings records and reality together. */
   async recover(): Promise<void> {
     const { paths, log, network, fileSystems } = this.#context
+    const nobodys: InstanceId[] = []
     for (const name of await readdir(paths.instances)) {
       const id = paths.instanceOf(name)
       if (id === null) continue
       const record = await readRecord(paths.instance(id).record)
       if (record !== null) this.#seats.set(id, new Seat(this.#context, id, record))
       else if (await isThere(paths.instance(id).record)) log.warn({ instance: id }, "an instance's record can't be read; its files are left as they are")
-      // A directory without a record was being made or removed when its server died.
-      else await destroy(new Seat(this.#context, id, null), { instanceId: id, generation: 0 })
+      else nobodys.push(id)
     }
     const seats = [...this.#seats.values()]
     const known = seats.map((seat) => seat.record?.process ?? null).filter((identity) => identity !== null)
@@ -187,6 +203,8 @@ class QemuHost implements Host {
       log.warn({ pid: stray.pid }, 'a VM that no record knows is ended')
       await killVm(stray)
     }
+    // A directory without a record was being made or removed when its server died, or waited in the pool.
+    for (const id of nobodys) await destroy(new Seat(this.#context, id, null), { instanceId: id, generation: 0 })
     await Promise.all(
       seats.map((seat) =>
         seat.serially(() => recover(seat)).catch((error: unknown) => {
@@ -360,6 +378,8 @@ class QemuHost implements Host {
       live?.link?.close()
       live?.vmm.detach()
     }
+    for (const seat of seats) await endBlank(seat)
+    await this.#context.pool?.close()
     await this.#context.templates?.close()
     await this.#context.images.close()
   }
@@ -407,7 +427,7 @@ class QemuHost implements Host {
 }
 
 /** Templates where the host can use them: its clones' memory is read and written as root. */
-async function chooseTemplates(options: QemuHostOptions, home: TemplateHome, seats: ReadonlyMap<InstanceId, Seat>, snapshots: SnapshotStore): Promise<Templates | null> {
+async function chooseTemplates(options: QemuHostOptions, home: TemplateHome, seats: ReadonlyMap<InstanceId, Seat>, others: () => readonly string[]): Promise<Templates | null> {
   if ((options.templates ?? null) === null) return null
   const { memoryTool } = home.artifacts
   const why = process.getuid?.() !== 0 ? 'only root may read and write the memory of VMs' : memoryTool === null ? 'guest/build.sh has not built sealed-memory' : null
@@ -415,14 +435,13 @@ async function chooseTemplates(options: QemuHostOptions, home: TemplateHome, sea
     home.log.warn({ why }, 'instances boot from nothing instead of from templates')
     return null
   }
-  const needed = () => new Set([...[...seats.values()].map(({ record }) => neededTemplate(record)).filter((id) => id !== null), ...snapshots.templates()])
+  const needed = () => new Set([...[...seats.values()].map(({ record }) => neededTemplate(record)).filter((id) => id !== null), ...others()])
   return await Templates.open(home, memoryTool, needed)
 }
 
-function wantTemplate(context: VmContext, size: TemplateSize): void {
-  const { mode } = context.network.facts()
-  const network = mode === 'bridge' ? 'tap' : mode
-  context.templates?.want({ machine: machineIdentity(context), guest: context.artifacts.version, ...size, network })
+/** What instances of a size need that have a network. */
+function sizeKey(context: VmContext, size: TemplateSize): TemplateKey {
+  return { machine: machineIdentity(context), guest: context.artifacts.version, ...size, network: networkKind(context) }
 }
 
 /** Who VMs run as, and what an operator should know about that. */

@@ -30,6 +30,8 @@ export interface ServerConfig {
   readonly templates: boolean
   /** Whether regions that only pretend have anything to give. */
   readonly simulatedRegions: boolean
+  /** Memory for VMs that wait to be instances; null keeps none. */
+  readonly poolBytes: number | null
   readonly network: 'auto' | 'bridge' | 'user' | 'none'
   readonly subnet: string
   /** The bridge's name, where two servers share a machine; null is the host's own. */
@@ -78,6 +80,8 @@ export const SETTINGS = {
   runDir: setting('run-dir', 'BERTH_RUN_DIR', 'DIR', '', 'where sockets are kept (default /run/berth for root, else the user’s own)'),
   templates: setting('templates', 'BERTH_TEMPLATES', 'YES|NO', 'yes', 'clone instances from a guest that has booted already, instead of booting each'),
   simulatedRegions: setting('simulated-regions', 'BERTH_SIMULATED_REGIONS', 'YES|NO', 'yes', 'give out the pretended capacity of the catalogue’s simulated regions'),
+  pool: setting('pool', 'BERTH_POOL', 'YES|NO', 'yes', 'keep a few VMs that wait for whom they will be, so that a launch takes a moment'),
+  poolMemory: setting('pool-memory', 'BERTH_POOL_MEMORY', 'SIZE', '512MB', 'memory that VMs which wait may take, of all together'),
   network: setting('network', 'BERTH_NETWORK', 'MODE', 'auto', 'auto, bridge (needs root), user or none'),
   subnet: setting('subnet', 'BERTH_SUBNET', 'CIDR', DEFAULT_SUBNET, 'addresses of instances'),
   bridge: setting('bridge', 'BERTH_BRIDGE', 'NAME', '', 'the network bridge of this server; a second server on a machine needs its own, and its own subnet'),
@@ -132,6 +136,7 @@ export function readConfig(env: NodeJS.ProcessEnv, flags: Flags = {}): ServerCon
     runDir: read('runDir', text => (text === '' ? null : resolve(text))),
     templates: read('templates', parseYesNo),
     simulatedRegions: read('simulatedRegions', parseYesNo),
+    poolBytes: read('pool', parseYesNo) ? read('poolMemory', parsePositiveSize) : null,
     network: read('network', choice(['auto', 'bridge', 'user', 'none'])),
     subnet: read('subnet', parseSubnet),
     bridge: read('bridge', text => (text === '' ? null : text)),

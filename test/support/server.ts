@@ -85,6 +85,8 @@ export async function startServer(options: TestServerOptions = {}): Promise<Test
       BERTH_MCP_LISTEN: '',
       BERTH_DATA_DIR: dataDir,
       BERTH_LOG_LEVEL: 'info',
+      // VMs that wait would take what little CPU the tests have; test/pool-vm.test.ts has some.
+      BERTH_POOL: 'no',
       ...(network === null ? {} : { BERTH_BRIDGE: network.bridgeName, BERTH_SUBNET: network.subnet }),
       ...options.env,
     },

@@ -9,7 +9,7 @@
  *
  * Where a machine gives none (no root, no controllers) VMs run without, and `warnings` says what that means.
  */
-import { mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rename, rmdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 
@@ -41,6 +41,8 @@ export interface Cgroups {
   readonly warnings: readonly string[]
   /** Makes the group, or sets its limits again. */
   make(name: string, limits: CgroupLimits): Promise<void>
+  /** Gives a group with this one process another name. */
+  rename(from: string, to: string, pid: number, limits: CgroupLimits): Promise<void>
   /** Moves a process in, with all its threads. */
   enter(name: string, pid: number): Promise<void>
   use(name: string): Promise<CgroupUse>
@@ -70,7 +72,7 @@ async function openV2(root: string, controllers: readonly string[]): Promise<Cgr
   await mkdir(parent, { recursive: true })
   if (wanted.length > 0) for (const dir of [root, parent]) await writeFile(join(dir, 'cgroup.subtree_control'), enable)
   const missing = ['cpu', 'memory'].filter((name) => !wanted.includes(name))
-  return {
+  const groups: Cgroups = {
     version: 2,
     warnings: missing.map((name) => `The machine's control groups have no ${name} controller, so the ${name} of a VM is limited by QEMU alone.`),
     async make(name, limits) {
@@ -90,9 +92,16 @@ async function openV2(root: string, controllers: readonly string[]): Promise<Cgr
       const micros = field(cpu, 'usage_usec')
       return { cpuSeconds: micros === null ? null : micros / 1e6, memoryBytes: number(memory), oomKills: field(events, 'oom_kill') ?? 0 }
     },
+    // This version's groups keep their names: the process moves.
+    async rename(from, to, pid, limits) {
+      await groups.make(to, limits)
+      await groups.enter(to, pid)
+      await groups.remove(from)
+    },
     remove: (name) => removeGroup(join(parent, name)),
     list: () => groupsIn(parent),
   }
+  return groups
 }
 
 async function openV1(root: string): Promise<Cgroups> {
@@ -152,6 +161,9 @@ async function openV1(root: string): Promise<Cgroups> {
       const nanos = number(cpu)
       return { cpuSeconds: nanos === null ? null : nanos / 1e9, memoryBytes: number(memory), oomKills: field(oom, 'oom_kill') ?? 0 }
     },
+    async rename(from, to) {
+      await Promise.all([...parents.values()].map((parent) => rename(join(parent, from), join(parent, to))))
+    },
     async remove(name) {
       await Promise.all(dirs(name).map(removeGroup))
     },
@@ -167,6 +179,7 @@ function without(warning: string): Cgroups {
     version: null,
     warnings: [warning],
     make: async () => undefined,
+    rename: async () => undefined,
     enter: async () => undefined,
     use: async () => ({ cpuSeconds: null, memoryBytes: null, oomKills: 0 }),
     remove: async () => undefined,

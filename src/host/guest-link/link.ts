@@ -104,6 +104,14 @@ export class GuestLink {
     await this.#within(MOUNT_MS, channel, channel.ended)
   }
 
+  /**
+   * Does what a launch does, for nobody: `config` names disks that stand in, whose image has /bin/rehearsal. The
+   * guest stays blank; what an emulated CPU has to translate first is translated afterwards.
+   */
+  async rehearse(config: GuestConfig): Promise<void> {
+    await this.#ask(FRAME.rehearse, encodeConfig(config, randomBytes(ENTROPY_BYTES), Date.now()), MOUNT_MS)
+  }
+
   /** Starts the application; once. That it couldn't be executed comes as its exit, with 126 or 127. */
   async startApp(app: AppRequest): Promise<void> {
     await this.#ask(FRAME.appStart, encodeApp(app), ANSWER_MS)

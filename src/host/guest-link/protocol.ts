@@ -43,6 +43,7 @@ export const FRAME = {
   loadModule: 0x1f,
   renew: 0x20,
   sync: 0x21,
+  rehearse: 0x22,
   hello: 0x80,
   opened: 0x81,
   out: 0x82,

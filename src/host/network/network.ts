@@ -23,7 +23,7 @@ import { Firewall } from './firewall.ts'
 import { refusePortsInUse } from './listeners.ts'
 import { checkBridgeName, groupKey, tapName, tapPrefix } from './names.ts'
 import { hostResolvers } from './resolvers.ts'
-import { makeTap, removeTaps, tapCounters, tapsWithPrefix } from './tap.ts'
+import { makeBlankTap, makeTap, removeTaps, tapCounters, tapsWithPrefix } from './tap.ts'
 import type { TapCounters } from './tap.ts'
 import { USER_MODE_WARNING, userModeOptions, userModeResolver } from './user-mode.ts'
 
@@ -70,6 +70,8 @@ export interface PlugRequest {
   readonly hostPorts?: readonly number[]
   /** All that may reach the guest, beside answers; null or absent is no firewall. */
   readonly firewall?: readonly FirewallRule[] | null
+  /** The tap of `plugBlank`, which becomes this instance's. */
+  readonly blankTap?: string
 }
 
 /** What QEMU is to be given. */
@@ -89,6 +91,8 @@ export interface Network {
   plug(request: PlugRequest): Promise<Plug>
   /** Replaces what may reach an instance that is plugged, at once; null takes its firewall away. */
   setFirewall(instanceId: InstanceId, rules: readonly FirewallRule[] | null): Promise<void>
+  /** A tap that leads nowhere, for a VM that waits to be somebody; `unplug` removes it. null where there are no taps. */
+  plugBlank(id: InstanceId, ownerUid: number): Promise<string | null>
   /** Removes what `plug` made. */
   unplug(instanceId: InstanceId): Promise<void>
   /** Removes what belongs to no instance of these, and repairs rules that somebody flushed; gives the taps removed. */
@@ -161,7 +165,7 @@ function bridgeNetwork(facts: NetworkFacts, subnet: Subnet, bridge: string, owne
       const { ip, mac, uploadBytesPerSecond, ports, hostPorts = [] } = request
       const allowed = allowedOf(request)
       const rules = firewall.put({ tap, ip, mac, uploadBytesPerSecond, ports, hostPorts, allowed }, request.peerGroup === null ? null : groupKey(request.peerGroup))
-      const made = makeTap({ tap, bridge, ownerUid: request.ownerUid, instanceId: request.instanceId, downloadBytesPerSecond: request.downloadBytesPerSecond })
+      const made = makeTap({ ...request, tap, bridge })
       const failed = (await Promise.allSettled([rules, made])).find((result) => result.status === 'rejected')
       if (failed !== undefined) {
         if (known === undefined) await remove([tap])
@@ -170,6 +174,11 @@ function bridgeNetwork(facts: NetworkFacts, subnet: Subnet, bridge: string, owne
       return { kind: 'tap', tap }
     },
     setFirewall: async (instanceId, rules) => firewall.setAllowed(nameOf(instanceId), rules === null ? null : allowedBy(rules)),
+    plugBlank: async (id, ownerUid) => {
+      const tap = nameOf(id)
+      await makeBlankTap(tap, ownerUid)
+      return tap
+    },
     unplug: (instanceId) => remove([nameOf(instanceId)]),
     sweep: async (keep) => {
       if (!(await firewall.installed())) await ensure()
@@ -212,6 +221,7 @@ function withoutKernel(facts: NetworkFacts): Omit<Network, 'plug'> {
     setFirewall: async (_instanceId, rules) => {
       if (rules !== null) throw noFirewall()
     },
+    plugBlank: async () => null,
     unplug: async () => undefined,
     sweep: async () => [],
     counters: async () => null,

@@ -13,6 +13,8 @@ export interface TapRequest {
   /** Kept as the interface's alias, for people who look with `ip link`. */
   readonly instanceId: string
   readonly downloadBytesPerSecond: number | null
+  /** A tap that `makeBlankTap` made: it gets the name. */
+  readonly blankTap?: string
 }
 
 export interface TapCounters {
@@ -30,9 +32,10 @@ const MAX_DOWNLOAD_BURST_BYTES = 32 * 1024 * 1024
 
 /** Makes the tap as asked, or makes one that is there so; on the bridge, and up. */
 export async function makeTap(request: TapRequest): Promise<void> {
-  const { tap, bridge, ownerUid, instanceId, downloadBytesPerSecond } = request
-  const owner = await tapOwner(tap)
+  const { tap, bridge, ownerUid, instanceId, downloadBytesPerSecond, blankTap } = request
+  const owner = blankTap === undefined ? await tapOwner(tap) : ownerUid
   const lines: string[] = []
+  if (blankTap !== undefined) lines.push(`link set dev ${blankTap} name ${tap}`)
   if (owner !== null && owner !== ownerUid) lines.push(`link delete dev ${tap}`)
   if (owner !== ownerUid) lines.push(`tuntap add dev ${tap} mode tap user ${ownerUid}`)
   lines.push(`link set dev ${tap} master ${bridge} alias ${instanceId} addrgenmode none up`)
@@ -43,8 +46,17 @@ export async function makeTap(request: TapRequest): Promise<void> {
   }
   if (downloadBytesPerSecond !== null) {
     await runCommand('tc', ['-batch', '-'], { input: `${downloadLimit(tap, downloadBytesPerSecond)}\n` })
-  } else if (owner === ownerUid) {
+  } else if (owner === ownerUid && blankTap === undefined) {
     await removeDownloadLimit(tap)
+  }
+}
+
+/** A tap on no bridge, and down: nothing comes or goes. */
+export async function makeBlankTap(tap: string, ownerUid: number): Promise<void> {
+  try {
+    await ipBatch([`tuntap add dev ${tap} mode tap user ${ownerUid}`])
+  } catch (error) {
+    throw asTapError(error, tap)
   }
 }
 

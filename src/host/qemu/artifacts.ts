@@ -18,6 +18,7 @@ const INITRAMFS = 'initramfs.gz'
 const MEMORY_TOOL = 'sealed-memory'
 const SENT = 'kernel/sent'
 const MODULE_NAME = /^[a-z0-9_-]{1,64}$/
+const AGENT = 'agent'
 
 /** Takes what was built into `ownDir`, and removes older versions there. Throws `host_unavailable` if nothing was built. */
 export async function takeArtifacts(builtDir: string, ownDir: string): Promise<GuestArtifacts> {
@@ -26,11 +27,12 @@ export async function takeArtifacts(builtDir: string, ownDir: string): Promise<G
   // By content: a rebuild that changed nothing is the same version.
   const version = createHash('sha256').update(`${await hashOf(kernel)} ${await hashOf(initramfs)}`).digest('hex').slice(0, 16)
   const dir = join(ownDir, version)
-  const tool = join(builtDir, MEMORY_TOOL)
+  const program = (name: string) => access(join(builtDir, name), constants.X_OK).then(() => join(builtDir, name), () => null)
   const own: GuestArtifacts = {
     kernel: join(dir, KERNEL),
     initramfs: join(dir, INITRAMFS),
-    memoryTool: await access(tool, constants.X_OK).then(() => tool, () => null),
+    agent: await program(AGENT),
+    memoryTool: await program(MEMORY_TOOL),
     sentModules: await builtModules(builtDir, dir),
     version,
   }

@@ -3,6 +3,7 @@
  * Its memory is the template's, copied where it writes; the disks and the network that stood in are the
  * instance's own. CONFIGURE makes it the instance, fresh entropy and clock first, before anything of the image runs.
  */
+import type { VmSpec } from '../../engine/host-port.ts'
 import { BerthError } from '../../instance/errors.ts'
 import { configureGuest } from './guest.ts'
 import { connectLink, machineSpec, type Prepared, type Running } from './cold-boot.ts'
@@ -19,15 +20,20 @@ const AGENT_TIMEOUT_MS = 30_000
 /** QEMU inherits the template's memory and, as this, the state to load. */
 export const CLONE_STATE_DESCRIPTOR = 4
 
+/** The card of a VM that has a network. */
+export function networkKind(context: VmContext): TemplateKey['network'] {
+  const { mode } = context.network.facts()
+  return mode === 'bridge' ? 'tap' : mode
+}
+
 /** What a template for this VM must be like. */
-export function templateKey(context: VmContext, prepared: Prepared): TemplateKey {
-  const { spec, plug } = prepared
+export function templateKey(context: VmContext, spec: Pick<VmSpec, 'vcpus' | 'memoryBytes' | 'network'>): TemplateKey {
   return {
     machine: machineIdentity(context),
     guest: context.artifacts.version,
     vcpus: spec.vcpus,
     memoryBytes: spec.memoryBytes,
-    network: spec.network === null || plug === null || plug.kind === 'none' ? 'none' : plug.kind,
+    network: spec.network === null ? 'none' : networkKind(context),
   }
 }
 

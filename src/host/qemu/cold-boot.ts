@@ -23,15 +23,26 @@ const END_NOTICE_MS = 300
 /** A clone's QEMU inherits the template's memory as its first extra descriptor. */
 const CLONE_MEMORY_PATH = '/proc/self/fd/3'
 
-/** All that is prepared for a VM. */
-export interface Prepared {
+/** The files that a VM opens. */
+export interface PreparedDisks {
   readonly spec: VmSpec
   readonly root: string
+  /** The disk for what is written. */
+  readonly overlay: string
   readonly volumes: readonly PluggedVolume[]
   readonly disks: readonly PluggedDisk[]
+}
+
+/** All that is prepared for a VM. */
+export interface Prepared extends PreparedDisks {
   readonly plug: Plug | null
   /** Served, and not mounted yet. */
   readonly shares: readonly HeldShare[]
+}
+
+/** What of it decides the machine. */
+export type MachineNeeds = Pick<Prepared, 'root' | 'overlay' | 'disks' | 'plug'> & {
+  readonly spec: Pick<VmSpec, 'instanceId' | 'vcpus' | 'memoryBytes' | 'diskIoBytesPerSecond'> & { readonly network: { readonly mac: string } | null }
 }
 
 export interface Running {
@@ -68,10 +79,11 @@ export interface MachineOptions {
   readonly incoming: boolean
   /** Default `own`. */
   readonly memory?: MachineMemory
+  readonly disksStandIn?: boolean
 }
 
 /** The machine of a VM, from what was prepared for it. */
-export function machineSpec(context: VmContext, prepared: Prepared, options: MachineOptions): MachineSpec {
+export function machineSpec(context: VmContext, prepared: MachineNeeds, options: MachineOptions): MachineSpec {
   const { spec } = prepared
   const paths = context.paths.instance(spec.instanceId)
   return {
@@ -84,7 +96,8 @@ export function machineSpec(context: VmContext, prepared: Prepared, options: Mac
     kernelPath: context.artifacts.kernel,
     initramfsPath: context.artifacts.initramfs,
     root: prepared.root,
-    overlay: paths.overlay,
+    overlay: prepared.overlay,
+    disksStandIn: options.disksStandIn ?? false,
     volumes: prepared.disks,
     diskIoBytesPerSecond: spec.diskIoBytesPerSecond,
     network: machineNetwork(spec, prepared.plug),
@@ -103,7 +116,7 @@ export async function connectLink(context: VmContext, spec: Pick<VmSpec, 'instan
   return await GuestLink.connect(context.paths.instance(spec.instanceId).agentSocket, { timeoutMs, signal: stop.signal })
 }
 
-function machineNetwork(spec: VmSpec, plug: Plug | null): MachineNetwork | null {
+function machineNetwork(spec: MachineNeeds['spec'], plug: Plug | null): MachineNetwork | null {
   if (spec.network === null || plug === null || plug.kind === 'none') return null
   const { mac } = spec.network
   return plug.kind === 'tap' ? { kind: 'tap', mac, tap: plug.tap } : { kind: 'user', mac, options: [plug.options] }

@@ -1,6 +1,6 @@
 /** What the VMs of a host have in common: its directories, rooms and decisions. */
 import type { HostEvent } from '../../engine/host-port.ts'
-import type { Cgroups } from '../cgroup/cgroup.ts'
+import type { CgroupLimits, Cgroups } from '../cgroup/cgroup.ts'
 import type { FileSystems } from '../file-systems/file-systems.ts'
 import type { ImageStore } from '../images/image-store.ts'
 import type { Network } from '../network/network.ts'
@@ -9,6 +9,7 @@ import type { Volumes } from '../volumes/volumes.ts'
 import type { AcceleratorVerdict } from './accel.ts'
 import type { Jail } from './jail.ts'
 import { MACHINE_PROFILE, type MachineIdentity } from './machine.ts'
+import type { Pool } from './pool.ts'
 import type { SnapshotStore } from './snapshot-store.ts'
 import type { Templates } from './templates.ts'
 
@@ -22,6 +23,8 @@ export interface HostLog {
 export interface GuestArtifacts {
   readonly kernel: string
   readonly initramfs: string
+  /** The program in it; null where the build left only the initramfs. */
+  readonly agent: string | null
   /** Makes the memory that a template's clones share; null where it wasn't built. */
   readonly memoryTool: string | null
   /** Kernel modules that are sent to the guests that need them, in load order; null where they weren't built. */
@@ -45,6 +48,8 @@ export interface VmContext {
   readonly snapshots: SnapshotStore
   /** null where instances always boot from nothing. */
   readonly templates: Templates | null
+  /** null where no VMs wait for whom they will be. */
+  readonly pool: Pool | null
   readonly logLimitBytes: number
   readonly log: HostLog
   emit(event: HostEvent): void
@@ -61,10 +66,15 @@ export function machineIdentity(context: Pick<VmContext, 'accelerator' | 'qemuVe
   }
 }
 
+/** What the processes of a VM may take of the machine. */
+export function limitsOf(context: VmContext, size: { readonly vcpus: number; readonly memoryBytes: number }): CgroupLimits {
+  return { cpus: size.vcpus + OVERHEAD_CPUS, memoryBytes: size.memoryBytes + overheadBytes(context) }
+}
+
 /** Emulation needs a buffer of its own for translated code, and twice as many threads. */
-export function overheadBytes(context: VmContext): number {
+function overheadBytes(context: VmContext): number {
   return (context.accelerator.accelerator === 'tcg' ? 320 : 160) * 1024 * 1024
 }
 
 /** What QEMU's own threads may take besides the vCPUs. */
-export const OVERHEAD_CPUS = 0.25
+const OVERHEAD_CPUS = 0.25

@@ -35,7 +35,12 @@ export async function readFacts(context: VmContext, fixed: FixedFacts): Promise<
     network: { mode: network.mode, subnet: network.subnet, gateway: network.gateway, dns: network.dns },
     diskUse: { ...images, volumesBytes, overlaysBytes },
     devices: fixed.devices,
-    templates: context.templates?.list() ?? [],
+    templates: (context.templates?.list() ?? []).map(({ key, state }) => ({
+      vcpus: key.vcpus,
+      memoryBytes: key.memoryBytes,
+      state,
+      waiting: context.pool?.count(key) ?? 0,
+    })),
     warnings: fixed.warnings,
   }
 }

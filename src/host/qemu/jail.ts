@@ -20,6 +20,10 @@ export interface Jail {
   /** The user of an instance's QEMU. */
   uidOf(id: InstanceId): number
   readonly gid: number
+  /** From now on the instance's QEMU runs as the user of `other`: a VM of the pool keeps the user that it had. */
+  assign(id: InstanceId, other: InstanceId): void
+  /** Back to a user of its own. */
+  release(id: InstanceId): void
   /** The command that becomes QEMU without our rights; argv[0] first. */
   wrap(command: string, args: readonly string[], id: InstanceId | null): readonly string[]
   /** Gives a file or directory to an instance's QEMU. */
@@ -32,13 +36,17 @@ export interface Jail {
 export async function openJail(options: { readonly keep?: boolean } = {}): Promise<Jail> {
   if (process.getuid?.() !== 0 || options.keep === true) return sameUser()
   const groups = await deviceGroups(['/dev/kvm'])
+  const assigned = new Map<InstanceId, InstanceId>()
+  const userOf = (id: InstanceId): number => uidOf(assigned.get(id) ?? id)
   return {
     separate: true,
     gid: VM_GID,
-    uidOf,
+    uidOf: userOf,
+    assign: (id, other) => void assigned.set(id, other),
+    release: (id) => void assigned.delete(id),
     wrap: (command, args, id) => [
       'setpriv',
-      `--reuid=${id === null ? FIRST_UID + 1 : uidOf(id)}`,
+      `--reuid=${id === null ? FIRST_UID + 1 : userOf(id)}`,
       `--regid=${VM_GID}`,
       ...(groups.length === 0 ? ['--clear-groups'] : [`--groups=${groups.join(',')}`]),
       '--inh-caps=-all',
@@ -49,7 +57,7 @@ export async function openJail(options: { readonly keep?: boolean } = {}): Promi
       ...args,
     ],
     async give(path, id, mode) {
-      await chown(path, uidOf(id), VM_GID)
+      await chown(path, userOf(id), VM_GID)
       await chmod(path, mode)
     },
     async share(path, mode) {
@@ -90,6 +98,8 @@ function sameUser(): Jail {
     separate: false,
     gid: process.getgid?.() ?? 0,
     uidOf: () => uid,
+    assign: () => undefined,
+    release: () => undefined,
     wrap: (command, args) => [command, ...args],
     give: (path, _id, mode) => chmod(path, mode),
     share: (path, mode) => chmod(path, mode),

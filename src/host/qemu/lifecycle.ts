@@ -3,23 +3,26 @@
  * Each is called in the seat's line.
  */
 import { rm } from 'node:fs/promises'
+import { isDeepStrictEqual } from 'node:util'
 import type { FirstBoot, VmRef, VmSpec, VmStarted } from '../../engine/host-port.ts'
 import { asBerthError, BerthError } from '../../instance/errors.ts'
 import type { AppExit, FirewallRule } from '../../instance/model.ts'
 import type { Plug } from '../network/network.ts'
 import { cloneTemplate, templateKey } from './clone.ts'
-import { coldBoot, type Prepared, type Running } from './cold-boot.ts'
+import { coldBoot, type Prepared, type PreparedDisks, type Running } from './cold-boot.ts'
 import { machineIdentity, type VmContext } from './context.ts'
 import { continueAfterFullDisk } from './disk-pause.ts'
 import { makeDirectories, makeOverlay, openRoot, openVolume, removeRuntime } from './disks.ts'
+import { beginToBe, endBlank, settledIn, takeBlank } from './from-pool.ts'
 import { startApplication } from './guest.ts'
 import type { ProcessIdentity } from './identity.ts'
 import { keepLink } from './link-keeper.ts'
+import type { PluggedDisk } from './machine.ts'
 import { planPorts } from './ports.ts'
 import { untilGone } from './process.ts'
 import type { Live, Seat } from './seat.ts'
 import { holdShares, mountShares, type HeldShare } from './shares.ts'
-import { newRecord } from './vm-record.ts'
+import { newRecord, type PluggedVolume } from './vm-record.ts'
 import type { Vmm } from './vmm.ts'
 
 /** After the application has ended the guest powers off by itself; one that hangs is ended. */
@@ -32,25 +35,36 @@ export async function prepare(seat: Seat, spec: VmSpec): Promise<Prepared> {
   const isNew = seat.record === null
   // Before anything is made: an image that isn't there must leave no trace.
   const root = await openRoot(context, spec.image)
+  const blank = isNew ? await takeBlank(seat, spec) : null
   try {
-    await makeDirectories(context, id)
-    const before = seat.record ?? newRecord(spec)
+    if (blank === null) await makeDirectories(context, id)
+    const before = seat.record ?? newRecord(spec, blank?.id ?? null)
     const volumes = planPorts(before.volumes, spec.volumes)
     // Intent first: whoever finds the directory after a crash knows whose it is.
     if (isNew) await seat.begin({ ...before, volumes })
-    const [, disks, { plug, shares }] = await allOrFirstFailure([
-      makeOverlay(context, id, spec.overlayBytes),
-      Promise.all(volumes.map((volume) => openVolume(context, id, volume))),
-      connect(context, spec),
-    ])
+    const opening = openDisks(seat, spec, volumes).then((disks): PreparedDisks => ({ spec, root, overlay: seat.paths.overlay, volumes, disks }))
+    // It learns who it is while its network is made.
+    if (blank !== null) beginToBe(seat, blank, opening)
+    const [disks, connection] = await allOrFirstFailure([opening, connect(context, spec, blank?.tap ?? null)])
     const fresh = before.spec.generation < spec.generation
     await seat.save({ spec, volumes, ...(fresh && before.status === 'exited' ? { status: 'prepared', exit: null } : {}) })
-    return { spec, root, volumes, disks: disks.flat(), plug, shares }
+    const prepared: Prepared = { ...disks, ...connection }
+    seat.prepared = prepared
+    return prepared
   } catch (error) {
     if (isNew) await removeEverything(seat)
     else if (seat.known.status === 'prepared' || seat.known.status === 'exited') await clearAway(seat)
     throw error
   }
+}
+
+const HOW = { pool: 'it waited in the pool', template: 'cloned from a template', cold: 'booted' } as const
+
+/** What was prepared for this very spec; then nothing has to be looked at again. */
+function takePrepared(seat: Seat, spec: VmSpec): Prepared | null {
+  const { prepared } = seat
+  seat.prepared = null
+  return prepared !== null && isDeepStrictEqual(prepared.spec, spec) ? prepared : null
 }
 
 export async function start(seat: Seat, spec: VmSpec, firstBoot: FirstBoot | null = null): Promise<VmStarted> {
@@ -66,12 +80,13 @@ export async function start(seat: Seat, spec: VmSpec, firstBoot: FirstBoot | nul
   if (record?.status === 'exited' && record.spec.generation === spec.generation) {
     throw new BerthError('invalid_state', 'This life of the instance has ended already.')
   }
-  const prepared = await prepare(seat, spec)
+  const prepared = takePrepared(seat, spec) ?? (await prepare(seat, spec))
   const begun = performance.now()
   const startedAt = Date.now()
   await seat.note(`start: generation ${spec.generation}, ${spec.vcpus} vCPU, ${spec.memoryBytes} bytes of memory, ${seat.context.accelerator.accelerator}`)
   try {
-    const { running, how } = await bringUp(seat, prepared, startedAt)
+    const over = seat.context.pool?.launching()
+    const { running, how } = await bringUp(seat, prepared, startedAt).finally(over)
     try {
       await mountShares(running.link, seat.context.artifacts, spec, prepared.shares)
       await startApplication(running.link, spec, firstBoot)
@@ -82,7 +97,7 @@ export async function start(seat: Seat, spec: VmSpec, firstBoot: FirstBoot | nul
     }
     await seat.save({ status: 'running' })
     keepLink(seat, settleIn(seat, running.vmm), running.link)
-    await seat.note(`running after ${Math.round(performance.now() - begun)} ms (${how === 'template' ? 'cloned from a template' : 'booted'})`)
+    await seat.note(`running after ${Math.round(performance.now() - begun)} ms (${HOW[how]})`)
     return { startedAt, how }
   } catch (error) {
     await seat.note(`start failed: ${asBerthError(error).message}`)
@@ -92,13 +107,24 @@ export async function start(seat: Seat, spec: VmSpec, firstBoot: FirstBoot | nul
   }
 }
 
-/** As a clone where there is a template and it works, else by a boot. */
-async function bringUp(seat: Seat, prepared: Prepared, startedAt: number): Promise<{ readonly running: Running; readonly how: 'cold' | 'template' }> {
+/** From the pool or as a clone where there is one and it works, else by a boot. */
+async function bringUp(seat: Seat, prepared: Prepared, startedAt: number): Promise<{ readonly running: Running; readonly how: keyof typeof HOW }> {
   const { context } = seat
   const begin = async (process: ProcessIdentity, template: string | null): Promise<void> => {
     await seat.save({ status: 'starting', process, template, machine: machineIdentity(context), exit: null, startedAt })
   }
-  const key = templateKey(context, prepared)
+  const moved = seat.fromPool
+  if (moved !== null) {
+    try {
+      await begin(moved.blank.vmm.identity, moved.blank.templateId)
+      return { running: await settledIn(seat, moved, prepared), how: 'pool' }
+    } catch (error) {
+      await seat.note(`the VM of the pool failed, cloning instead: ${asBerthError(error).message}`)
+      await endBlank(seat)
+      return await bringUp(seat, await prepare(seat, prepared.spec), startedAt)
+    }
+  }
+  const key = templateKey(context, prepared.spec)
   const template = context.templates?.take(key) ?? null
   if (template !== null) {
     try {
@@ -133,6 +159,7 @@ export async function stop(seat: Seat, ref: VmRef, graceMs: number): Promise<App
   const { live, record } = seat
   if (record === null) return null
   if (live === null) {
+    await endBlank(seat)
     if (record.status === 'suspended') {
       await seat.note('stop: the saved state is dropped')
       await seat.save({ status: 'exited', saved: null, exit: null, process: null })
@@ -194,6 +221,7 @@ async function askToStop(live: Live, graceMs: number): Promise<void> {
 /** What a VM needs only while it runs. */
 export async function clearAway(seat: Seat): Promise<void> {
   const { context, id, paths } = seat
+  await endBlank(seat)
   const results = await Promise.allSettled([context.cgroups.remove(id), context.network.unplug(id), context.fileSystems.drop(id), removeRuntime(paths)])
   for (const result of results) {
     if (result.status === 'rejected') context.log.warn({ err: result.reason, instance: id }, 'something of an ended VM could not be removed')
@@ -202,6 +230,7 @@ export async function clearAway(seat: Seat): Promise<void> {
 
 export async function removeEverything(seat: Seat): Promise<void> {
   const { context, id, paths } = seat
+  await endBlank(seat)
   await Promise.all([context.cgroups.remove(id), context.network.unplug(id), context.fileSystems.drop(id), rm(paths.runDir, { recursive: true, force: true })])
   // The record first: a directory without one is swept at the next start.
   await rm(paths.record, { force: true })
@@ -210,7 +239,7 @@ export async function removeEverything(seat: Seat): Promise<void> {
 }
 
 /** Its network, with the way to what it mounts. The same again changes nothing. */
-export async function connect(context: VmContext, spec: VmSpec): Promise<{ readonly plug: Plug | null; readonly shares: readonly HeldShare[] }> {
+export async function connect(context: VmContext, spec: VmSpec, blankTap: string | null = null): Promise<{ readonly plug: Plug | null; readonly shares: readonly HeldShare[] }> {
   const { network } = spec
   const shares = await holdShares(context, spec)
   if (network === null) return { plug: null, shares }
@@ -225,6 +254,7 @@ export async function connect(context: VmContext, spec: VmSpec): Promise<{ reado
     peerGroup: network.peerGroup,
     hostPorts: shares.map(({ port }) => port),
     firewall: network.firewall ?? null,
+    ...(blankTap === null ? {} : { blankTap }),
   })
   return { plug, shares }
 }
@@ -239,8 +269,14 @@ export async function setFirewall(seat: Seat, ref: VmRef, firewall: readonly Fir
   await seat.context.network.setFirewall(seat.id, firewall)
 }
 
-/** All results; if one fails, its error, but only when the others are done, so that undoing meets nobody at work. */
-async function allOrFirstFailure<A, B, C>(work: readonly [Promise<A>, Promise<B>, Promise<C>]): Promise<[A, B, C]> {
+async function openDisks(seat: Seat, spec: VmSpec, volumes: readonly PluggedVolume[]): Promise<readonly PluggedDisk[]> {
+  const { context, id } = seat
+  const [, disks] = await allOrFirstFailure([makeOverlay(context, id, spec.overlayBytes), Promise.all(volumes.map((volume) => openVolume(context, id, volume)))])
+  return disks.flat()
+}
+
+/** Both results; if one fails, its error, but only when the other is done, so that undoing meets nobody at work. */
+async function allOrFirstFailure<A, B>(work: readonly [Promise<A>, Promise<B>]): Promise<[A, B]> {
   await Promise.allSettled(work)
   return await Promise.all(work)
 }

@@ -37,6 +37,8 @@ export interface MachineSpec {
   /** null in a guest that is to run nothing (the probe). */
   readonly root: string | null
   readonly overlay: string | null
+  /** `root` and `overlay` only stand in: the block nodes of those names come later (a VM of the pool). */
+  readonly disksStandIn?: boolean
   /** A template: disks of this size stand in for root and overlay, which its clones have. */
   readonly placeholderBytes?: number
   readonly volumes: readonly PluggedDisk[]
@@ -94,8 +96,9 @@ export function machineArgs(spec: MachineSpec): string[] {
   ]
   const throttled = spec.diskIoBytesPerSecond !== null
   if (throttled) lines.push(['-object', `throttle-group,id=${THROTTLE_GROUP},x-bps-total=${spec.diskIoBytesPerSecond}`])
-  if (spec.root !== null) lines.push(fixedDisk('root', 3, { path: spec.root, readOnly: true }, throttled))
-  if (spec.overlay !== null) lines.push(fixedDisk('overlay', 4, { path: spec.overlay, readOnly: false }, throttled))
+  const node = spec.disksStandIn === true ? standIn : (name: string) => name
+  if (spec.root !== null) lines.push(fixedDisk({ name: 'root', node: node('root'), slot: 3 }, { path: spec.root, readOnly: true }, throttled))
+  if (spec.overlay !== null) lines.push(fixedDisk({ name: 'overlay', node: node('overlay'), slot: 4 }, { path: spec.overlay, readOnly: false }, throttled))
   if (spec.placeholderBytes !== undefined) {
     lines.push(placeholderDisk('root', 3, { bytes: spec.placeholderBytes, readOnly: true }))
     lines.push(placeholderDisk('overlay', 4, { bytes: spec.placeholderBytes, readOnly: false }))
@@ -164,20 +167,35 @@ export function portBus(port: number): string {
   return `port${port}`
 }
 
+/** The block node behind a fixed disk of a VM that is nobody yet. */
+export function standIn(name: string): string {
+  return `${name}-stand-in`
+}
+
+/** The group that limits all disks of a VM together, as `object-add` takes it. */
+export function throttleGroup(bytesPerSecond: number): Record<string, unknown> {
+  return { 'qom-type': 'throttle-group', id: THROTTLE_GROUP, 'x-bps-total': bytesPerSecond }
+}
+
 /** Properties of a disk's device, as `device_add` takes them. */
-export function diskDevice(name: string, place: { readonly bus: string; readonly addr?: string }): Record<string, unknown> {
+export function diskDevice(name: string, place: { readonly bus: string; readonly addr?: string }, node = name): Record<string, unknown> {
   return {
     driver: 'virtio-blk-pci',
     id: name,
     bus: place.bus,
     ...(place.addr === undefined ? {} : { addr: place.addr }),
-    drive: name,
+    drive: node,
     serial: name,
   }
 }
 
-function fixedDisk(name: string, slot: number, disk: { readonly path: string; readonly readOnly: boolean }, throttled: boolean): string[] {
-  return diskArgs(name, disk, { bus: 'pcie.0', addr: `0${slot}` }, throttled)
+function fixedDisk(
+  { name, node, slot }: { readonly name: string; readonly node: string; readonly slot: number },
+  disk: { readonly path: string; readonly readOnly: boolean },
+  throttled: boolean,
+): string[] {
+  const nodes = blockNodes(node, disk, throttled).flatMap((part) => ['-blockdev', JSON.stringify(part)])
+  return [...nodes, '-device', JSON.stringify(diskDevice(name, { bus: 'pcie.0', addr: `0${slot}` }, node))]
 }
 
 function placeholderDisk(name: string, slot: number, disk: { readonly bytes: number; readonly readOnly: boolean }): string[] {
@@ -186,17 +204,9 @@ function placeholderDisk(name: string, slot: number, disk: { readonly bytes: num
 }
 
 function portDisk(disk: PluggedDisk, throttled: boolean): string[] {
-  return diskArgs(portDiskName(disk.port), disk, { bus: portBus(disk.port) }, throttled)
-}
-
-function diskArgs(
-  name: string,
-  disk: { readonly path: string; readonly readOnly: boolean },
-  place: { readonly bus: string; readonly addr?: string },
-  throttled: boolean,
-): string[] {
+  const name = portDiskName(disk.port)
   const nodes = blockNodes(name, disk, throttled).flatMap((node) => ['-blockdev', JSON.stringify(node)])
-  return [...nodes, '-device', JSON.stringify(diskDevice(name, place))]
+  return [...nodes, '-device', JSON.stringify(diskDevice(name, { bus: portBus(disk.port) }))]
 }
 
 function networkArgs(network: MachineNetwork | null): string[] {

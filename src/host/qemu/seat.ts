@@ -10,7 +10,9 @@ import { BerthError } from '../../instance/errors.ts'
 import type { AppExit, InstanceId } from '../../instance/model.ts'
 import type { GuestLink } from '../guest-link/link.ts'
 import type { InstancePaths } from '../paths.ts'
+import type { Prepared } from './cold-boot.ts'
 import type { VmContext } from './context.ts'
+import type { FromPool } from './from-pool.ts'
 import { note } from './server-log.ts'
 import { writeRecord, type VmRecord } from './vm-record.ts'
 import type { Vmm } from './vmm.ts'
@@ -32,6 +34,10 @@ export class Seat {
   readonly context: VmContext
   readonly paths: InstancePaths
   live: Live | null = null
+  /** A VM of the pool that has moved in and will be this instance's. */
+  fromPool: FromPool | null = null
+  /** What `prepare` made and `start` takes. */
+  prepared: Prepared | null = null
   #record: VmRecord | null
   #line: Promise<unknown> = Promise.resolve()
   #waiting = 0
@@ -41,6 +47,7 @@ export class Seat {
     this.id = id
     this.paths = context.paths.instance(id)
     this.#record = record
+    if (record?.blank !== undefined && record.blank !== null) context.jail.assign(id, record.blank)
   }
 
   get record(): VmRecord | null {
@@ -112,6 +119,7 @@ export class Seat {
   }
 
   forget(): void {
+    this.context.jail.release(this.id)
     this.#record = null
   }
 

@@ -48,6 +48,8 @@ export class Templates {
   /** Templates that instances came from and may still need. */
   readonly #inUse: () => ReadonlySet<string>
   #work: Promise<void> = Promise.resolve()
+  /** Told when a template is ready, or given up. */
+  onChange: () => void = () => undefined
   readonly #closing = new AbortController()
 
   private constructor(home: TemplateHome, tool: string, inUse: () => ReadonlySet<string>) {
@@ -91,6 +93,7 @@ export class Templates {
     void this.#enqueue(async () => {
       try {
         if (!this.#closing.signal.aborted) await this.#make(key)
+        this.onChange()
       } catch (error) {
         this.#failedAt.set(text, Date.now())
         if (!this.#closing.signal.aborted) this.#home.log.warn({ err: error, key: text }, 'a template could not be made; instances of its size boot from nothing')
@@ -119,14 +122,14 @@ export class Templates {
     this.#home.log.warn({ err: why, template: template.id }, 'a template is given up')
     const known = this.#known.get(template.id)
     if (known !== undefined) known.retired = true
+    this.onChange()
   }
 
   /** Which sizes are ready, and which are being made or checked. */
-  list(): readonly HostTemplate[] {
+  list(): readonly { readonly key: TemplateKey; readonly state: HostTemplate['state'] }[] {
     const ready = [...this.#ready.values()].map(({ key }) => key)
     const making = [...this.#wanted.values()].filter((key) => !ready.some((other) => keyText(other) === keyText(key)))
-    const told = (state: HostTemplate['state']) => (key: TemplateKey) => ({ vcpus: key.vcpus, memoryBytes: key.memoryBytes, state })
-    return [...ready.map(told('ready')), ...making.map(told('making'))]
+    return [...ready.map((key) => ({ key, state: 'ready' as const })), ...making.map((key) => ({ key, state: 'making' as const }))]
   }
 
   /** Waits until nothing is being made. */

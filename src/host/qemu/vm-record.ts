@@ -8,7 +8,7 @@
  * A crash in `suspending` leaves a VMM that only has to be continued; a crash in `resuming` leaves a saved
  * state that is still good, because the guest ran no instruction before the record said `running`.
  */
-import type { AppExit, SnapshotId, TimestampMs } from '../../instance/model.ts'
+import type { AppExit, InstanceId, SnapshotId, TimestampMs } from '../../instance/model.ts'
 import type { VmSpec, VmVolume } from '../../engine/host-port.ts'
 import { readJson, writeJson } from './atomic-file.ts'
 import type { ProcessIdentity } from './identity.ts'
@@ -29,6 +29,8 @@ export interface VmRecord {
   readonly applied?: SnapshotId | null
   /** What is saved is another instance's guest: it must become this one before its programs run. */
   readonly renew?: boolean
+  /** The VM of the pool that it came from, whose user it runs as; null or missing: a user of its own. */
+  readonly blank?: InstanceId | null
   readonly volumes: readonly PluggedVolume[]
   readonly saved: SavedState | null
   readonly exit: AppExit | null
@@ -54,8 +56,8 @@ export interface SavedState {
   readonly frozen?: boolean
 }
 
-export function newRecord(spec: VmSpec): VmRecord {
-  return { format: 1, spec, status: 'prepared', process: null, machine: null, volumes: [], saved: null, exit: null, startedAt: null }
+export function newRecord(spec: VmSpec, blank: InstanceId | null = null): VmRecord {
+  return { format: 1, spec, status: 'prepared', process: null, machine: null, blank, volumes: [], saved: null, exit: null, startedAt: null }
 }
 
 /** The template without which this VM could not sleep and wake. */

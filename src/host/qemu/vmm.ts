@@ -8,7 +8,7 @@ import { BerthError } from '../../instance/errors.ts'
 import type { AppExit, InstanceId } from '../../instance/model.ts'
 import type { InstancePaths } from '../paths.ts'
 import { QEMU } from './accel.ts'
-import { OVERHEAD_CPUS, overheadBytes, type VmContext } from './context.ts'
+import { limitsOf, type VmContext } from './context.ts'
 import { exitCause, exitRecord, lastError } from './exit-cause.ts'
 import type { ProcessIdentity } from './identity.ts'
 import { readEnd } from './log-file.ts'
@@ -51,8 +51,7 @@ export class Vmm {
   /** Starts QEMU in its jail and cgroup, and connects to it. Leaves no process behind if it throws. */
   static async start(context: VmContext, request: VmmStart): Promise<Vmm> {
     const paths = context.paths.instance(request.id)
-    const { vcpus, memoryBytes } = request.machine
-    await context.cgroups.make(request.id, { cpus: vcpus + OVERHEAD_CPUS, memoryBytes: memoryBytes + overheadBytes(context) })
+    await context.cgroups.make(request.id, limitsOf(context, request.machine))
     const process = await spawnVm({
       command: context.jail.wrap(QEMU, machineArgs(request.machine), request.id),
       logPath: paths.vmmLog,

@@ -41,7 +41,12 @@ export const HostBody = Type.Object(
       overlaysBytes: Type.Integer(),
     }),
     templates: Type.Array(
-      Type.Object({ vcpus: Type.Integer(), memoryBytes: Type.Integer(), state: Type.Enum(['making', 'ready']) }),
+      Type.Object({
+        vcpus: Type.Integer(),
+        memoryBytes: Type.Integer(),
+        state: Type.Enum(['making', 'ready']),
+        waiting: Type.Integer({ description: 'VMs of this size that wait in the pool to be an instance.' }),
+      }),
       { description: 'Sizes that start from a guest which has booted already, and those that are about to.' },
     ),
     warnings: Type.Array(Type.String(), { description: 'Sentences that an operator should read.' }),

@@ -1,0 +1,215 @@
+/**
+ * The warm pool: a few blanks (blank.ts) that wait, paused, for whom they will be. One is handed out at once; another
+ * takes its place in the background.
+ *
+ *   demand (launches of a size) ─▶ how many are kept ─▶ made one at a time, when no launch is under way
+ *
+ * Invariants: a launch never waits for the pool; the memory that the waiting have for themselves stays below the
+ * budget; one that dies is replaced; those whose template is given up go. All end with the server, or are swept by
+ * the next.
+ */
+import { readFile } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { asBerthError } from '../../instance/errors.ts'
+import { dropBlank, fits, makeBlank, type Blank } from './blank.ts'
+import type { VmContext } from './context.ts'
+import { Demand } from './demand.ts'
+import { rehearsalImage } from './rehearsal.ts'
+import { keyText, type TemplateKey } from './template.ts'
+
+/** What a blank is reckoned to take before one was measured: emulation's buffers, and what a rehearsal writes. */
+const FIRST_GUESS_BYTES = 64 * 1024 * 1024
+/** Whoever was just given a VM has its first command behind it before the next one is made. */
+const PAUSE_AFTER_LAUNCH_MS = 150
+/** Launch upon launch for this long doesn't keep the pool from being filled. */
+const LONGEST_WAIT_MS = 3_000
+const FIRST_RETRY_MS = 5_000
+const LONGEST_RETRY_MS = 300_000
+/** How often those that nobody asks for any more are looked for. */
+const REVIEW_EVERY_MS = 60_000
+
+export interface PoolOptions {
+  /** Of all waiting VMs together, what they don't share with others. */
+  readonly budgetBytes: number
+  /** The writable layer that lies ready for an instance that asks for nothing else. */
+  readonly overlayBytes: number
+}
+
+interface Waiting {
+  readonly blank: Blank
+  readonly bytes: number
+}
+
+export class Pool {
+  readonly #context: VmContext
+  readonly #options: PoolOptions
+  readonly #demand: Demand
+  #waiting: Waiting[] = []
+  #filling: Promise<void> | null = null
+  #again = false
+  #launches = 0
+  #lastLaunchAt = 0
+  #costBytes = FIRST_GUESS_BYTES
+  #failures = 0
+  #retry: NodeJS.Timeout | null = null
+  readonly #review: NodeJS.Timeout
+  readonly #closing = new AbortController()
+
+  /** `first` is the size of which some wait before anybody asked. */
+  constructor(context: VmContext, options: PoolOptions, first: TemplateKey) {
+    this.#context = context
+    this.#options = options
+    this.#demand = new Demand({ key: first, overlayBytes: options.overlayBytes })
+    this.#review = setInterval(() => this.wake(), REVIEW_EVERY_MS)
+    this.#review.unref()
+  }
+
+  /** One that waits, at once, or null. It is the caller's from now on. */
+  take(key: TemplateKey, overlayBytes: number): Blank | null {
+    // Its card has the ports that an instance publishes: it can't be there before the instance.
+    if (key.network === 'user') return null
+    this.#demand.note(key, overlayBytes)
+    const usable = this.#waiting.filter(({ blank }) => fits(blank, key))
+    const found = usable.find(({ blank }) => blank.overlayBytes === overlayBytes) ?? usable[0]
+    if (found !== undefined) this.#waiting = this.#waiting.filter((other) => other !== found)
+    this.wake()
+    return found?.blank ?? null
+  }
+
+  /** Call it when a launch begins, and what it gives when the launch is over. */
+  launching(): () => void {
+    this.#launches += 1
+    return () => {
+      this.#launches -= 1
+      this.#lastLaunchAt = performance.now()
+    }
+  }
+
+  /** How many of a size wait. */
+  count(key: TemplateKey): number {
+    return this.#waiting.filter(({ blank }) => fits(blank, key)).length
+  }
+
+  /** Templates whose clones wait here. */
+  templates(): readonly string[] {
+    return this.#waiting.map(({ blank }) => blank.templateId)
+  }
+
+  /** Looks in the background whether there are too few or too many. */
+  wake(): void {
+    if (this.#closing.signal.aborted || this.#retry !== null) return
+    this.#again = true
+    this.#filling ??= this.#work().finally(() => {
+      this.#filling = null
+      if (this.#again) this.wake()
+    })
+  }
+
+  /** Ends all that wait. */
+  async close(): Promise<void> {
+    this.#closing.abort()
+    clearInterval(this.#review)
+    if (this.#retry !== null) clearTimeout(this.#retry)
+    await this.#filling
+    await Promise.all(this.#waiting.splice(0).map(({ blank }) => this.#drop(blank)))
+  }
+
+  async #work(): Promise<void> {
+    try {
+      while (this.#again && !this.#closing.signal.aborted) {
+        this.#again = false
+        await this.#trim()
+        for (let wanted = this.#next(); wanted !== null; wanted = this.#next()) {
+          await this.#quiet()
+          if (this.#closing.signal.aborted || !(await this.#add(wanted.key, wanted.overlayBytes))) return
+        }
+      }
+      this.#failures = 0
+    } catch (error) {
+      this.#failed(error)
+    }
+  }
+
+  /** What is to be made next; null if enough wait, or the budget is used up. */
+  #next(): { readonly key: TemplateKey; readonly overlayBytes: number } | null {
+    const used = this.#waiting.reduce((sum, { bytes }) => sum + bytes, 0)
+    if (used + this.#costBytes > this.#options.budgetBytes) return null
+    const missing = this.#demand.wants().filter(({ key, count }) => this.count(key) < count && this.#context.templates?.take(key) !== null)
+    return missing.toSorted((a, b) => b.count - this.count(b.key) - (a.count - this.count(a.key)))[0] ?? null
+  }
+
+  /** Those that nobody will ask for, and those whose template was given up. */
+  async #trim(): Promise<void> {
+    const counts = new Map(this.#demand.wants().map(({ key, count }) => [keyText(key), count]))
+    const kept: Waiting[] = []
+    const gone: Blank[] = []
+    for (const waiting of this.#waiting) {
+      const { blank } = waiting
+      const text = keyText(blank.key)
+      const left = counts.get(text) ?? 0
+      const isCurrent = this.#context.templates?.take(blank.key)?.id === blank.templateId
+      if (left > 0 && isCurrent && !blank.vmm.hasEnded) kept.push(waiting)
+      else gone.push(blank)
+      counts.set(text, left - 1)
+    }
+    this.#waiting = kept
+    await Promise.all(gone.map((blank) => this.#drop(blank)))
+  }
+
+  /** False where none can be made now. */
+  async #add(key: TemplateKey, overlayBytes: number): Promise<boolean> {
+    const template = this.#context.templates?.take(key) ?? null
+    const image = await rehearsalImage(this.#context)
+    if (template === null || image === null) return false
+    const blank = await makeBlank(this.#context, { key, template, rehearsalImage: image, overlayBytes })
+    const bytes = await privateBytes(blank.vmm.identity.pid)
+    this.#costBytes = bytes ?? this.#costBytes
+    this.#waiting.push({ blank, bytes: bytes ?? this.#costBytes })
+    void blank.vmm.ended.then(() => this.#died(blank))
+    return true
+  }
+
+  async #died(blank: Blank): Promise<void> {
+    const waiting = this.#waiting.find((other) => other.blank === blank)
+    if (waiting === undefined || this.#closing.signal.aborted) return
+    this.#waiting = this.#waiting.filter((other) => other !== waiting)
+    this.#context.log.warn({ vm: blank.id }, 'a VM of the pool ended; another takes its place')
+    await this.#drop(blank)
+    this.wake()
+  }
+
+  async #drop(blank: Blank): Promise<void> {
+    await dropBlank(this.#context, blank).catch((error: unknown) => {
+      this.#context.log.warn({ err: error, vm: blank.id }, 'something of a VM of the pool could not be removed')
+    })
+  }
+
+  /** Waits until no launch is under way, but not for ever. */
+  async #quiet(): Promise<void> {
+    const until = performance.now() + LONGEST_WAIT_MS
+    while (performance.now() < until && !this.#closing.signal.aborted) {
+      const restMs = this.#lastLaunchAt + PAUSE_AFTER_LAUNCH_MS - performance.now()
+      if (this.#launches === 0 && restMs <= 0) return
+      await sleep(Math.max(restMs, PAUSE_AFTER_LAUNCH_MS / 3), undefined, { signal: this.#closing.signal }).catch(() => undefined) // seen above
+    }
+  }
+
+  #failed(error: unknown): void {
+    if (this.#closing.signal.aborted) return
+    const pauseMs = Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** this.#failures)
+    this.#failures += 1
+    this.#context.log.warn({ err: asBerthError(error), pauseMs }, 'a VM for the pool could not be made; it is tried again')
+    this.#retry = setTimeout(() => {
+      this.#retry = null
+      this.wake()
+    }, pauseMs)
+    this.#retry.unref()
+  }
+}
+
+/** What a process shares with no other; null if it is gone. */
+async function privateBytes(pid: number): Promise<number | null> {
+  const text = await readFile(`/proc/${pid}/smaps_rollup`, 'utf8').catch(() => null)
+  if (text === null) return null
+  return [...text.matchAll(/^Private_Dirty:\s+(\d+) kB/gm)].reduce((sum, [, kib]) => sum + Number(kib) * 1024, 0)
+}
