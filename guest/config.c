@@ -54,6 +54,17 @@ void write_names(const struct guest_config *config) {
     }
 }
 
+// A disk that was another instance's (a fork's) brings secrets by which that one is known: they are made anew.
+static void own_disk(const struct guest_config *config) {
+    static const char *const secrets[] = {PRIVATE_DIR "/ssh-ed25519", PRIVATE_DIR "/ssh-ecdsa"};
+    char owner[128];
+    if (!config->machine_id) return;
+    ssize_t length = read_file(PRIVATE_DIR "/owner", owner, sizeof owner);
+    if (length >= 0 && strcmp(owner, config->machine_id) == 0) return;
+    for (size_t i = 0; length >= 0 && i < sizeof secrets / sizeof *secrets; i++) unlink(secrets[i]);
+    if (!write_file(PRIVATE_DIR "/owner", config->machine_id)) say("the owner of the disk can't be written: %s", strerror(errno));
+}
+
 // Entropy and clock first, as above. The disks are those that it has.
 bool renew(const struct guest_config *config, char *wrong, size_t size) {
     add_entropy(config->entropy, config->entropy_length);
@@ -63,6 +74,7 @@ bool renew(const struct guest_config *config, char *wrong, size_t size) {
         return false;
     }
     if (config->net.present && !bring_up_network(&config->net, wrong, size)) return false;
+    own_disk(config);
     write_names(config);
     return true;
 }
@@ -76,6 +88,7 @@ bool configure(const struct guest_config *config, char *wrong, size_t size) {
     }
     if (config->net.present && !bring_up_network(&config->net, wrong, size)) return false;
     if (!mount_root(&config->root, wrong, size)) return false;
+    own_disk(config);
     write_names(config);
     ssh_configure(config);
     for (size_t i = 0; i < config->volume_count; i++) {

@@ -150,13 +150,10 @@ test('errors arrive as the client’s own classes', async () => {
 
 test('what Berth has no part for is told in one request', async () => {
   const absent: readonly (() => Promise<unknown>)[] = [
-    () => client.instances.fork(shared.id, { name: 'fork' }),
     () => client.instances.autoStandby.status(shared.id),
-    () => client.instances.snapshots.create(shared.id, { kind: 'Standby' }),
     () => client.instances.snapshotSchedule.get(shared.id),
     () => client.ingresses.list(),
     () => client.builds.list(),
-    () => client.snapshots.list(),
   ]
   for (const ask of absent) {
     const earlier = requests

@@ -126,7 +126,7 @@ for (const [method, path, status] of BAD_PATHS) {
   })
 }
 
-const ABSENT = ['/ingresses', '/builds', '/builders', '/pushes', '/snapshots', '/instances/x/fork', '/instances/x/snapshots', '/instances/x/auto-standby/status']
+const ABSENT = ['/ingresses', '/builds', '/builders', '/pushes', '/instances/x/snapshot-schedule', '/instances/x/auto-standby/status']
 for (const path of ABSENT) {
   test(`${path} says that it is not supported`, async () => {
     const answer = await suite.server.request('GET', path)

@@ -41,7 +41,7 @@ const IDEMPOTENCY_KEY_LIMIT = 255
 const RETRY_WINDOW_MS = 600_000
 /** What ends the wait of a create. */
 const CREATE_ENDS: readonly Phase[] = ['running', 'unhealthy', 'stopped', 'standby', 'failed', 'preempted', 'deleted']
-const REQUEST_HASH = 'hypeman.request'
+export const REQUEST_HASH = 'hypeman.request'
 
 const readCreate = readerOf(wire.CreateInstanceRequest)
 const readUpdate = readerOf(wire.UpdateInstanceRequest)
@@ -270,7 +270,7 @@ async function move(
 }
 
 /** Waits for what `recorded` asked for: until a phase of `until`, its failure, the limit, or nobody waits any more. */
-async function settle(
+export async function settle(
   surface: Surface,
   reply: FastifyReply,
   caller: Caller,
@@ -286,7 +286,7 @@ async function settle(
 }
 
 /** Upstream's create leaves nothing behind when it fails; the name is free for the next attempt. */
-async function rollBack(surface: Surface, request: FastifyRequest, caller: Caller, instance: Instance): Promise<void> {
+export async function rollBack(surface: Surface, request: FastifyRequest, caller: Caller, instance: Instance): Promise<void> {
   await surface.engine.instances.delete(caller, instance.id).catch((error: unknown) => {
     // The failure that is about to be told matters more; the instance stays visible and can be deleted.
     request.log.warn({ err: error, instance: instance.id }, 'an instance that failed to start could not be removed')
@@ -294,14 +294,14 @@ async function rollBack(surface: Surface, request: FastifyRequest, caller: Calle
 }
 
 /** The error behind a move that did not do what was asked. */
-function failureOf(instance: Instance, failure: WaitResult['failure']): BerthError {
+export function failureOf(instance: Instance, failure: WaitResult['failure']): BerthError {
   if (failure !== null) return new BerthError(failure.code, failure.message)
   const code = instance.errorCode !== null && Object.hasOwn(ERROR_CODES, instance.errorCode) ? (instance.errorCode as ErrorCode) : 'internal'
   return new BerthError(code, instance.reason ?? `the instance is ${presentState(instance.phase)} and nobody said why`)
 }
 
 /** The SDKs repeat a create whose answer was lost. The one that was made then is the answer now. */
-async function earlierAttempt(
+export async function earlierAttempt(
   surface: Surface,
   request: FastifyRequest,
   caller: Caller,
@@ -340,7 +340,7 @@ function idempotencyKeyOf(request: FastifyRequest): string | null {
   return key
 }
 
-async function present(surface: Surface, caller: Caller, instance: Instance): Promise<wire.Instance> {
+export async function present(surface: Surface, caller: Caller, instance: Instance): Promise<wire.Instance> {
   const [platform, events] = await Promise.all([
     surface.platform(caller),
     surface.engine.events.list(caller, { instanceIds: [instance.id], kinds: ['phase'], order: 'oldest-first', limit: TIMELINE_LIMIT }),

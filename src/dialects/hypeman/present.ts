@@ -7,6 +7,7 @@ import type { HostDevice, PathInfo, VmStats } from '../../engine/host-port.ts'
 import { formatDuration } from '../../instance/duration.ts'
 import { spellId, spellVolumeId } from '../../instance/ids.ts'
 import type { Image, Instance, InstanceId, RestartPolicy, Volume, VolumeMount } from '../../instance/model.ts'
+import type { Snapshot } from '../../instance/snapshot.ts'
 import type { Phase } from '../../instance/phase.ts'
 import { PHASES } from '../../instance/phase.ts'
 import { formatBandwidth, formatDataSize } from '../../instance/sizes.ts'
@@ -197,6 +198,21 @@ export function presentAvailableDevice(device: HostDevice): wire.AvailableDevice
     current_driver: device.driver,
     ...(device.vendorName === null ? {} : { vendor_name: device.vendorName }),
     ...(device.deviceName === null ? {} : { device_name: device.deviceName }),
+  }
+}
+
+export function presentSnapshot(snapshot: Snapshot): wire.Snapshot {
+  return {
+    id: spellId('snapshot', 'hypeman', snapshot.id),
+    kind: snapshot.kind === 'standby' ? 'Standby' : 'Stopped',
+    source_instance_id: presentInstanceId(snapshot.sourceId),
+    source_instance_name: snapshot.sourceName,
+    source_hypervisor: 'qemu',
+    size_bytes: snapshot.sizeBytes,
+    created_at: formatTimestamp(snapshot.createdAt),
+    ...(snapshot.name === null ? {} : { name: snapshot.name }),
+    ...(isEmpty(snapshot.tags) ? {} : { tags: snapshot.tags }),
+    compression_state: 'none',
   }
 }
 

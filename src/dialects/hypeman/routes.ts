@@ -15,6 +15,7 @@ import { streamLogs } from './logs.ts'
 import { getCapabilities, getResources } from './resources.ts'
 import type { Permission, Surface } from './surface.ts'
 import { DIALECT, installSurface, makeSurface } from './surface.ts'
+import * as snapshots from './snapshots.ts'
 import * as volumes from './volumes.ts'
 
 type Handler = (surface: Surface, request: FastifyRequest, reply: FastifyReply) => Promise<unknown>
@@ -25,9 +26,6 @@ const ABSENT: readonly (readonly [path: string, what: string])[] = [
   ['/builds', 'builds'],
   ['/builders', 'builders'],
   ['/pushes', 'pushes'],
-  ['/snapshots', 'snapshots'],
-  ['/instances/:id/fork', 'forks'],
-  ['/instances/:id/snapshots', 'snapshots'],
   ['/instances/:id/snapshot-schedule', 'snapshot schedules'],
   ['/instances/:id/auto-standby', 'automatic standby'],
   ['/resources/memory/reclaim', 'memory reclaim'],
@@ -67,6 +65,14 @@ async function hypemanRoutes(app: FastifyInstance, options: DialectOptions): Pro
   route('GET', '/instances/:id/logs', 'instance:read', streamLogs)
   route('POST', '/instances/:id/volumes/:volumeId', 'instance:write', instances.attachVolume)
   route('DELETE', '/instances/:id/volumes/:volumeId', 'instance:write', instances.detachVolume)
+
+  route('POST', '/instances/:id/fork', 'instance:write', snapshots.forkInstance)
+  route('POST', '/instances/:id/snapshots', 'snapshot:write', snapshots.createSnapshot)
+  route('POST', '/instances/:id/snapshots/:snapshotId/restore', 'snapshot:write', snapshots.restoreSnapshot)
+  route('GET', '/snapshots', 'snapshot:read', snapshots.listSnapshots)
+  route('GET', '/snapshots/:snapshotId', 'snapshot:read', snapshots.getSnapshot)
+  route('DELETE', '/snapshots/:snapshotId', 'snapshot:delete', snapshots.deleteSnapshot)
+  route('POST', '/snapshots/:snapshotId/fork', 'snapshot:write', snapshots.forkSnapshot)
 
   route('GET', '/images', 'image:read', images.listImages)
   route('POST', '/images', 'image:write', images.createImage)

@@ -13,6 +13,7 @@ export const NAME_MAX_LENGTH = 63
 export const DEVICE_NAME_PATTERN = '^[a-zA-Z0-9][a-zA-Z0-9_.-]+$'
 const PLATFORM_PATTERN = '^[a-z0-9]+/[a-z0-9]+(/[a-z0-9.]+)?$'
 
+const HypervisorKind = Type.Enum(['cloud-hypervisor', 'firecracker', 'qemu', 'qemu-microvm', 'vz'])
 const StringMap = Type.Record(Type.String(), Type.String())
 
 // --- requests -------------------------------------------------------------------------------------------------
@@ -68,9 +69,7 @@ export const CreateInstanceRequest = Type.Object({
   devices: Type.Optional(Type.Array(Type.String())),
   gpu: Type.Optional(Type.Object({ profile: Type.Optional(Type.String()) })),
   volumes: Type.Optional(Type.Array(VolumeMountRequest)),
-  hypervisor: Type.Optional(
-    Type.Enum(['cloud-hypervisor', 'firecracker', 'qemu', 'qemu-microvm', 'vz']),
-  ),
+  hypervisor: Type.Optional(HypervisorKind),
   ports: Type.Optional(Type.Array(PortMapping)),
   tags: Type.Optional(StringMap),
   entrypoint: Type.Optional(Type.Array(Type.String())),
@@ -97,6 +96,34 @@ export type UpdateInstanceRequest = Static<typeof UpdateInstanceRequest>
 export const StartInstanceRequest = Type.Object({
   entrypoint: Type.Optional(Type.Array(Type.String())),
   cmd: Type.Optional(Type.Array(Type.String())),
+})
+
+export const SNAPSHOT_KINDS = ['Standby', 'Stopped'] as const
+export type SnapshotKind = (typeof SNAPSHOT_KINDS)[number]
+const FORK_TARGETS = ['Stopped', 'Standby', 'Running'] as const
+export type ForkTarget = (typeof FORK_TARGETS)[number]
+
+export const CreateSnapshotRequest = Type.Object({
+  kind: Type.Enum([...SNAPSHOT_KINDS]),
+  name: Type.Optional(Type.String({ pattern: `^$|${NAME_PATTERN}`, maxLength: NAME_MAX_LENGTH })),
+  tags: Type.Optional(StringMap),
+})
+
+export const RestoreSnapshotRequest = Type.Object({
+  target_state: Type.Optional(Type.Enum([...FORK_TARGETS])),
+  target_hypervisor: Type.Optional(HypervisorKind),
+})
+
+export const ForkInstanceRequest = Type.Object({
+  name: Type.String({ pattern: NAME_PATTERN, minLength: 1, maxLength: NAME_MAX_LENGTH }),
+  from_running: Type.Optional(Type.Boolean()),
+  target_state: Type.Optional(Type.Enum([...FORK_TARGETS])),
+})
+
+export const ForkSnapshotRequest = Type.Object({
+  name: Type.String({ pattern: NAME_PATTERN, minLength: 1, maxLength: NAME_MAX_LENGTH }),
+  target_state: Type.Optional(Type.Enum([...FORK_TARGETS])),
+  target_hypervisor: Type.Optional(HypervisorKind),
 })
 
 export const AttachVolumeRequest = Type.Object({
@@ -255,6 +282,19 @@ export interface Volume {
   readonly created_at: string
   readonly attachments?: readonly { readonly instance_id: string; readonly mount_path: string; readonly readonly: boolean }[]
   readonly tags?: Readonly<Record<string, string>>
+}
+
+export interface Snapshot {
+  readonly id: string
+  readonly kind: SnapshotKind
+  readonly source_instance_id: string
+  readonly source_instance_name: string
+  readonly source_hypervisor: 'qemu'
+  readonly size_bytes: number
+  readonly created_at: string
+  readonly name?: string
+  readonly tags?: Readonly<Record<string, string>>
+  readonly compression_state: 'none'
 }
 
 export interface Device {
