@@ -350,6 +350,21 @@ test('images are pulled, listed, tagged, imported and deleted', async () => {
   await fails(1, /can't be read/, 'images', 'import', join(dir, 'none.tar'))
 })
 
+test('shared file systems are made, given to instances, and deleted', async () => {
+  const name = unique('fs')
+  const id = (await ends(0, 'fs', 'create', name, '-s', '64M')).trim()
+  const instance = (await ends(0, 'run', '-d', '--name', unique('sharer'), '--fs', `${name}:/srv/shared`, 'localhost/busybox', 'sleep', '1000')).trim()
+  assert.match(await ends(0, 'filesystems', 'ls'), new RegExp(`${id} +${name} +home +0 B +64 MiB .*${instance.slice(0, 8)}`))
+  const [detail] = JSON.parse(await ends(0, 'fs', 'inspect', name)) as readonly { readonly instanceIds: readonly string[] }[]
+  assert.deepEqual(detail?.instanceIds, [instance])
+  await fails(1, /in use|mounted/, 'fs', 'rm', name)
+  await fails(125, /FILESYSTEM:PATH/, 'run', '--fs', 'x', 'localhost/busybox')
+  await fails(125, /no file system/, 'run', '-d', '--fs', 'absent:/srv', 'localhost/busybox')
+  await ends(0, 'rm', '-f', instance)
+  await ends(0, 'fs', 'rm', id)
+  assert.equal((await ends(0, 'fs', 'ls', '-q')).trim(), '')
+})
+
 test('volumes are made, attached, detached and deleted', async () => {
   const name = await launch()
   const volume = unique('vol')

@@ -47,6 +47,13 @@ export function parseVolume(text: string): MountRequest {
   return { volume, path, mode: 'overlay', overlayBytes: parseSize('overlay=', size) }
 }
 
+/** `data:/srv` */
+export function parseFileSystem(text: string): { readonly fileSystem: string; readonly path: string } {
+  const [fileSystem = '', path = '', ...more] = text.split(':')
+  if (fileSystem !== '' && path.startsWith('/') && more.length === 0) return { fileSystem, path }
+  throw usage(`--fs "${text}" is not FILESYSTEM:PATH: write it like data:/srv.`)
+}
+
 /** `key=value` pairs. */
 export function parseKeyValues(flag: string, texts: readonly string[]): Record<string, string> {
   return Object.fromEntries(

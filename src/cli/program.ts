@@ -30,6 +30,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = {
   audit: () => import('./commands/audit.ts'),
   images: () => import('./commands/images.ts'),
   volumes: () => import('./commands/volumes.ts'),
+  filesystems: () => import('./commands/file-systems.ts'),
   keys: () => import('./commands/keys.ts'),
   projects: () => import('./commands/projects.ts'),
   types: () => import('./commands/types.ts'),

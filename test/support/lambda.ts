@@ -19,7 +19,7 @@ export interface LambdaContract {
 
 /** The contract, or null where it isn't beside the checkout. */
 export function loadLambdaContract(): LambdaContract | null {
-  const contract = openContract('lambda')
+  const contract = openContract('lambda', { formats: ['ipv4network'] })
   if (contract === null) return null
   return {
     judged: contract.judged,

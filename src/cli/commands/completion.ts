@@ -6,6 +6,7 @@ import type { Argument, Command } from 'commander'
 import type { KeyBody } from '../../dialects/native/schema/access.ts'
 import type { ImageBody } from '../../dialects/native/schema/images.ts'
 import type { InstanceBody } from '../../dialects/native/schema/instances.ts'
+import type { FileSystemBody } from '../../dialects/native/schema/file-systems.ts'
 import type { VolumeBody } from '../../dialects/native/schema/volumes.ts'
 import type { Client } from '../client.ts'
 import type { Context } from '../context.ts'
@@ -118,6 +119,8 @@ async function valuesOf(command: Command, operands: number, connect: () => Clien
         return command.parent?.name() === 'images' ? (await connect().list<ImageBody>('/images')).map(({ name }) => name) : []
       case 'volume':
         return (await connect().list<VolumeBody>('/volumes')).map(({ name }) => name)
+      case 'filesystem':
+        return (await connect().list<FileSystemBody>('/file-systems')).map(({ name }) => name)
       case 'key':
         return (await connect().list<KeyBody>('/keys')).map(({ name }) => name)
       case 'shell':

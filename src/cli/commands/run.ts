@@ -17,7 +17,7 @@ import { commonOptions, withServer } from '../context.ts'
 import type { Context } from '../context.ts'
 import { checkTerminal, runExec } from '../exec-session.ts'
 import { CliError, isApiError, STATUS } from '../failure.ts'
-import { parseCount, parseEnv, parseKeyValues, parsePort, parseRestart, parseSize, parseTtlMs, parseVolume, usage } from '../flags.ts'
+import { parseCount, parseEnv, parseFileSystem, parseKeyValues, parsePort, parseRestart, parseSize, parseTtlMs, parseVolume, usage } from '../flags.ts'
 import { bringImage } from '../image-pull.ts'
 import type { PullWhen } from '../image-pull.ts'
 import { whyText } from '../instance-text.ts'
@@ -38,6 +38,7 @@ interface RunOptions {
   readonly env?: readonly string[]
   readonly envFile?: readonly string[]
   readonly volume?: readonly string[]
+  readonly fs?: readonly string[]
   readonly publish?: readonly string[]
   readonly vcpus?: string
   readonly cpus?: string
@@ -79,6 +80,7 @@ export function register(program: Command, context: Context): void {
     .option('-e, --env <name=value>', 'a variable; NAME alone takes ours; may be given several times', collect)
     .option('--env-file <file>', 'variables, one a line', collect)
     .option('-v, --volume <volume:path[:mode]>', 'mode is rw, ro or overlay=SIZE; may be given several times', collect)
+    .option('--fs <filesystem:path>', 'a shared file system; may be given several times', collect)
     .option('-p, --publish <host:guest[/udp]>', 'a port of the host that leads into it; may be given several times', collect)
     .option('--vcpus <n>', 'virtual CPUs')
     .option('--cpus <n>', 'the same')
@@ -144,6 +146,7 @@ function wishOf(image: string, argv: readonly string[], options: RunOptions, { e
     hostname: hostname ?? null,
     network: { enabled: options.network, ports: (options.publish ?? []).map(parsePort) },
     volumes: (options.volume ?? []).map(parseVolume),
+    fileSystems: (options.fs ?? []).map(parseFileSystem),
     tags: parseKeyValues('--tag', options.tag ?? []),
     ...(name === undefined ? {} : { name }),
     ...(vcpus === undefined ? {} : { vcpus: parseCount('--vcpus', vcpus) }),

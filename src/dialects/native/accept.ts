@@ -1,10 +1,10 @@
 /** The native wire → what the engine takes. Absent fields stay absent, so that the engine's defaults apply. */
 import type { CreateInstance } from '../../engine/api.ts'
-import type { Catalogue } from '../../instance/catalogue.ts'
+import type { Catalogue, Region } from '../../instance/catalogue.ts'
 import { placeIn } from '../../instance/catalogue.ts'
 import { BerthError } from '../../instance/errors.ts'
 import { quoteGo } from '../../instance/go-text.ts'
-import type { InstanceSpec, NetworkSpec, RestartPolicy, TimestampMs, VolumeId, VolumeMount } from '../../instance/model.ts'
+import type { FileSystemId, FileSystemMount, InstanceSpec, NetworkSpec, RestartPolicy, TimestampMs, VolumeId, VolumeMount } from '../../instance/model.ts'
 import type { CreateInstanceBody, MountRequest, UpdateInstanceBody } from './schema/instance-requests.ts'
 
 /** What a restart policy has where the request says nothing. */
@@ -60,15 +60,18 @@ export async function acceptMount(request: MountRequest, findVolume: FindVolume)
 
 export interface Finders {
   readonly volume: FindVolume
+  readonly fileSystem: (word: string) => Promise<FileSystemId>
   /** The public key that a word stands for: itself, or one of the project's by its name. */
   readonly sshKey: (word: string) => Promise<string>
 }
 
 export async function acceptCreate(body: CreateInstanceBody, find: Finders, now: TimestampMs, catalogue: Catalogue): Promise<CreateInstance> {
-  const { image, pull, network, volumes, restart, expiresAt, ttlMs, sshKeys, type, region, ...same } = body
+  const { image, pull, network, volumes, fileSystems, restart, expiresAt, ttlMs, sshKeys, type, region, ...same } = body
   const expiry = acceptExpiry(expiresAt, ttlMs, now)
   const mounts: VolumeMount[] = []
   for (const mount of volumes ?? []) mounts.push(await acceptMount(mount, find.volume))
+  const shares: FileSystemMount[] = []
+  for (const { fileSystem, path } of fileSystems ?? []) shares.push({ fileSystemId: await find.fileSystem(fileSystem), path })
   const publicKeys: string[] = []
   for (const word of sshKeys ?? []) publicKeys.push(await find.sshKey(word))
   return {
@@ -78,6 +81,7 @@ export async function acceptCreate(body: CreateInstanceBody, find: Finders, now:
     ...(pull === undefined ? {} : { pull }),
     ...(network === undefined ? {} : { network: acceptNetwork(network) }),
     ...(volumes === undefined ? {} : { volumes: mounts }),
+    ...(fileSystems === undefined ? {} : { fileSystems: shares }),
     ...(restart === undefined ? {} : { restart: acceptRestart(restart) }),
     ...(expiry === undefined ? {} : { expiresAt: expiry }),
     ...(sshKeys === undefined ? {} : { sshKeys: publicKeys }),
@@ -88,11 +92,17 @@ export async function acceptCreate(body: CreateInstanceBody, find: Finders, now:
 function acceptPlace(typeId: string | undefined, regionId: string | undefined, catalogue: Catalogue): Partial<CreateInstance> {
   if (typeId === undefined && regionId === undefined) return {}
   const type = typeId === undefined ? null : catalogue.types.find(({ id }) => id === typeId)
-  const region = catalogue.regions.find(({ id, simulated }) => (regionId === undefined ? simulated === null : id === regionId))
   if (type === undefined) throw unknownOf('type', typeId ?? '', catalogue.types)
-  if (region === undefined) throw unknownOf('region', regionId ?? '', catalogue.regions)
+  const region = acceptRegion(regionId, catalogue)
   const place = placeIn(region, type)
   return type === null ? { place } : { place, vcpus: type.vcpus, memoryBytes: type.memoryBytes, overlayBytes: type.diskBytes }
+}
+
+/** A region by its id; the first real one where none is named. */
+export function acceptRegion(regionId: string | undefined, catalogue: Catalogue): Region {
+  const region = catalogue.regions.find(({ id, simulated }) => (regionId === undefined ? simulated === null : id === regionId))
+  if (region === undefined) throw unknownOf('region', regionId ?? '', catalogue.regions)
+  return region
 }
 
 function unknownOf(field: 'type' | 'region', word: string, known: readonly { readonly id: string }[]): BerthError {

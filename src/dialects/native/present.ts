@@ -65,6 +65,8 @@ export function presentInstance(instance: Instance): InstanceBody {
       ports: spec.network.ports.map(({ hostPort, guestPort, protocol }) => ({ hostPort, guestPort, protocol })),
     },
     volumes: spec.volumes.map(({ volumeId, path, mode, overlayBytes }) => ({ volumeId, path, mode, overlayBytes })),
+    fileSystems: spec.fileSystems.map(({ fileSystemId, path }) => ({ fileSystemId, path })),
+    firewallRulesets: spec.firewallRulesets === null ? null : [...spec.firewallRulesets],
     restart: presentRestart(spec.restart, instance.restartAttempts),
     afterHostRestart: spec.afterHostRestart,
     tags: { ...spec.tags },

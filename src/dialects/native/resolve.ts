@@ -5,6 +5,7 @@
  * UUID (dashes may be missing). Two that fit are `ambiguous`; none is `not_found`.
  */
 import type { Caller, Engine } from '../../engine/api.ts'
+import type { FileSystemView } from '../../engine/file-systems.ts'
 import { BerthError } from '../../instance/errors.ts'
 import { quoteGo } from '../../instance/go-text.ts'
 import { parseId } from '../../instance/ids.ts'
@@ -44,6 +45,10 @@ export async function findVolume(engine: Engine, caller: Caller, word: string): 
   throw notFound('volume_not_found', 'volume', word)
 }
 
+export async function findFileSystem(engine: Engine, caller: Caller, word: string): Promise<FileSystemView> {
+  return pick('fileSystem', word, await engine.fileSystems.list(caller))
+}
+
 export async function findKey(engine: Engine, caller: Caller, word: string): Promise<ApiKey> {
   return pick('key', word, await engine.keys.list(caller))
 }
@@ -67,7 +72,7 @@ function readId<K extends IdKind>(kind: K, word: string): IdKinds[K] | null {
   return null
 }
 
-const NAMES = { key: 'key', project: 'project', sshKey: 'SSH key' } as const
+const NAMES = { key: 'key', project: 'project', sshKey: 'SSH key', fileSystem: 'file system' } as const
 
 function pick<T extends { readonly id: string; readonly name: string }>(kind: keyof typeof NAMES, word: string, all: readonly T[]): T {
   const id = readId(kind, word)
@@ -75,7 +80,7 @@ function pick<T extends { readonly id: string; readonly name: string }>(kind: ke
   if (byId !== undefined) return byId
   const found = all.filter(({ name }) => name === word)
   if (found.length > 1) throw ambiguous(NAMES[kind], word, found.length)
-  if (found[0] === undefined) throw notFound('not_found', NAMES[kind], word)
+  if (found[0] === undefined) throw notFound(kind === 'fileSystem' ? 'volume_not_found' : 'not_found', NAMES[kind], word)
   return found[0]
 }
 

@@ -16,6 +16,7 @@ import { accessRoutes } from './routes/access.ts'
 import { auditRoutes } from './routes/audit.ts'
 import { capacityRoutes } from './routes/capacity.ts'
 import { eventRoutes } from './routes/events.ts'
+import { fileSystemRoutes } from './routes/file-systems.ts'
 import { guestRoutes } from './routes/guest.ts'
 import { hostRoutes } from './routes/host.ts'
 import { imageRoutes } from './routes/images.ts'
@@ -30,7 +31,7 @@ import { validatorCompiler } from './validation.ts'
 export const PREFIX = '/berth/v1'
 const NAME = 'native'
 
-const GROUPS = [instanceRoutes, guestRoutes, observeRoutes, eventRoutes, imageRoutes, volumeRoutes, accessRoutes, sshKeyRoutes, auditRoutes, capacityRoutes, sessionRoutes, hostRoutes]
+const GROUPS = [instanceRoutes, guestRoutes, observeRoutes, eventRoutes, imageRoutes, volumeRoutes, fileSystemRoutes, accessRoutes, sshKeyRoutes, auditRoutes, capacityRoutes, sessionRoutes, hostRoutes]
 
 const plugin: FastifyPluginAsync<DialectOptions> = async (root, options) => {
   await root.register(

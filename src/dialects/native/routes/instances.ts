@@ -11,7 +11,7 @@ import { callerOf } from '../app.ts'
 import type { AddRoutes } from '../app.ts'
 import { pageOf } from '../page.ts'
 import { presentInstance, presentInstanceDetail } from '../present.ts'
-import { findInstance, findSshKey, findVolume } from '../resolve.ts'
+import { findFileSystem, findInstance, findSshKey, findVolume } from '../resolve.ts'
 import { ActQuery, AttachVolumeBody, CreateInstanceBody, CreateQuery, DeleteQuery, InstanceParams, InstanceVolumeParams, ListInstancesQuery, StartInstanceBody, StopInstanceBody, UpdateInstanceBody, WaitQuery } from '../schema/instance-requests.ts'
 import { WaitBody } from '../schema/instances.ts'
 import { DEFAULT_WAIT_MS, page } from '../schema/page.ts'
@@ -29,6 +29,7 @@ export const instanceRoutes: AddRoutes = (app, { engine, stopping, now, catalogu
   const volumeIdFinder = (caller: Caller) => async (word: string) => (await findVolume(engine, caller, word)).id
   const finders = (caller: Caller) => ({
     volume: volumeIdFinder(caller),
+    fileSystem: async (word: string) => (await findFileSystem(engine, caller, word)).id,
     sshKey: async (word: string) => (isPublicKey(word) ? checkedPublicKey(word) : (await findSshKey(engine, caller, word)).publicKey),
   })
 

@@ -4,6 +4,7 @@ import { AuditBody } from './audit.ts'
 import { CapacityBody } from './capacity.ts'
 import { ErrorBody } from './errors.ts'
 import { EventBody } from './events.ts'
+import { FileSystemBody } from './file-systems.ts'
 import { DirectoryBody, LogRecordBody, PathBody, StatsBody, StatsSampleBody } from './guest.ts'
 import { DeviceBody, HostBody, ResourcesBody } from './host.ts'
 import { ImageBody } from './images.ts'
@@ -23,6 +24,7 @@ export const COMPONENTS = [
   LogRecordBody,
   ImageBody,
   VolumeBody,
+  FileSystemBody,
   KeyBody,
   ProjectBody,
   AuditBody,

@@ -1,6 +1,7 @@
 /** What may be asked of an instance: bodies, paths and queries. */
 import { Type } from 'typebox'
 import type { Static } from 'typebox'
+import { FileSystemMountRequest } from './file-systems.ts'
 import { PHASES } from '../../../instance/phase.ts'
 import { TagFilter, pageProperties, waitMs } from './page.ts'
 import { Argv, Bytes, Count, Env, GuestPath, ProtocolSchema, Tags, VolumeModeSchema, closed, nullable } from './words.ts'
@@ -70,6 +71,7 @@ export const CreateInstanceBody = Type.Object(
       ),
     ),
     volumes: Type.Optional(Type.Array(MountRequest, { maxItems: 64 })),
+    fileSystems: Type.Optional(Type.Array(FileSystemMountRequest, { maxItems: 16, description: 'Shared file systems of its region.' })),
     restart: Type.Optional(Restart),
     afterHostRestart: Type.Optional(Type.Enum(['restart', 'stop'], { description: 'After the host has restarted.' })),
     tags: Type.Optional(Tags),

@@ -58,6 +58,8 @@ export const instanceProperties = {
       overlayBytes: nullable(Type.Integer()),
     }),
   ),
+  fileSystems: Type.Array(Type.Object({ fileSystemId: Type.String(), path: Type.String() })),
+  firewallRulesets: nullable(Type.Array(Type.String()), 'Only what these and the global rules let in reaches it; null is no firewall.'),
   restart: Type.Object({
     policy: Type.Enum(['never', 'always', 'on-failure']),
     backoffMs: Type.Integer(),

@@ -1,0 +1,63 @@
+/** `berth filesystems ls | create | inspect | rm` */
+import type { Command } from 'commander'
+import type { FileSystemBody } from '../../dialects/native/schema/file-systems.ts'
+import { formatFriendlySize } from '../../instance/sizes.ts'
+import { part } from '../client.ts'
+import { commonOptions, withServer } from '../context.ts'
+import type { Context } from '../context.ts'
+import { parseSize } from '../flags.ts'
+import { shortId } from '../instance-text.ts'
+import { age, print, printJson, printLines, table } from '../output.ts'
+
+export function register(program: Command, context: Context): void {
+  const all = program.command('filesystems').alias('fs').description('list, make and delete file systems that instances share')
+
+  withServer(all.command('ls', { isDefault: true }).alias('list').description('list shared file systems'))
+    .option('-q, --quiet', 'ids only')
+    .action(async (options: { quiet?: boolean }, command: Command) => {
+      const found = await context.connect(command).list<FileSystemBody>('/file-systems')
+      if (commonOptions(command).json === true) return printJson(found)
+      if (options.quiet === true) return printLines(found.map(({ id }) => id))
+      await print(fileSystemTable(found))
+    })
+
+  withServer(all.command('create <name>').description('make one; instances get it with berth run --fs NAME:PATH'))
+    .option('-s, --size <size>', 'the most that its files may take, like 100G', '10G')
+    .option('--region <region>', 'of the catalogue; default this machine')
+    .action(async (name: string, options: { size: string; region?: string }, command: Command) => {
+      const { size, region } = options
+      const json = { name, sizeBytes: parseSize('--size', size), ...(region === undefined ? {} : { region }) }
+      const made = await context.connect(command).call<FileSystemBody>('POST', '/file-systems', { json })
+      if (commonOptions(command).json === true) return printJson(made)
+      await print(`${made.id}\n`)
+    })
+
+  withServer(all.command('inspect <filesystem...>').description('show everything about file systems, as JSON')).action(
+    async (words: readonly string[], _options: unknown, command: Command) => {
+      const client = context.connect(command)
+      await printJson(await Promise.all(words.map((word) => client.call<FileSystemBody>('GET', `/file-systems/${part(word)}`))))
+    },
+  )
+
+  withServer(all.command('rm <filesystem...>').description('delete file systems and what they hold')).action(
+    async (words: readonly string[], _options: unknown, command: Command) => {
+      const client = context.connect(command)
+      for (const word of words) {
+        await client.call('DELETE', `/file-systems/${part(word)}`)
+        if (commonOptions(command).json !== true) await print(`${word}\n`)
+      }
+    },
+  )
+}
+
+function fileSystemTable(found: readonly FileSystemBody[]): string {
+  return table(found, [
+    { title: 'ID', text: ({ id }) => id },
+    { title: 'NAME', text: ({ name }) => name },
+    { title: 'REGION', text: ({ region }) => region },
+    { title: 'USED', text: ({ usedBytes }) => formatFriendlySize(usedBytes), align: 'right' },
+    { title: 'SIZE', text: ({ sizeBytes }) => formatFriendlySize(sizeBytes), align: 'right' },
+    { title: 'AGE', text: ({ createdAt }) => age(createdAt), align: 'right' },
+    { title: 'INSTANCES', text: ({ instanceIds }) => instanceIds.map(shortId).join(', ') || '-' },
+  ])
+}
