@@ -75,11 +75,11 @@ after(async () => {
   rmSync(scratch, { recursive: true, force: true })
 })
 
-test('a client generated from the schema does what its types promise', t => {
+test('a client generated from the schema does what its types promise', async t => {
   const reason = whyNoGenerator(CONTRACT_FILE)
   if (reason !== null) return t.skip(reason)
   const env = { KOYEB_URL: server.url, KOYEB_TOKEN: server.key }
-  const told = runGenerated({ contract: CONTRACT_FILE, dir: join(scratch, 'client'), source: CLIENT, env })
+  const told = await runGenerated({ contract: CONTRACT_FILE, dir: join(scratch, 'client'), source: CLIENT, env })
   assert.deepEqual(told, {
     count: 1,
     status: 'HEALTHY',

@@ -5,10 +5,11 @@
  * The generator needs an older TypeScript than ours, so it lives in a directory of its own below .berth.
  */
 import assert from 'node:assert/strict'
-import { execFileSync, spawnSync } from 'node:child_process'
+import { execFile, spawnSync } from 'node:child_process'
 import { copyFileSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 
 const CACHE = fileURLToPath(new URL('../../.berth/generated-clients', import.meta.url))
 const TYPES = fileURLToPath(new URL('../../node_modules/@types', import.meta.url))
@@ -33,21 +34,28 @@ export function whyNoGenerator(contract: string): string | null {
 }
 
 /** What the program printed, which is JSON. */
-export function runGenerated(program: GeneratedProgram): unknown {
+export async function runGenerated(program: GeneratedProgram): Promise<unknown> {
   const { dir } = program
   mkdirSync(dir, { recursive: true })
   symlinkSync(join(CACHE, 'node_modules'), join(dir, 'node_modules'))
   writeFileSync(join(dir, 'package.json'), '{"type":"module"}')
   writeFileSync(join(dir, 'client.ts'), program.source)
   const bin = (name: string) => join(CACHE, 'node_modules', '.bin', name)
-  execFileSync(bin('openapi-typescript'), [program.contract, '-o', join(dir, 'schema.d.ts')], { stdio: 'pipe', timeout: RUN_LIMIT_MS })
+  await run(bin('openapi-typescript'), [program.contract, '-o', join(dir, 'schema.d.ts')], dir)
   const flags = ['--strict', '--noEmit', '--target', 'es2024', '--module', 'nodenext', '--skipLibCheck', '--allowImportingTsExtensions', '--typeRoots', TYPES, '--types', 'node']
-  const checked = spawnSync(bin('tsc'), [...flags, 'client.ts'], { cwd: dir, encoding: 'utf8', timeout: RUN_LIMIT_MS })
-  assert.equal(checked.status, 0, checked.stdout + checked.stderr)
-  const env = { ...process.env, NODE_NO_WARNINGS: '1', ...program.env }
-  const ran = spawnSync(process.execPath, [join(dir, 'client.ts')], { encoding: 'utf8', timeout: RUN_LIMIT_MS, env })
-  assert.equal(ran.status, 0, ran.stdout + ran.stderr)
-  return JSON.parse(ran.stdout) as unknown
+  await run(bin('tsc'), [...flags, 'client.ts'], dir)
+  return JSON.parse(await run(process.execPath, [join(dir, 'client.ts')], dir, program.env)) as unknown
+}
+
+/** Its output; fails with all that it wrote if it fails. Not synchronous: the test's own connections live on meanwhile. */
+async function run(file: string, args: readonly string[], cwd: string, env: Readonly<Record<string, string>> = {}): Promise<string> {
+  const options = { cwd, timeout: RUN_LIMIT_MS, env: { ...process.env, NODE_NO_WARNINGS: '1', ...env } }
+  try {
+    return (await promisify(execFile)(file, args, options)).stdout
+  } catch (error) {
+    const { stdout = '', stderr = '' } = error as { readonly stdout?: string; readonly stderr?: string }
+    assert.fail(`${file} ${args.join(' ')}\n${stdout}${stderr}`)
+  }
 }
 
 /** Installed once; false where that can't be done. */

@@ -10,7 +10,7 @@ import { bodyFields, queryFields } from './body.ts'
 import { MAX_LIMIT, pageOf, SORT_DIRECTIONS } from './cursor.ts'
 import { httpError } from './errors.ts'
 import { userFid, volumeFid } from './fids.ts'
-import { acceptLaunch, findVolumes, launchOf } from './launch.ts'
+import { acceptLaunch, changedVolumes, launchOf } from './launch.ts'
 import { marketRefusal, microsOf, moneyOf, ORDER_NAME_LIMIT_CHARACTERS, presentOrder } from './orders.ts'
 import type * as wire from './schema.ts'
 import { BID_STATUSES, QUANTITY_LIMIT, VOLUMES_PER_ORDER_LIMIT } from './schema.ts'
@@ -83,7 +83,7 @@ export async function createBid(surface: Surface, request: FastifyRequest): Prom
       region: shape.region.id,
       quantity,
       limitMicros: microsOf(limitCents),
-      launch: await launchOf(surface, caller, name, quantity, launch),
+      launch: await launchOf(surface, caller, { name, region: shape.region.id, quantity }, launch),
     })
     .catch(marketRefusal)
   return presentBid(surface, bid)
@@ -106,7 +106,7 @@ export async function updateBid(surface: Surface, request: FastifyRequest): Prom
     ...(limitCents === null ? {} : { limitMicros: microsOf(limitCents) }),
     ...(paused === null ? {} : { paused }),
     ...(memoryGb === null ? {} : { memoryBytes: memoryGb * GIB }),
-    ...(volumes === null ? {} : { volumes: await findVolumes(surface, caller, volumes, bid.quantity, ['body', 'volumes']) }),
+    ...(volumes === null ? {} : { volumes: await changedVolumes(surface, caller, bid, volumes) }),
   }
   return presentBid(surface, await surface.engine.market.updateBid(caller, bid.id, change).catch(marketRefusal))
 }

@@ -5,8 +5,8 @@
  */
 import { createHash } from 'node:crypto'
 import type { InstanceType, Region } from '../../instance/catalogue.ts'
-import { ID_BYTES, isUuidV4, newId, parseId, spellId } from '../../instance/ids.ts'
-import type { Image, Instance, ProjectId, Volume, VolumeId } from '../../instance/model.ts'
+import { ID_BYTES, isUuidV4, newId, spellId } from '../../instance/ids.ts'
+import type { Image, Instance, ProjectId, VolumeId } from '../../instance/model.ts'
 
 const DIALECT = 'mithril'
 const BASE62 = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
@@ -52,10 +52,4 @@ export function imageVersionFid(image: Pick<Image, 'name' | 'digest'>): string {
 /** Hypeman's clients may choose a volume's id, which then is no UUID. */
 export function volumeFid(id: VolumeId): string {
   return isUuidV4(id) ? spellId('volume', DIALECT, id) : derivedFid('vol_', id)
-}
-
-/** The volume of a project that is meant, or null. */
-export function volumeOf(volumes: readonly Volume[], fid: string): Volume | null {
-  const id = parseId('volume', DIALECT, fid)
-  return volumes.find(volume => (id === null ? volumeFid(volume.id) === fid : volume.id === id)) ?? null
 }

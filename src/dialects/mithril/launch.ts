@@ -5,9 +5,10 @@
 import { parseId, spellId } from '../../instance/ids.ts'
 import { asMachine, defaultMachineImage, readyImages } from '../../instance/machine-image.ts'
 import type { LaunchTemplate, Order, OrderLaunch } from '../../instance/market.ts'
-import type { Image, SshKey, SshKeyId, Volume, VolumeMount } from '../../instance/model.ts'
+import type { FileSystemMount, Image, SshKey, SshKeyId, VolumeMount } from '../../instance/model.ts'
 import type { Identity } from '../dialect.ts'
-import { imageVersionFid, volumeFid, volumeOf } from './fids.ts'
+import { fileSystemFid, findMounts } from './disks.ts'
+import { imageVersionFid, volumeFid } from './fids.ts'
 import { MITHRIL } from './present.ts'
 import type * as wire from './schema.ts'
 import { KEYS_PER_ORDER_LIMIT, SCRIPT_LIMIT_CHARACTERS, VOLUMES_PER_ORDER_LIMIT } from './schema.ts'
@@ -17,8 +18,6 @@ import type { Fields, Loc } from './validation.ts'
 import { valueError } from './validation.ts'
 
 const GIB = 2 ** 30
-/** Volumes are mounted at `<this>/<name>`. */
-const MOUNT_DIR = '/mnt'
 
 /** What an order keeps for this wire. */
 interface Details {
@@ -51,25 +50,40 @@ export function acceptLaunch(body: Fields): LaunchWish {
   return wish
 }
 
+export interface LaunchedOrder {
+  readonly name: string
+  /** Of the catalogue. */
+  readonly region: string
+  readonly quantity: number
+}
+
 /** Turns the wish into what the market keeps; throws with the place of what is not there. */
-export async function launchOf(surface: Surface, caller: Identity, name: string, quantity: number, wish: LaunchWish): Promise<OrderLaunch> {
+export async function launchOf(surface: Surface, caller: Identity, order: LaunchedOrder, wish: LaunchWish): Promise<OrderLaunch> {
   const loc = (...rest: Loc): Loc => ['body', 'launch_specification', ...rest]
   const keys = await findKeys(surface, caller, wish.sshKeys, loc('ssh_keys'))
   const image = await findImage(surface, caller, wish.imageVersion, loc('image_version'))
-  const volumes = await findVolumes(surface, caller, wish.volumes, quantity, loc('volumes'))
+  const mounts = await findMounts(surface, caller, order, wish.volumes, loc('volumes'))
   const details: Details = { sshKeys: keys.map(key => key.id), script: wish.script, imageVersion: wish.imageVersion }
   const template: LaunchTemplate = {
     ...asMachine(image),
-    volumes,
+    ...mounts,
     sshKeys: [...new Set(keys.map(key => key.publicKey))],
     ...(wish.script === null || wish.script.trim() === '' ? {} : { userData: asUserData(wish.script) }),
   }
   return {
     template,
     memoryBytes: wish.memoryGb === null ? null : wish.memoryGb * GIB,
-    annotations: { [MITHRIL.orderName]: name },
+    annotations: { [MITHRIL.orderName]: order.name },
     details,
   }
+}
+
+/** The Block volumes that an order shall have from now on. Its File volumes are those that it was placed with. */
+export async function changedVolumes(surface: Surface, caller: Identity, order: Order, fids: readonly string[]): Promise<readonly VolumeMount[]> {
+  const mounts = await findMounts(surface, caller, order, fids, ['body', 'volumes'])
+  const spell = (all: readonly FileSystemMount[]) => all.map(mount => mount.fileSystemId).toSorted().join()
+  if (spell(mounts.fileSystems) === spell(order.launch.template.fileSystems ?? [])) return mounts.volumes
+  throw valueError(['body', 'volumes'], 'File volumes are part of an order from its beginning to its end; only Block volumes can come and go', fids)
 }
 
 /** Also of an order that another surface placed. */
@@ -77,7 +91,7 @@ export function presentLaunch(order: Order): wire.LaunchSpecification {
   const { template, memoryBytes } = order.launch
   const details = detailsOf(order)
   return {
-    volumes: (template.volumes ?? []).map(mount => volumeFid(mount.volumeId)),
+    volumes: [...(template.volumes ?? []).map(mount => volumeFid(mount.volumeId)), ...(template.fileSystems ?? []).map(mount => fileSystemFid(mount.fileSystemId))],
     ssh_keys: details.sshKeys.map(id => spellId('sshKey', DIALECT, id)),
     startup_script: details.script,
     kubernetes_cluster: null,
@@ -89,18 +103,6 @@ export function presentLaunch(order: Order): wire.LaunchSpecification {
 /** The SSH keys that an order names. */
 export function keysOf(order: Order): readonly SshKeyId[] {
   return detailsOf(order).sshKeys
-}
-
-export async function findVolumes(surface: Surface, caller: Identity, fids: readonly string[], quantity: number, loc: Loc): Promise<readonly VolumeMount[]> {
-  if (fids.length === 0) return []
-  const all = await surface.engine.volumes.list(caller)
-  const volumes = [...new Set(fids)].map((fid, index): Volume => {
-    const volume = volumeOf(all, fid)
-    if (volume === null) throw valueError([...loc, index], 'there is no such volume in this project', fid)
-    return volume
-  })
-  if (quantity > 1) throw valueError(loc, 'a Block volume can be attached to one instance only; order one, or leave the volumes out', fids)
-  return volumes.map(volume => ({ volumeId: volume.id, path: `${MOUNT_DIR}/${mountName(volume)}`, mode: 'rw', overlayBytes: null }))
 }
 
 /** The image version of an id; null without one: the server's own choice then. */
@@ -135,10 +137,4 @@ function detailsOf(order: Order): Details {
 /** A script that does not say what runs it is for the shell. */
 function asUserData(script: string): string {
   return /^#(?:![ \t]*\/|cloud-config)/.test(script) ? script : `#!/bin/sh\n${script}`
-}
-
-/** A volume's name as a directory: what a path doesn't take becomes a dash. */
-function mountName(volume: Volume): string {
-  const clean = volume.name.replaceAll(/[^A-Za-z0-9_.-]+/g, '-').replaceAll(/^[.-]+|-+$/g, '')
-  return clean === '' ? volumeFid(volume.id) : clean
 }

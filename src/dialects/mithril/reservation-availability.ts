@@ -44,7 +44,8 @@ export async function getReservationAvailability(surface: Surface, request: Fast
       .filter(slot => slot.quantity >= quantity)
       .map(slot => ({ start_time: formatTime(slot.startAt), end_time: formatTime(slot.endAt), quantity: slot.quantity }))
   }
-  const latestEnd = latestEndOf(slots, from, quantity)
+  // The engine's own now is a moment later.
+  const latestEnd = latestEndOf(slots, Math.max(from, surface.now()), quantity)
   return { latest_end_time: formatTime(latestEnd ?? from), available: latestEnd !== null }
 }
 

@@ -12,7 +12,7 @@ import { MAX_LIMIT, pageOf, SORT_DIRECTIONS } from './cursor.ts'
 import { httpError } from './errors.ts'
 import { derivedFid, derivedUuid, userFid } from './fids.ts'
 import { phaseEvents } from './histories.ts'
-import { acceptLaunch, findVolumes, launchOf } from './launch.ts'
+import { acceptLaunch, changedVolumes, launchOf } from './launch.ts'
 import { marketRefusal, microsOf, moneyOf, ORDER_NAME_LIMIT_CHARACTERS, presentOrder } from './orders.ts'
 import { nameOf, presentStatuses } from './present.ts'
 import type * as wire from './schema.ts'
@@ -96,7 +96,7 @@ export async function createReservation(surface: Surface, request: FastifyReques
       quantity,
       startAt,
       endAt,
-      launch: await launchOf(surface, caller, name, quantity, launch),
+      launch: await launchOf(surface, caller, { name, region: shape.region.id, quantity }, launch),
       ...(maxUnitCents === null ? {} : { maxUnitMicros: microsOf(maxUnitCents) }),
     })
     .catch(marketRefusal)
@@ -112,7 +112,7 @@ export async function updateReservation(surface: Surface, request: FastifyReques
   const reservation = await findReservation(surface, caller, pathId(request))
   const change: ReservationChange = {
     ...(paused === null ? {} : { paused }),
-    ...(volumes === null ? {} : { volumes: await findVolumes(surface, caller, volumes, reservation.quantity, ['body', 'volumes']) }),
+    ...(volumes === null ? {} : { volumes: await changedVolumes(surface, caller, reservation, volumes) }),
   }
   return presentReservation(surface, await surface.engine.market.updateReservation(caller, reservation.id, change).catch(marketRefusal))
 }
@@ -181,6 +181,8 @@ export async function getReservationUsage(surface: Surface, request: FastifyRequ
   const committed = centsOf(usage.committedMicros)
   const flex = centsOf(usage.pauseCreditMicros)
   const early = centsOf(usage.returnCreditMicros)
+  const reservedSeconds = Math.round(usage.reservedMs / 1000)
+  const activeSeconds = Math.min(reservedSeconds, Math.round(usage.activeMs / 1000))
   const fid = spellId('reservation', DIALECT, reservation.id)
   return {
     reservation: {
@@ -196,9 +198,10 @@ export async function getReservationUsage(surface: Surface, request: FastifyRequ
       flex_use_credits_cents: flex,
       early_termination_credits_cents: early,
       net_cost_cents: committed - flex - early,
-      reserved_instance_hours: isoDuration(usage.reservedMs),
-      active_instance_hours: isoDuration(usage.activeMs),
-      idle_instance_hours: isoDuration(usage.idleMs),
+      reserved_instance_hours: isoDuration(reservedSeconds),
+      active_instance_hours: isoDuration(activeSeconds),
+      // So that the two are the third, as they stand there.
+      idle_instance_hours: isoDuration(reservedSeconds - activeSeconds),
       as_of: formatTime(usage.asOf),
     },
     grants: [
@@ -326,11 +329,10 @@ async function findReservation(surface: Surface, caller: Identity, fid: string):
   })
 }
 
-/** `PT1H30M5.25S` */
-function isoDuration(ms: number): string {
-  const seconds = ms / 1000
+/** `PT1H30M5S`: whole seconds, which is all that readers of the format agree on. */
+function isoDuration(seconds: number): string {
   const hours = Math.floor(seconds / 3600)
   const minutes = Math.floor((seconds % 3600) / 60)
-  const rest = Math.round((seconds % 60) * 1000) / 1000
+  const rest = seconds % 60
   return `PT${hours === 0 ? '' : `${hours}H`}${minutes === 0 ? '' : `${minutes}M`}${rest === 0 && (hours > 0 || minutes > 0) ? '' : `${rest}S`}`
 }

@@ -48,9 +48,8 @@ export function regionName(region: Region): string {
 /** The id of the region's name as instances tell it; null for a region that has no name here. */
 export function regionOf(instance: Instance, catalogue: Catalogue): Region | null {
   const regions = regionsOf(catalogue, DIALECT)
-  const given = instance.annotations[ORDER.region]
-  const ordered = given === undefined ? undefined : regions.find(region => region.id === given)
-  return ordered ?? regions.find(region => region.simulated === null) ?? null
+  const given = instance.annotations[ORDER.region] ?? instance.spec.place?.region
+  return regions.find(region => region.id === given) ?? regions.find(region => region.simulated === null) ?? null
 }
 
 /** The type it was ordered as, or that has its size; otherwise one that is nobody else's. */
@@ -58,9 +57,8 @@ export function instanceTypeFid(instance: Instance, catalogue: Catalogue): strin
   const region = regionOf(instance, catalogue)
   const { vcpus, memoryBytes } = instance.spec
   const types = typesOf(catalogue, DIALECT)
-  const given = instance.annotations[ORDER.type]
-  const ordered = given === undefined ? undefined : types.find(type => type.id === given)
-  const type = ordered ?? types.find(one => one.gpu === null && one.vcpus === vcpus && one.memoryBytes === memoryBytes)
+  const given = instance.annotations[ORDER.type] ?? instance.spec.place?.type
+  const type = types.find(one => one.id === given) ?? types.find(one => one.gpu === null && one.vcpus === vcpus && one.memoryBytes === memoryBytes)
   return type === undefined || region === null ? customTypeFid(instance) : typeFid(region, type)
 }
 
