@@ -105,7 +105,8 @@ bool once_child(pid_t pid, int status) {
     if (pid != once.pid) return false;
     once.exited = true;
     once.status = status;
-    once.out.readable = once.err.readable = true;
+    once.out.readable = once.out.fd >= 0;
+    once.err.readable = once.err.fd >= 0;
     return true;
 }
 

@@ -11,6 +11,7 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import { commandEnv, startBerth } from './support/berth-command.ts'
 import { freePort, importTree, OpenSsh, run } from './support/ssh.ts'
 import type { TestServer } from './support/server.ts'
 import { eventually, startServer } from './support/server.ts'
@@ -163,6 +164,23 @@ describe('everybody else', () => {
     assert.equal(code, 255)
     assert.match(stderr, /Connection refused/)
   })
+})
+
+test('berth run and berth ssh make and enter one, by the name of a key', async () => {
+  const berth = (...args: readonly string[]) => startBerth(commandEnv(server, { XDG_STATE_HOME: scratch }), args).done
+  const script = join(scratch, 'user-data')
+  writeFileSync(script, '#!/bin/sh\necho done >/root/by-user-data\n')
+  assert.equal((await berth('ssh-keys', 'add', 'mine', join(scratch, 'id.pub'))).status, 0)
+  assert.match((await berth('ssh-keys')).stdout, /mine +ssh-ed25519/)
+  const made = await berth('run', '-d', '--name', 'entered', '--ssh-key', 'mine', '--user-data', script, 'localhost/busybox')
+  assert.equal(made.status, 0, made.stderr)
+  const enter = (...words: readonly string[]) => berth('ssh', '-i', join(scratch, 'id'), 'entered', '-o', 'BatchMode=yes', ...words)
+  const done = await enter('while [ ! -e /root/by-user-data ]; do sleep 0.1; done; cat /root/by-user-data; exit 9')
+  assert.deepEqual([done.status, done.stdout], [9, 'done\n'], done.stderr)
+  assert.match(readFileSync(join(scratch, 'berth', 'known_hosts'), 'utf8'), /^berth-[0-9a-f-]{36} ssh-ed25519 /)
+  const refused = await berth('run', '-d', '--ssh-key', 'nobody', 'localhost/busybox')
+  assert.deepEqual([refused.status, /There is no SSH key "nobody" in this project/.test(refused.stderr)], [125, true], refused.stderr)
+  assert.equal((await berth('ssh-keys', 'rm', 'mine')).status, 0)
 })
 
 describe('an image', () => {

@@ -16,6 +16,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = {
   run: () => import('./commands/run.ts'),
   ps: () => import('./commands/ps.ts'),
   exec: () => import('./commands/exec.ts'),
+  ssh: () => import('./commands/ssh.ts'),
   logs: () => import('./commands/logs.ts'),
   cp: () => import('./commands/cp.ts'),
   stop: () => import('./commands/lifecycle.ts'),
@@ -32,6 +33,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = {
   volumes: () => import('./commands/volumes.ts'),
   filesystems: () => import('./commands/file-systems.ts'),
   keys: () => import('./commands/keys.ts'),
+  'ssh-keys': () => import('./commands/ssh-keys.ts'),
   projects: () => import('./commands/projects.ts'),
   types: () => import('./commands/types.ts'),
   host: () => import('./commands/host.ts'),
@@ -46,10 +48,10 @@ const HIDDEN: Readonly<Record<string, () => Promise<CommandModule>>> = {
   __complete: () => import('./commands/completion.ts'),
 }
 /** Commands whose small statuses belong to what runs in the instance. */
-const FOREIGN_STATUS: ReadonlySet<string> = new Set(['run', 'exec'])
+const FOREIGN_STATUS: ReadonlySet<string> = new Set(['run', 'exec', 'ssh'])
 
 const EPILOGUE = `
-Exit status: 0 done, 1 failed, 2 asked wrongly. run and exec end with the status of the command in the
+Exit status: 0 done, 1 failed, 2 asked wrongly. run, exec and ssh end with the status of the command in the
 instance; with 125 if Berth failed, 126 if the command can't be executed, 127 if there is no such command.
 
 Berth is asked at --server, BERTH_SERVER, or the server of this machine.`

@@ -25,6 +25,7 @@ import { print, printJson, say } from '../output.ts'
 import { terminalEnv } from './exec.ts'
 import { makeLineWriter } from './logs.ts'
 import { collect } from './ps.ts'
+import { readText } from './ssh-keys.ts'
 
 /** What an instance does while its command runs through exec. */
 const IDLE = ['sleep', '2147483647']
@@ -52,6 +53,8 @@ interface RunOptions {
   readonly hostname?: string
   readonly restart?: string
   readonly tag?: readonly string[]
+  readonly sshKey?: readonly string[]
+  readonly userData?: string
   readonly network: boolean
   readonly ttl?: string
   readonly pull: string
@@ -94,6 +97,8 @@ export function register(program: Command, context: Context): void {
     .option('--hostname <name>', 'otherwise its name')
     .option('--restart <policy>', 'never, always, on-failure or on-failure:ATTEMPTS; with -d')
     .option('--tag <key=value>', 'a label; may be given several times', collect)
+    .option('--ssh-key <name>', 'who may enter it with ssh: an SSH key of the project, or a file with a public key; may be given several times', collect)
+    .option('--user-data <file>', 'a script or cloud-config that is done once, at its first start')
     .option('--no-network', 'no network at all')
     .option('--ttl <duration>', 'delete it after this long, like 1h')
     .option('--pull <when>', 'missing, always or never', 'missing')
@@ -148,6 +153,8 @@ function wishOf(image: string, argv: readonly string[], options: RunOptions, { e
     volumes: (options.volume ?? []).map(parseVolume),
     fileSystems: (options.fs ?? []).map(parseFileSystem),
     tags: parseKeyValues('--tag', options.tag ?? []),
+    ...(options.sshKey === undefined ? {} : { sshKeys: options.sshKey.map(sshKeyOf) }),
+    ...(options.userData === undefined ? {} : { userData: readText(options.userData) }),
     ...(name === undefined ? {} : { name }),
     ...(vcpus === undefined ? {} : { vcpus: parseCount('--vcpus', vcpus) }),
     ...(type === undefined ? {} : { type }),
@@ -200,6 +207,11 @@ function statusOf(instance: InstanceBody): number {
   const isTold = exit.message === '' || exit.message === 'exited' || exit.code === STATUS.cannotExecute || exit.code === STATUS.commandNotFound
   if (!isTold) say(`berth: ${instance.name} ${describeExit(exit)}`)
   return exit.code
+}
+
+/** A file's key, where the word is the path of one. */
+function sshKeyOf(word: string): string {
+  return /[/]|\.pub$/.test(word) ? readText(word).trim() : word
 }
 
 function failedToRun(instance: InstanceBody): CliError {

@@ -11,7 +11,7 @@ export function line(...words: readonly string[]): string {
 
 /**
  * What the lines of the script call. `step` goes on after a failure and remembers it; the others make up for what
- * images lack: Debian's and Red Hat's tools for users, or those of busybox.
+ * images lack: users are made by useradd, or by busybox's adduser, or else as lines of /etc/passwd and /etc/group.
  */
 export const PRELUDE = `#!/bin/sh
 # Made by Berth from the instance's user data; it runs once, at the first start.
@@ -43,11 +43,22 @@ install_file() { mkdir -p "\${2%/*}/" && mv -f "$1" "$2"; }
 set_hostname() { echo "$1" >/etc/hostname && echo "$1" >/proc/sys/kernel/hostname; }
 add_group() {
   while IFS=: read -r name _; do [ "$name" != "$1" ] || return 0; done </etc/group
-  if has groupadd; then groupadd "$1"; elif has addgroup; then addgroup "$1"; else tell "the image has neither groupadd nor addgroup"; return 1; fi
+  if has groupadd; then groupadd "$1"; elif has addgroup; then addgroup "$1"; else echo "$1:x:$(free_id /etc/group):" >>/etc/group; fi
+}
+# free_id FILE: the next number for a user or group
+free_id() {
+  next=1000
+  while IFS=: read -r _ _ id _; do if [ "$id" -ge "$next" ] && [ "$id" -lt 60000 ]; then next=$((id + 1)); fi; done <"$1"
+  echo "$next"
 }
 join_group() {
   add_group "$2" || return 1
-  if has usermod; then usermod -aG "$2" "$1"; else addgroup "$1" "$2"; fi
+  if has usermod; then usermod -aG "$2" "$1"; return; fi
+  if has addgroup; then addgroup "$1" "$2"; return; fi
+  while IFS=: read -r name password id members; do
+    if [ "$name" = "$2" ]; then members="\${members:+$members,}$1"; fi
+    echo "$name:$password:$id:$members"
+  done </etc/group >/etc/group.new && mv /etc/group.new /etc/group
 }
 # add_user NAME UID GECOS HOME SHELL GROUP SYSTEM MAKE_HOME; empty is the default
 add_user() {
@@ -74,8 +85,12 @@ add_user() {
     [ -n "$make_home" ] || set -- "$@" -H
     adduser "$@" "$user"
   else
-    tell "the image has neither useradd nor adduser"
-    return 1
+    [ -n "$group" ] || { group=$user; add_group "$user"; }
+    while IFS=: read -r name _ id _; do [ "$name" != "$group" ] || gid=$id; done </etc/group
+    : "\${uid:=$(free_id /etc/passwd)}" "\${home:=/home/$user}"
+    echo "$user:x:$uid:$gid:$gecos:$home:$shell" >>/etc/passwd
+    [ ! -e /etc/shadow ] || echo "$user:*:::::::" >>/etc/shadow
+    [ -z "$make_home" ] || { mkdir -p "$home" && chown "$uid:$gid" "$home"; }
   fi
 }
 set_password() {
