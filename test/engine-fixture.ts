@@ -12,6 +12,7 @@ import type { Store } from '../src/engine/store-port.ts'
 import type { SimulatedHost, SimulatedOptions } from '../src/host/simulated/simulated-host.ts'
 import { createSimulatedHost } from '../src/host/simulated/simulated-host.ts'
 import type { Catalogue } from '../src/instance/catalogue.ts'
+import { orderOf } from '../src/instance/market.ts'
 import type { Instance, InstanceEvent, ProjectId } from '../src/instance/model.ts'
 import { SCOPES } from '../src/instance/model.ts'
 import { holdsCompute, isLegalStep } from '../src/instance/phase.ts'
@@ -161,14 +162,15 @@ export async function assertNothingLeaked(fixture: Pick<Fixture, 'host' | 'store
   for (const reservation of reservations) {
     const instance = byId.get(reservation.instanceId)
     assert.ok(instance !== undefined && instance.phase !== 'deleted', `${reservation.instanceId} is gone and still holds room`)
-    const holds = holdsCompute(instance.phase)
+    // A reservation keeps its room while its instances rest.
+    const holds = holdsCompute(instance.phase) || orderOf(instance)?.kind === 'reservation'
     assert.equal(reservation.vcpus, holds ? instance.spec.vcpus : 0, `vCPUs of ${instance.phase}`)
     assert.equal(reservation.memoryBytes, holds ? instance.spec.memoryBytes + instance.spec.hotplugBytes : 0, `memory of ${instance.phase}`)
   }
   for (const vm of host.vms()) {
     const instance = byId.get(vm.instanceId)
     assert.ok(instance !== undefined && instance.phase !== 'deleted', `the VM ${vm.instanceId} belongs to nobody`)
-    assert.ok(vm.status !== 'running' || instance.phase === 'running' || instance.phase === 'unhealthy', `a VM runs for an instance that is ${instance.phase}`)
+    assert.ok(vm.status !== 'running' || instance.phase === 'running' || instance.phase === 'unhealthy' || instance.phase === 'preempting', `a VM runs for an instance that is ${instance.phase}`)
     assert.ok(vm.status !== 'suspended' || instance.phase === 'standby', `a VM is saved for an instance that is ${instance.phase}`)
   }
   for (const instance of instances) {

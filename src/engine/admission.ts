@@ -4,7 +4,8 @@
  *
  *   capacity × over-commit = limit;   sum of reservations + what is wanted ≤ limit, or `insufficient_resources`
  *
- * CPU and memory are held while a VMM may exist; disk, address and ports from create to delete.
+ * CPU and memory are held while a VMM may exist; disk, address and ports from create to delete. What the market's
+ * reservations hold counts as used for everybody else (market/holds.ts).
  */
 import { freeAddress, macOf, parseSubnet } from '../instance/address.ts'
 import { BerthError } from '../instance/errors.ts'
@@ -16,7 +17,10 @@ import type { EngineConfig } from './config.ts'
 import type { Core } from './core.ts'
 import type { HostLink } from './fleet.ts'
 import type { HostFacts } from './host-port.ts'
+import { heldFor, heldSlotsFor } from './market/holds.ts'
 import type { Reservation, Slot, StoreTx } from './store-port.ts'
+
+export type PlacedInstance = Pick<Instance, 'id' | 'spec' | 'address' | 'annotations'>
 
 /** A host that may be chosen; its facts were read before the transaction. */
 export interface Candidate {
@@ -25,7 +29,7 @@ export interface Candidate {
 }
 
 /** What admission goes by. */
-export type Rules = Pick<Core, 'config' | 'catalogue'>
+export type Rules = Pick<Core, 'config' | 'catalogue' | 'now'>
 
 export interface Placement {
   readonly reservation: Reservation
@@ -41,13 +45,13 @@ export async function candidatesOf(links: readonly HostLink[]): Promise<readonly
 export async function placeNew(
   tx: StoreTx,
   candidates: readonly Candidate[],
-  instance: Pick<Instance, 'id' | 'spec' | 'address'>,
+  instance: PlacedInstance,
   rules: Rules,
 ): Promise<Placement> {
   const { config } = rules
   const slot = await admitted(tx, instance, rules)
   const options: { candidate: Candidate; budget: Budget }[] = []
-  for (const candidate of candidates) options.push({ candidate, budget: await budgetOf(tx, candidate.facts, config.overcommit, instance.id) })
+  for (const candidate of candidates) options.push({ candidate, budget: await budgetFor(tx, candidate.facts, instance, rules) })
   options.sort((a, b) => left(b.budget.memoryBytes) - left(a.budget.memoryBytes))
   let refusal: BerthError | null = null
   for (const { candidate, budget } of options) {
@@ -91,7 +95,7 @@ export async function placeAgain(
   if (own === null) return placeNew(tx, [candidate], instance, rules)
   if (options.force !== true) {
     await admitted(tx, instance, rules)
-    checkBudget(await budgetOf(tx, candidate.facts, config.overcommit, instance.id), instance.spec, own.diskBytes, candidate.link.id)
+    checkBudget(await budgetFor(tx, candidate.facts, instance, rules), instance.spec, own.diskBytes, candidate.link.id)
   }
   const reservation = { ...own, vcpus: instance.spec.vcpus, memoryBytes: memoryOf(instance.spec) }
   await tx.putReservation(reservation)
@@ -99,17 +103,29 @@ export async function placeAgain(
 }
 
 /** The slot that an instance takes in its region; throws if none is left. */
-async function admitted(tx: StoreTx, { id, spec }: Pick<Instance, 'id' | 'spec'>, { catalogue }: Rules): Promise<Slot | null> {
-  const { region, type } = spec.place ?? { region: '', type: null }
+async function admitted(tx: StoreTx, instance: PlacedInstance, { catalogue, now }: Rules): Promise<Slot | null> {
+  const { region, type } = instance.spec.place ?? { region: '', type: null }
   if (type === null) return null
-  checkSlot(catalogue, { region, type }, await tx.slotUse(id))
-  return { region, type }
+  const slot = { region, type }
+  checkSlot(catalogue, slot, await tx.slotUse(instance.id), await heldSlotsFor(tx, slot, instance, now()))
+  return slot
 }
 
 /** Throws unless the host has disk for this much more (a volume, an overlay). */
 export async function checkDisk(tx: StoreTx, facts: HostFacts, bytes: number, config: EngineConfig): Promise<void> {
   const budget = await budgetOf(tx, facts, config.overcommit, null)
   if (budget.diskBytes.used + bytes > budget.diskBytes.limit) throw insufficient('disk', budget.diskBytes, bytes, facts.hostId)
+}
+
+/** What a host may promise to an instance: what is used by others, and what reservations hold against it. */
+async function budgetFor(tx: StoreTx, facts: HostFacts, instance: PlacedInstance, { config, now }: Rules): Promise<Budget> {
+  const budget = await budgetOf(tx, facts, config.overcommit, instance.id)
+  const held = await heldFor(tx, facts.hostId, instance, now())
+  return {
+    vcpus: { ...budget.vcpus, used: budget.vcpus.used + held.vcpus },
+    memoryBytes: { ...budget.memoryBytes, used: budget.memoryBytes.used + held.memoryBytes },
+    diskBytes: { ...budget.diskBytes, used: budget.diskBytes.used + held.diskBytes },
+  }
 }
 
 /** Memory that counts against the host: what it has, and what may be plugged in. */
@@ -141,7 +157,7 @@ function checkBudget(budget: Budget, spec: InstanceSpec, diskBytes: number, host
 async function chooseAddress(
   tx: StoreTx,
   candidate: Candidate,
-  instance: Pick<Instance, 'id' | 'spec' | 'address'>,
+  instance: PlacedInstance,
 ): Promise<NetworkAddress | null> {
   const { network } = candidate.facts
   if (!instance.spec.network.enabled || network.mode === 'none') return null

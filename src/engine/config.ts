@@ -45,7 +45,23 @@ export interface Deadlines {
   readonly snapshotMs: number
 }
 
+/** How the market sells. */
+export interface MarketConfig {
+  /** Between the notice of a preemption and its stop. */
+  readonly noticeMs: number
+  /** The least that a bid may offer, as a part of the catalogue's price; rounded up to a whole cent, one at least. */
+  readonly floorShare: number
+  readonly minReservationMs: number
+  readonly maxReservationMs: number
+  /** What an hour of a paused, or of a returned, instance of a reservation brings back, as a part of its price. */
+  readonly pauseBuybackShare: number
+  readonly returnBuybackShare: number
+  /** Before an instance of an order that could not be launched is tried again. */
+  readonly retryMs: number
+}
+
 export interface EngineConfig {
+  readonly market: MarketConfig
   readonly overcommit: Overcommit
   readonly limits: Limits
   readonly deadlines: Deadlines
@@ -73,6 +89,7 @@ export interface EngineConfig {
 }
 
 const MIB = 2 ** 20
+const HOUR_MS = 3_600_000
 const GIB = 2 ** 30
 
 export const DEFAULT_CONFIG: EngineConfig = {
@@ -104,6 +121,15 @@ export const DEFAULT_CONFIG: EngineConfig = {
     volumeMs: 120_000,
     snapshotMs: 600_000,
   },
+  market: {
+    noticeMs: 300_000,
+    floorShare: 0.25,
+    minReservationMs: 3 * HOUR_MS,
+    maxReservationMs: 14 * 24 * HOUR_MS,
+    pauseBuybackShare: 0.5,
+    returnBuybackShare: 0.25,
+    retryMs: 5000,
+  },
   builtinImages: ['localhost/busybox'],
   parallelPulls: 2,
   heartbeatMs: 30_000,
@@ -126,12 +152,14 @@ export function engineConfig(changes: EngineConfigChanges = {}): EngineConfig {
     limits: { ...DEFAULT_CONFIG.limits, ...changes.limits },
     deadlines: { ...DEFAULT_CONFIG.deadlines, ...changes.deadlines },
     retryMs: { ...DEFAULT_CONFIG.retryMs, ...changes.retryMs },
+    market: { ...DEFAULT_CONFIG.market, ...changes.market },
   }
 }
 
-export type EngineConfigChanges = Partial<Omit<EngineConfig, 'overcommit' | 'limits' | 'deadlines' | 'retryMs'>> & {
+export type EngineConfigChanges = Partial<Omit<EngineConfig, 'overcommit' | 'limits' | 'deadlines' | 'retryMs' | 'market'>> & {
   readonly overcommit?: Partial<Overcommit>
   readonly limits?: Partial<Limits>
   readonly deadlines?: Partial<Deadlines>
   readonly retryMs?: Partial<EngineConfig['retryMs']>
+  readonly market?: Partial<MarketConfig>
 }

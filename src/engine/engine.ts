@@ -6,7 +6,7 @@
  *
  * The engine doesn't own its ports: whoever opened the store and the hosts closes them, after `close`.
  */
-import { randomBytes } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import type { Catalogue } from '../instance/catalogue.ts'
 import { EMPTY_CATALOGUE } from '../instance/catalogue.ts'
 import type { InstanceId, Project } from '../instance/model.ts'
@@ -33,7 +33,10 @@ import { ImageKeeper } from './images.ts'
 import { makeInstances } from './instances.ts'
 import { Journal } from './journal.ts'
 import { KeyRing } from './keys.ts'
+import { regionOfLink } from './market/ground.ts'
 import { makeMarket } from './market/market.ts'
+import { makePricing } from './market/pricing.ts'
+import type { PricingParts } from './market/pricing.ts'
 import { ensureDefaultProject, makeProjects } from './projects.ts'
 import { Meter } from './meter.ts'
 import { Reconciler } from './reconcile.ts'
@@ -88,31 +91,41 @@ export function createEngine(parts: EngineParts): BerthEngine {
   const now = parts.now ?? Date.now
   const bus = new EventBus()
   const config = engineConfig(parts.config)
+  const fleet = new Fleet(parts.hosts, parts.regionalHosts)
+  const catalogue = parts.catalogue ?? EMPTY_CATALOGUE
+  const pricing: PricingParts = {
+    catalogue,
+    floorShare: config.market.floorShare,
+    regionOf: hostId => regionOfLink(catalogue, hostId === null ? null : fleet.link(hostId)),
+    makeId: randomUUID,
+  }
   const base = {
     store: parts.store,
     audit: new AuditTrail({ store: parts.store, logger: parts.logger, config, now }),
-    fleet: new Fleet(parts.hosts, parts.regionalHosts),
-    journal: new Journal(parts.store, bus, now),
+    fleet,
+    journal: new Journal(parts.store, bus, now, makePricing(pricing)),
     bus,
     config,
-    catalogue: parts.catalogue ?? EMPTY_CATALOGUE,
+    catalogue,
     logger: parts.logger,
     now,
     randomBytes: parts.randomBytes ?? randomBytes,
     graces: new Map(),
   }
   const images = new ImageKeeper(base)
-  return assemble({ ...base, images }, images, parts.adminSecret ?? null)
+  return assemble({ ...base, images }, images, pricing, parts.adminSecret ?? null)
 }
 
-function assemble(core: Core, images: ImageKeeper, adminSecret: string | null): BerthEngine {
+function assemble(core: Core, images: ImageKeeper, pricing: PricingParts, adminSecret: string | null): BerthEngine {
   const firstLook = Promise.withResolvers<void>()
   const closing = new AbortController()
   const loop = new Reconciler(core, firstLook.promise)
   const watch = new HostWatch(core, loop)
   const waiting = new Waiting(core)
   const keys = new KeyRing(core)
-  const lifecycle = makeInstances({ core, loop, waiting, images: images.api })
+  const { lifecycle, launch } = makeInstances({ core, loop, waiting, images: images.api })
+  const attachments = makeAttachments(core, loop)
+  const market = makeMarket({ core, pricing, launch, attachments, wakeInstance: id => loop.wake(id) })
   images.onSettled = projectId => void wakeWaiting(core, loop, projectId)
   const meter = new Meter(core)
   const activity = new Activity(core.now)
@@ -129,7 +142,7 @@ function assemble(core: Core, images: ImageKeeper, adminSecret: string | null): 
     closing.abort()
     waiting.close()
     firstLook.resolve()
-    await Promise.all([controller.close(), meter.close()])
+    await Promise.all([controller.close(), market.controller.close(), meter.close()])
     await proxy.close()
     await Promise.all([loop.close(core.config.closeGraceMs), images.close(), watch.close()])
     await core.audit.close()
@@ -137,7 +150,7 @@ function assemble(core: Core, images: ImageKeeper, adminSecret: string | null): 
 
   const telling = <R extends Parameters<typeof tellingRefusals>[1]>(room: R, api: BerthEngine[R]) => tellingRefusals<R>(core.audit, room, api)
   return {
-    instances: telling('instances', { ...lifecycle, ...makeAttachments(core, loop), ...makeDiskRenewal(core), ...watched(makeGuest({ core, lifecycle, meter }), activity) }),
+    instances: telling('instances', { ...lifecycle, ...attachments, ...makeDiskRenewal(core), ...watched(makeGuest({ core, lifecycle, meter }), activity) }),
     events: makeEvents(core, closing.signal),
     statsFeed: new Sampler(core, closing.signal),
     images: telling('images', images.api),
@@ -150,7 +163,7 @@ function assemble(core: Core, images: ImageKeeper, adminSecret: string | null): 
     projects: telling('projects', makeProjects(core)),
     services: telling('services', makeServices({ core, wake: id => controller.wake(id) })),
     audit: core.audit.api,
-    market: makeMarket(),
+    market: telling('market', market.api),
     capacity: caller => capacityFor(core, caller),
     resources: caller => resourcesOf(core, caller),
     devices: caller => devicesOf(core, caller),
@@ -169,6 +182,7 @@ function assemble(core: Core, images: ImageKeeper, adminSecret: string | null): 
         await remountAll(core, loop)
         await reapplyFirewalls(core, loop)
         await controller.start()
+        await market.controller.start()
         meter.start()
         core.audit.start()
       })().catch((error: unknown) => {
@@ -179,7 +193,10 @@ function assemble(core: Core, images: ImageKeeper, adminSecret: string | null): 
       return { defaultProject: project, newAdminSecret }
     },
 
-    sync: () => watch.sync(),
+    async sync() {
+      await watch.sync()
+      market.controller.wake()
+    },
 
     get busy() {
       return loop.busy

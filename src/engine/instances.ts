@@ -27,9 +27,17 @@ import { checkCount, checkExpiry, checkRestartPolicy, checkSpec, limitsIn } from
 import type { Change } from './journal.ts'
 import { allocate } from './operations.ts'
 import type { Reconciler } from './reconcile.ts'
-import type { IdempotencyRecord } from './store-port.ts'
+import { refuseOrderAnnotations, requireGrant } from './market/grant.ts'
+import type { IdempotencyRecord, StoreTx } from './store-port.ts'
 import { checkUserData } from './user-data/first-boot.ts'
 import type { Waiting } from './waiting.ts'
+
+/** Makes an instance for the engine itself; `check` is asked in the transaction that makes it. */
+export type LaunchInstance = (
+  caller: Caller,
+  request: CreateInstance,
+  options: { readonly idempotencyKey: string; readonly idempotencyBasis: unknown; readonly check: (tx: StoreTx) => Promise<void> },
+) => Promise<Instance>
 
 type Lifecycle = Omit<Instances, 'renewDisk' | 'attachVolume' | 'detachVolume' | 'exec' | 'stat' | 'copyIn' | 'copyOut' | 'readDirectory' | 'logs' | 'stats' | 'statsHistory'>
 
@@ -49,7 +57,7 @@ export interface InstancesParts {
   readonly images: Pick<Images, 'pull' | 'get'>
 }
 
-export function makeInstances(parts: InstancesParts): Lifecycle {
+export function makeInstances(parts: InstancesParts): { readonly lifecycle: Lifecycle; readonly launch: LaunchInstance } {
   const { core, loop, waiting } = parts
   const reader = core.store.read
 
@@ -76,16 +84,24 @@ export function makeInstances(parts: InstancesParts): Lifecycle {
     }
   }
 
-  return {
+  async function made(caller: Caller, request: CreateInstance, idempotency: Idempotency | null, check: (tx: StoreTx) => Promise<void>): Promise<Instance> {
+    requireScope(caller, 'write')
+    const id = newId('instance', core.randomBytes(ID_BYTES))
+    try {
+      return await create(parts, caller, request, id, idempotency, check)
+    } finally {
+      loop.wake(id)
+    }
+  }
+
+  const launch: LaunchInstance = (caller, request, { idempotencyKey, idempotencyBasis, check }) =>
+    made(caller, request, idempotencyOf(caller, idempotencyKey, idempotencyBasis), check)
+
+  const lifecycle: Lifecycle = {
     async create(caller, request, options = {}) {
-      requireScope(caller, 'write')
+      refuseOrderAnnotations(request.annotations)
       const { idempotencyKey: key, idempotencyBasis: basis = request } = options
-      const id = newId('instance', core.randomBytes(ID_BYTES))
-      try {
-        return await create(parts, caller, request, id, key === undefined ? null : idempotencyOf(caller, key, basis))
-      } finally {
-        loop.wake(id)
-      }
+      return made(caller, request, key === undefined ? null : idempotencyOf(caller, key, basis), async () => {})
     },
 
     async get(caller, id) {
@@ -107,6 +123,7 @@ export function makeInstances(parts: InstancesParts): Lifecycle {
     start(caller, id, override = {}) {
       return wish(caller, id, 'start', async (change, instance, candidate) => {
         if (!STARTABLE.includes(instance.phase)) throw refused('start', instance)
+        await requireGrant(change.tx, instance, 'start')
         const spec = withCommand(instance.spec, override)
         const patch = { spec, desired: 'running', restartAttempts: 0, reason: null } as const
         return allocate(core, change, { ...instance, spec }, present(candidate), patch)
@@ -130,6 +147,7 @@ export function makeInstances(parts: InstancesParts): Lifecycle {
     restart(caller, id) {
       return wish(caller, id, 'restart', async (change, instance, candidate) => {
         if (STARTABLE.includes(instance.phase)) {
+          await requireGrant(change.tx, instance, 'restart')
           return allocate(core, change, instance, present(candidate), { desired: 'running', restartAttempts: 0, reason: null })
         }
         if (!isServing(instance.phase)) throw refused('restart', instance)
@@ -148,6 +166,7 @@ export function makeInstances(parts: InstancesParts): Lifecycle {
     restore(caller, id) {
       return wish(caller, id, 'restore', async (change, instance, candidate) => {
         if (instance.phase !== 'standby') throw refused('restore', instance)
+        await requireGrant(change.tx, instance, 'restore')
         return allocate(core, change, instance, present(candidate), { desired: 'running' })
       })
     },
@@ -165,6 +184,7 @@ export function makeInstances(parts: InstancesParts): Lifecycle {
 
     async update(caller, id, changes) {
       checkChanges(changes, core.now())
+      refuseOrderAnnotations(changes.annotations)
       return wish(caller, id, 'update', async (change, instance) => {
         if (instance.phase === 'deleting') throw refused('update', instance)
         const { annotations = {}, ...specChanges } = changes
@@ -179,6 +199,7 @@ export function makeInstances(parts: InstancesParts): Lifecycle {
       return waiting.wait(await ownInstance(reader, caller, id, { includeDeleted: true }), options)
     },
   }
+  return { lifecycle, launch }
 }
 
 /** `invalid_state`, with the operation and the phase that refuses it. */
@@ -196,6 +217,7 @@ async function create(
   request: CreateInstance,
   id: InstanceId,
   idempotency: Idempotency | null,
+  check: (tx: StoreTx) => Promise<void>,
 ): Promise<Instance> {
   const { core } = parts
   if (idempotency !== null) {
@@ -216,6 +238,7 @@ async function create(
   return core.journal.commit(async change => {
     const earlier = idempotency === null ? null : await recall(change.tx, idempotency)
     if (earlier !== null) return earlier
+    await check(change.tx)
     await checkRoomInProject(core, change, caller, spec)
     if (!core.images.isBuiltIn(image.name)) await stillThere(change, caller, image)
     for (const mount of spec.volumes) {

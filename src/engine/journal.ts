@@ -5,9 +5,12 @@
  * Invariants:
  * - A step that the state machine doesn't allow is a defect, and throws before anything is written.
  * - Times of one instance's steps strictly grow, whatever the clock does.
- * - Entering a phase without a VMM releases CPU and memory in the same transaction.
+ * - Entering a phase without a VMM releases CPU and memory in the same transaction; an instance of a reservation
+ *   keeps them until it is deleted.
+ * - What a step means for the instance's price is written with it (`Pricing`).
  */
 import type { ErrorCode } from '../instance/errors.ts'
+import { orderOf } from '../instance/market.ts'
 import type { Instance, InstanceEvent } from '../instance/model.ts'
 import { holdsCompute, isLegalStep, isServing } from '../instance/phase.ts'
 import type { Phase } from '../instance/phase.ts'
@@ -27,19 +30,27 @@ export type StepPatch = Partial<
 /** The smallest distance between two steps of one instance. */
 const TICK_MS = 0.001
 
+/** Told of each step in its own transaction: `before` is null for a new instance. */
+export interface Pricing {
+  follow(tx: StoreTx, before: Instance | null, after: Instance): Promise<void>
+}
+
 export class Change {
   readonly tx: StoreTx
   readonly #now: () => number
+  readonly #pricing: Pricing
   readonly committed: Committed[] = []
 
-  constructor(tx: StoreTx, now: () => number) {
+  constructor(tx: StoreTx, now: () => number, pricing: Pricing) {
     this.tx = tx
     this.#now = now
+    this.#pricing = pricing
   }
 
   /** Writes a new instance and its first event. */
   async insert(instance: Instance): Promise<Instance> {
     await this.tx.insertInstance(instance)
+    await this.#pricing.follow(this.tx, null, instance)
     await this.#append(instance, { at: instance.phaseSince, kind: 'phase', from: null, to: instance.phase, reason: instance.reason }, null)
     return instance
   }
@@ -50,7 +61,7 @@ export class Change {
     if (!isLegalStep(from, to)) throw new Error(`illegal step of instance ${instance.id}: ${from} to ${to}`)
     const { failure, ...fields } = patch
     const at = this.#after(instance)
-    const ends = to === 'stopped' || to === 'standby'
+    const ends = to === 'stopped' || to === 'standby' || to === 'preempted'
     const next: Instance = {
       ...instance,
       ...fields,
@@ -63,7 +74,8 @@ export class Change {
     }
     await this.tx.updateInstance(next)
     await this.#append(next, { at, kind: 'phase', from, to, reason: next.reason }, failure ?? null)
-    if (holdsCompute(from) && !holdsCompute(to)) await this.releaseCompute(next)
+    await this.#pricing.follow(this.tx, instance, next)
+    if (holdsCompute(from) && !holdsCompute(to) && orderOf(next)?.kind !== 'reservation') await this.releaseCompute(next)
     return next
   }
 
@@ -102,18 +114,20 @@ export class Journal {
   readonly #store: Store
   readonly #bus: EventBus
   readonly #now: () => number
+  readonly #pricing: Pricing
 
-  constructor(store: Store, bus: EventBus, now: () => number) {
+  constructor(store: Store, bus: EventBus, now: () => number, pricing: Pricing) {
     this.#store = store
     this.#bus = bus
     this.#now = now
+    this.#pricing = pricing
   }
 
   /** Runs the work in one transaction (again, after a conflict), then tells what was committed. */
   async commit<T>(work: (change: Change) => Promise<T>): Promise<T> {
     let last: Change | null = null
     const result = await this.#store.transaction(async tx => {
-      const change = new Change(tx, this.#now)
+      const change = new Change(tx, this.#now, this.#pricing)
       last = change
       return work(change)
     })

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { exitedWith } from '../instance/exit.ts'
+import { ORDER } from '../instance/market.ts'
 import type { HostId, ImageDigest, Instance, InstanceId, ProjectId, SnapshotId } from '../instance/model.ts'
 import type { DesiredState, Phase } from '../instance/phase.ts'
 import { DESIRED_STATES, isLegalStep, PHASES } from '../instance/phase.ts'
@@ -125,6 +126,9 @@ class Model {
       case 'stop':
         if (this.status !== 'absent') this.status = 'exited'
         return this.step('stopped', { desired: instance.desired === 'running' ? 'running' : rest() })
+      case 'preempt':
+        if (this.status !== 'absent') this.status = 'exited'
+        return this.step('preempted', { desired: 'stopped', annotations: {} })
       case 'suspend':
         this.status = 'suspended'
         return this.step('standby', { desired: 'standby' })
@@ -147,6 +151,7 @@ const anyInstance = fc.record({
   imageDigest: fc.constantFrom(null, 'sha256:0' as ImageDigest),
   restartAttempts: fc.constantFrom(0, 2),
   basis: fc.constantFrom(null, 'b7e2a1d4-0000-4000-8000-000000000000' as SnapshotId),
+  annotations: fc.constantFrom({}, { [ORDER.preemptAt]: String(NOW) }, { [ORDER.preemptAt]: String(NOW + 1) }),
 })
 
 const WHERE: Readonly<Record<DesiredState, readonly Phase[]>> = {
@@ -203,6 +208,16 @@ test('an application that ended is started again only when its pause is over', (
   assert.deepEqual(decide(ended), { kind: 'wait', until: NOW + 400 })
   assert.deepEqual(decide(ended, undefined, NOW + 400), { kind: 'place' })
   assert.deepEqual(decide({ ...ended, desired: 'stopped' }), { kind: 'none' })
+})
+
+test('one with a notice is stopped when the notice is over, and not before, whatever its VM does', () => {
+  const told = { ...instanceWith({ phase: 'preempting' }), annotations: { [ORDER.preemptAt]: String(NOW + 10) } }
+  const running = { kind: 'vm', vm: { generation: told.generation, status: 'running', exit: null } } as unknown as Observed
+  assert.deepEqual(decide(told, running), { kind: 'wait', until: NOW + 10 })
+  assert.deepEqual(decide(told, running, NOW + 10), { kind: 'preempt' })
+  assert.deepEqual(decide(told, { kind: 'exited', generation: told.generation, exit: exitedWith(0) }, NOW + 10), { kind: 'preempt' })
+  assert.equal(decide(told, { kind: 'exited', generation: told.generation, exit: exitedWith(0) }).kind, 'ended')
+  assert.equal(decide({ ...told, desired: 'stopped' }, running, NOW + 10).kind, 'step')
 })
 
 test('what has expired is deleted, and before that it is looked at again in time', () => {

@@ -5,12 +5,14 @@
  *   allocated ▶ preparing ─prepare▶ starting ─start▶ running         an error there: rollback ▶ failed
  *   stopping ─stop▶ stopped     suspending ─suspend▶ standby     restoring ─resume▶ running
  *   preparing ─apply▶ restoring, starting, standby, stopped (a fork)     restoring ─apply▶ restoring, standby, stopped
+ *   preempting ─(its notice is over) preempt▶ preempted
  *   deleting ─destroy▶ deleted  stopped, standby ─place▶ allocated, restoring (if it is to run)
  *
  * Policy: what is seen wins over what is believed. A VM that is gone from a phase that needs one is `gone`; one
  * that is there where none may be is halted. Without a sight (`unknown`) the phase is believed.
  * Nothing here is launched twice: a start goes on only where the host shows no ended VM of this generation.
  */
+import { preemptAtOf } from '../instance/market.ts'
 import type { AppExit, Instance, TimestampMs } from '../instance/model.ts'
 import { holdsCompute } from '../instance/phase.ts'
 import type { Phase } from '../instance/phase.ts'
@@ -40,7 +42,7 @@ export type Action =
   | { readonly kind: 'await-image' }
   /** It gets the disks, and the memory, of the snapshot that it is made from. */
   | { readonly kind: 'apply' }
-  | { readonly kind: 'prepare' | 'start' | 'stop' | 'suspend' | 'resume' | 'destroy' }
+  | { readonly kind: 'prepare' | 'start' | 'stop' | 'suspend' | 'resume' | 'preempt' | 'destroy' }
   /** Undo a start that failed, then `failed`. */
   | { readonly kind: 'rollback' }
   /** The application ended; the restart policy decides what follows. */
@@ -95,8 +97,9 @@ function ofLiving(instance: Instance, observed: Observed, now: TimestampMs): Act
       return ofStarting(instance, observed)
     case 'running':
     case 'unhealthy':
-    case 'preempting':
       return ofServing(instance, observed)
+    case 'preempting':
+      return ofPreempting(instance, observed, now)
     case 'stopping':
       return { kind: 'stop' }
     case 'suspending':
@@ -143,6 +146,14 @@ function ofServing(instance: Instance, observed: Observed): Action {
     if (reachable && instance.phase === 'unhealthy') return { kind: 'step', to: 'running', reason: null }
   }
   return NONE
+}
+
+/** Once the notice is over it is stopped for that, whatever has become of its VM meanwhile. */
+function ofPreempting(instance: Instance, observed: Observed, now: TimestampMs): Action {
+  const at = preemptAtOf(instance)
+  if (at !== null && now >= at && instance.desired === 'running') return { kind: 'preempt' }
+  const action = ofServing(instance, observed)
+  return at === null || action.kind !== 'none' ? action : { kind: 'wait', until: at }
 }
 
 function ofSuspending(instance: Instance, observed: Observed): Action {

@@ -9,6 +9,7 @@
  */
 import { asBerthError, BerthError } from '../instance/errors.ts'
 import { decideRestart, describeExit } from '../instance/exit.ts'
+import { withoutNotice } from '../instance/market.ts'
 import type { AppExit, Instance } from '../instance/model.ts'
 import type { Candidate } from './admission.ts'
 import { placeAgain } from './admission.ts'
@@ -52,6 +53,8 @@ export async function perform(core: Core, instance: Instance, action: Exclude<Ac
       return stop(core, instance)
     case 'suspend':
       return suspend(core, instance)
+    case 'preempt':
+      return preempt(core, instance)
     case 'resume':
       return resume(core, instance)
     case 'destroy':
@@ -212,6 +215,29 @@ async function stop(core: Core, instance: Instance): Promise<Performed> {
   const { code, message } = stopped.error
   await record(core, instance, (change, current) =>
     change.step(current, 'failed', { desired: restingWish(current), errorCode: code, reason: message, failure: { code, message } }),
+  )
+  return 'changed'
+}
+
+/** Ends what was given notice; its disks stay, and so does its place in its order. */
+async function preempt(core: Core, instance: Instance): Promise<Performed> {
+  const { host } = core.fleet.link(instance.hostId)
+  const graceMs = instance.spec.stopGraceMs
+  const limitMs = graceMs + core.config.deadlines.stopMs
+  const stopped = await insist(core, instance, () => withDeadline(host.stop(refOf(instance), { graceMs }), limitMs, 'The host did not stop it in time.'))
+  if (stopped.silent) return { kind: 'silent' }
+  const annotations = withoutNotice(instance.annotations)
+  if (stopped.error === null) {
+    const exit = stopped.value
+    const ended = exit === null ? {} : { exit }
+    await record(core, instance, (change, current) =>
+      change.step(current, 'preempted', { desired: 'stopped', annotations, reason: 'It was preempted: its bid is outbid, or its room is taken.', ...ended }),
+    )
+    return 'changed'
+  }
+  const { code, message } = stopped.error
+  await record(core, instance, (change, current) =>
+    change.step(current, 'failed', { desired: 'stopped', annotations, errorCode: code, reason: message, failure: { code, message } }),
   )
   return 'changed'
 }

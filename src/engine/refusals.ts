@@ -5,7 +5,7 @@ import { asBerthError } from '../instance/errors.ts'
 import type { Caller, Engine } from './api.ts'
 import type { AuditTrail } from './audit.ts'
 
-type Room = 'instances' | 'images' | 'volumes' | 'snapshots' | 'keys' | 'sshKeys' | 'fileSystems' | 'firewalls' | 'projects' | 'services'
+type Room = 'instances' | 'images' | 'volumes' | 'snapshots' | 'keys' | 'sshKeys' | 'fileSystems' | 'firewalls' | 'projects' | 'services' | 'market'
 
 /** Calls that change something or reach into a guest, and the action that each one is in the trail. */
 const ACTIONS: { readonly [R in Room]: Readonly<Partial<Record<keyof Engine[R], string>>> } = {
@@ -49,6 +49,16 @@ const ACTIONS: { readonly [R in Room]: Readonly<Partial<Record<keyof Engine[R], 
     resume: 'service.resume',
     delete: 'service.delete',
     cancelDeployment: 'deployment.cancel',
+  },
+  market: {
+    placeBid: 'bid.place',
+    updateBid: 'bid.update',
+    endBid: 'bid.end',
+    reserve: 'reservation.place',
+    updateReservation: 'reservation.update',
+    extendReservation: 'reservation.extend',
+    returnInstances: 'reservation.return',
+    cancelReservation: 'reservation.cancel',
   },
 }
 

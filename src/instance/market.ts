@@ -199,6 +199,12 @@ export function preemptAtOf(instance: Pick<Instance, 'annotations' | 'phase'>): 
   return instance.phase === 'preempting' && Number.isFinite(at) ? at : null
 }
 
+/** The annotations of an instance whose notice is over, or withdrawn. */
+export function withoutNotice(annotations: Instance['annotations']): Instance['annotations'] {
+  const { [ORDER.preemptAt]: _at, ...rest } = annotations
+  return rest
+}
+
 /** Micro-dollars as whole cents, half a cent up. */
 export function centsOf(micros: number): number {
   return Math.floor((micros + MICROS_PER_CENT / 2) / MICROS_PER_CENT)
