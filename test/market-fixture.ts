@@ -1,6 +1,7 @@
 /** A market over a simulated machine of a few slots and a clock that the test moves. */
 import assert from 'node:assert/strict'
 import type { Market, PlaceBid } from '../src/engine/market/api.ts'
+import { bySlot } from '../src/engine/market/books.ts'
 import type { Catalogue, InstanceType } from '../src/instance/catalogue.ts'
 import type { Bid, OrderId, PricePeriod } from '../src/instance/market.ts'
 import { ORDER } from '../src/instance/market.ts'
@@ -79,7 +80,8 @@ export async function marketFixture(slots: number, options: FixtureOptions = {})
     async bid(limitDollars: number, change: Partial<PlaceBid> = {}) {
       return fixture.engine.market.placeBid(fixture.caller, { name: 'train', type: 'one', region: 'home', quantity: 1, limitMicros: Math.round(limitDollars * 100) * CENT, launch: LAUNCH, ...change })
     },
-    instancesOf: (id: OrderId) => fixture.engine.instances.list(fixture.caller, { annotations: { [ORDER.id]: id }, order: 'oldest-first' }),
+    // The clock stands, so they are told apart by their slots, not by their age.
+    instancesOf: async (id: OrderId) => bySlot(await fixture.engine.instances.list(fixture.caller, { annotations: { [ORDER.id]: id } })),
     async reach(id: OrderId, phase: Phase, count = 1) {
       let last: readonly Instance[] = []
       await eventually(
