@@ -48,7 +48,6 @@ export async function placeNew(
   instance: PlacedInstance,
   rules: Rules,
 ): Promise<Placement> {
-  const { config } = rules
   const slot = await admitted(tx, instance, rules)
   const options: { candidate: Candidate; budget: Budget }[] = []
   for (const candidate of candidates) options.push({ candidate, budget: await budgetFor(tx, candidate.facts, instance, rules) })
@@ -90,7 +89,6 @@ export async function placeAgain(
   rules: Rules,
   options: { readonly force?: boolean } = {},
 ): Promise<Placement> {
-  const { config } = rules
   const own = await tx.reservation(instance.id)
   if (own === null) return placeNew(tx, [candidate], instance, rules)
   if (options.force !== true) {
