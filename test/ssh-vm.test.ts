@@ -143,6 +143,20 @@ describe('whoever holds a key', () => {
     assert.ok(keys.every(key => typeof key === 'string' && key.startsWith('ssh-ed25519 ')), keys.join('\n'))
     assert.equal(new Set(keys).size, 3)
   })
+
+  test('meets another host key in a copy: of the running instance, and of its disks', async () => {
+    const copies: Instance[] = []
+    for (const target of ['running', 'stopped']) {
+      const answer = await server.request('POST', `/berth/v1/instances/${first.id}/fork?wait=true&timeoutMs=300000`, { body: { name: `copy-${target}`, target } })
+      assert.equal(answer.status, 201, answer.text)
+      copies.push(answer.body as Instance)
+      if (target === 'stopped') await act('start', answer.body as Instance)
+    }
+    const keys = await Promise.all([first, ...copies].map(async ({ network }) => (await client.ssh(network.ip, ['true'])).code === 0 && client.hostKey(network.ip)))
+    assert.ok(keys.every(key => typeof key === 'string' && key.startsWith('ssh-ed25519 ')), keys.join('\n'))
+    assert.equal(new Set(keys).size, 3)
+    for (const { id } of copies) await server.request('DELETE', `/berth/v1/instances/${id}?wait=true&timeoutMs=300000`)
+  })
 })
 
 describe('everybody else', () => {

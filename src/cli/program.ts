@@ -30,6 +30,8 @@ const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = {
   events: () => import('./commands/events.ts'),
   audit: () => import('./commands/audit.ts'),
   images: () => import('./commands/images.ts'),
+  snapshots: () => import('./commands/snapshots.ts'),
+  fork: () => import('./commands/snapshots.ts'),
   volumes: () => import('./commands/volumes.ts'),
   filesystems: () => import('./commands/file-systems.ts'),
   keys: () => import('./commands/keys.ts'),

@@ -7,6 +7,7 @@ import type { KeyBody } from '../../dialects/native/schema/access.ts'
 import type { ImageBody } from '../../dialects/native/schema/images.ts'
 import type { InstanceBody } from '../../dialects/native/schema/instances.ts'
 import type { FileSystemBody } from '../../dialects/native/schema/file-systems.ts'
+import type { SnapshotBody } from '../../dialects/native/schema/snapshots.ts'
 import type { VolumeBody } from '../../dialects/native/schema/volumes.ts'
 import type { Client } from '../client.ts'
 import type { Context } from '../context.ts'
@@ -117,6 +118,8 @@ async function valuesOf(command: Command, operands: number, connect: () => Clien
       case 'name':
       case 'target':
         return command.parent?.name() === 'images' ? (await connect().list<ImageBody>('/images')).map(({ name }) => name) : []
+      case 'snapshot':
+        return (await connect().list<SnapshotBody>('/snapshots')).map(({ name, id }) => name ?? id)
       case 'volume':
         return (await connect().list<VolumeBody>('/volumes')).map(({ name }) => name)
       case 'filesystem':

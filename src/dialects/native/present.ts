@@ -1,4 +1,5 @@
 /** Berth's records → the native wire. Pure. */
+import type { Snapshot } from '../../instance/snapshot.ts'
 import type { HostDevice, HostFacts, LogRecord, PathInfo, VmStats } from '../../engine/host-port.ts'
 import type { Resources } from '../../engine/api.ts'
 import type { Directory } from '../../engine/directory.ts'
@@ -13,6 +14,7 @@ import type { DeviceBody, HostBody, ResourcesBody } from './schema/host.ts'
 import type { ImageBody } from './schema/images.ts'
 import type { InstanceBody, InstanceDetailBody } from './schema/instances.ts'
 import type { SshKeyBody } from './schema/ssh-keys.ts'
+import type { SnapshotBody } from './schema/snapshots.ts'
 import type { VolumeBody } from './schema/volumes.ts'
 
 /** RFC3339 in UTC with milliseconds. */
@@ -142,6 +144,22 @@ export function presentImage(image: Image): ImageBody {
     tags: { ...image.tags },
     createdAt: presentTime(image.createdAt),
     updatedAt: presentTime(image.updatedAt),
+  }
+}
+
+export function presentSnapshot(snapshot: Snapshot): SnapshotBody {
+  return {
+    id: snapshot.id,
+    projectId: snapshot.projectId,
+    name: snapshot.name,
+    kind: snapshot.kind,
+    status: snapshot.status,
+    instanceId: snapshot.sourceId,
+    instanceName: snapshot.sourceName,
+    image: snapshot.spec.image,
+    sizeBytes: snapshot.sizeBytes,
+    tags: { ...snapshot.tags },
+    createdAt: presentTime(snapshot.createdAt),
   }
 }
 

@@ -10,7 +10,8 @@ import { BerthError } from '../../instance/errors.ts'
 import { quoteGo } from '../../instance/go-text.ts'
 import { parseId } from '../../instance/ids.ts'
 import type { IdDialect, IdKind, IdKinds } from '../../instance/ids.ts'
-import type { ApiKey, Instance, Project, SshKey, Volume, VolumeId } from '../../instance/model.ts'
+import type { ApiKey, Instance, InstanceId, Project, SshKey, Volume, VolumeId } from '../../instance/model.ts'
+import type { Snapshot } from '../../instance/snapshot.ts'
 
 const SPELLINGS: readonly IdDialect[] = ['native', 'lambda', 'mithril', 'hypeman']
 /** Longest word worth a look. */
@@ -47,6 +48,27 @@ export async function findVolume(engine: Engine, caller: Caller, word: string): 
 
 export async function findFileSystem(engine: Engine, caller: Caller, word: string): Promise<FileSystemView> {
   return pick('fileSystem', word, await engine.fileSystems.list(caller))
+}
+
+/** By id, by a name that means one of them, or by the beginning of the id. */
+export async function findSnapshot(engine: Engine, caller: Caller, word: string): Promise<Snapshot> {
+  if (word.length <= WORD_LIMIT_CHARACTERS) {
+    const id = readId('snapshot', word)
+    const byId = id === null ? null : await orNull(engine.snapshots.get(caller, id))
+    if (byId !== null) return byId
+    const all = await engine.snapshots.list(caller)
+    const begin = word.replaceAll('-', '')
+    const named = all.filter(({ name }) => name === word)
+    const found = named.length > 0 || !ID_BEGINNING.test(word) ? named : all.filter(({ id: each }) => each.replaceAll('-', '').startsWith(begin))
+    if (found.length > 1) throw ambiguous('snapshot', word, found.length)
+    if (found[0] !== undefined) return found[0]
+  }
+  throw notFound('not_found', 'snapshot', word)
+}
+
+/** The id of an instance that may be gone. */
+export async function instanceIdOf(engine: Engine, caller: Caller, word: string): Promise<InstanceId> {
+  return readId('instance', word) ?? (await findInstance(engine, caller, word)).id
 }
 
 export async function findKey(engine: Engine, caller: Caller, word: string): Promise<ApiKey> {

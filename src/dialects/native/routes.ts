@@ -23,6 +23,7 @@ import { imageRoutes } from './routes/images.ts'
 import { instanceRoutes } from './routes/instances.ts'
 import { observeRoutes } from './routes/observe.ts'
 import { sessionRoutes } from './routes/session.ts'
+import { snapshotRoutes } from './routes/snapshots.ts'
 import { sshKeyRoutes } from './routes/ssh-keys.ts'
 import { volumeRoutes } from './routes/volumes.ts'
 import { COMPONENTS } from './schema/components.ts'
@@ -31,7 +32,7 @@ import { validatorCompiler } from './validation.ts'
 export const PREFIX = '/berth/v1'
 const NAME = 'native'
 
-const GROUPS = [instanceRoutes, guestRoutes, observeRoutes, eventRoutes, imageRoutes, volumeRoutes, fileSystemRoutes, accessRoutes, sshKeyRoutes, auditRoutes, capacityRoutes, sessionRoutes, hostRoutes]
+const GROUPS = [instanceRoutes, guestRoutes, observeRoutes, eventRoutes, imageRoutes, volumeRoutes, snapshotRoutes, fileSystemRoutes, accessRoutes, sshKeyRoutes, auditRoutes, capacityRoutes, sessionRoutes, hostRoutes]
 
 const plugin: FastifyPluginAsync<DialectOptions> = async (root, options) => {
   await root.register(

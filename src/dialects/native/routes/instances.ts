@@ -15,6 +15,7 @@ import { findFileSystem, findInstance, findSshKey, findVolume } from '../resolve
 import { ActQuery, AttachVolumeBody, CreateInstanceBody, CreateQuery, DeleteQuery, InstanceParams, InstanceVolumeParams, ListInstancesQuery, StartInstanceBody, StopInstanceBody, UpdateInstanceBody, WaitQuery } from '../schema/instance-requests.ts'
 import { WaitBody } from '../schema/instances.ts'
 import { DEFAULT_WAIT_MS, page } from '../schema/page.ts'
+import { settle as settled } from '../settle.ts'
 import { clientSignal } from '../stream.ts'
 
 /** Events that a detail tells at most. */
@@ -33,16 +34,8 @@ export const instanceRoutes: AddRoutes = (app, { engine, stopping, now, catalogu
     sshKey: async (word: string) => (isPublicKey(word) ? checkedPublicKey(word) : (await findSshKey(engine, caller, word)).publicKey),
   })
 
-  /**
-   * The instance once what was asked for is done; as it is then, if the time is up or the client has gone.
-   * Throws what the work failed with. `since` is the record that the request returned.
-   */
-  const settle = async (caller: Caller, since: Instance, until: readonly Phase[], timeoutMs: number | undefined, signal: AbortSignal) => {
-    const { id } = since
-    const { instance, failure } = await engine.instances.wait(caller, id, { until, timeoutMs: timeoutMs ?? DEFAULT_WAIT_MS, signal, since })
-    if (failure !== null) throw new BerthError(failure.code, failure.message, { details: { instanceId: id, phase: instance.phase } })
-    return instance
-  }
+  const settle = (caller: Caller, since: Instance, until: readonly Phase[], timeoutMs: number | undefined, signal: AbortSignal) =>
+    settled(engine, caller, since, { until, timeoutMs, signal })
 
   /** `POST /instances/{instance}/{verb}`: asks for a change, and with `wait` answers when a phase of `until` is reached. */
   const act = <B extends TSchema>(

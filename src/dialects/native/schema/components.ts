@@ -9,6 +9,7 @@ import { DirectoryBody, LogRecordBody, PathBody, StatsBody, StatsSampleBody } fr
 import { DeviceBody, HostBody, ResourcesBody } from './host.ts'
 import { ImageBody } from './images.ts'
 import { InstanceBody, InstanceDetailBody } from './instances.ts'
+import { SnapshotBody } from './snapshots.ts'
 import { SshKeyBody } from './ssh-keys.ts'
 import { VolumeBody } from './volumes.ts'
 
@@ -25,6 +26,7 @@ export const COMPONENTS = [
   ImageBody,
   VolumeBody,
   FileSystemBody,
+  SnapshotBody,
   KeyBody,
   ProjectBody,
   AuditBody,
