@@ -76,6 +76,7 @@ export async function createBid(surface: Surface, request: FastifyRequest): Prom
   body.finish()
   checkProject(caller, project)
   const shape = findShape(surface.catalogue, 'body', type, region)
+  await surface.signals.follow(caller.projectId)
   const bid = await surface.engine.market
     .placeBid(caller, {
       name,

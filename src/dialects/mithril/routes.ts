@@ -34,6 +34,7 @@ import {
   updateReservation,
 } from './reservations.ts'
 import { SideNotes } from './side-notes.ts'
+import { Signals } from './signal.ts'
 import { createSshKey, deleteSshKey, listSshKeys, updateSshKey } from './ssh-keys.ts'
 import type { Surface } from './surface.ts'
 import { DIALECT, installSurface } from './surface.ts'
@@ -101,8 +102,10 @@ const ROUTES: Readonly<Record<string, Readonly<Partial<Record<Method, Route>>>>>
 }
 
 async function mithrilRoutes(app: FastifyInstance, options: DialectOptions): Promise<void> {
-  const { engine, catalogue, stateDir, now } = options
-  const surface: Surface = { engine, catalogue, notes: new SideNotes(stateDir), now }
+  const { engine, catalogue, stateDir, stopping, now } = options
+  const notes = new SideNotes(stateDir)
+  const signals = new Signals({ engine, notes, stopping, log: app.log })
+  const surface: Surface = { engine, catalogue, notes, signals, now }
   installSurface(app, options, Object.keys(ROUTES))
   installBodyParser(app)
   for (const [url, routes] of Object.entries(ROUTES)) {

@@ -1,21 +1,24 @@
 /**
  * What only this wire knows and the engine doesn't keep, in one small file of the dialect's own: which SSH keys are
- * required in every order, and how the secrets of API keys begin. Losing it loses nothing that runs.
+ * required in every order, how the secrets of API keys begin, and which projects have
+ * placed bids here. Losing it loses nothing that runs.
  *
  * Invariant: what `update` returned from is on the disk.
  */
 import { readFileSync } from 'node:fs'
 import { rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { ProjectId } from '../../instance/model.ts'
 
 interface Notes {
   /** Ids of SSH keys. */
   readonly requiredSshKeys: readonly string[]
   /** By the id of the API key. */
   readonly keySnippets: Readonly<Record<string, string>>
+  readonly projects: readonly ProjectId[]
 }
 
-const EMPTY: Notes = { requiredSshKeys: [], keySnippets: {} }
+const EMPTY: Notes = { requiredSshKeys: [], keySnippets: {}, projects: [] }
 
 export class SideNotes {
   readonly #path: string
@@ -33,6 +36,14 @@ export class SideNotes {
 
   snippetOf(keyId: string): string | null {
     return Object.hasOwn(this.#notes.keySnippets, keyId) ? (this.#notes.keySnippets[keyId] ?? null) : null
+  }
+
+  projects(): readonly ProjectId[] {
+    return this.#notes.projects
+  }
+
+  async addProject(id: ProjectId): Promise<void> {
+    if (!this.#notes.projects.includes(id)) await this.#update({ ...this.#notes, projects: [...this.#notes.projects, id] })
   }
 
   async setRequired(sshKeyId: string, isRequired: boolean): Promise<void> {

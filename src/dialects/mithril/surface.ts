@@ -14,6 +14,7 @@ import type { DialectOptions, Identity } from '../dialect.ts'
 import { bearerSecret, sendWireError } from '../dialect.ts'
 import { httpError, presentError } from './errors.ts'
 import type { SideNotes } from './side-notes.ts'
+import type { Signals } from './signal.ts'
 import type { Fields } from './validation.ts'
 
 export const DIALECT = 'mithril'
@@ -34,6 +35,7 @@ export interface Surface {
   readonly engine: Engine
   readonly catalogue: Catalogue
   readonly notes: SideNotes
+  readonly signals: Signals
   readonly now: () => number
 }
 
