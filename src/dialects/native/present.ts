@@ -4,10 +4,12 @@ import type { HostDevice, HostFacts, LogRecord, PathInfo, VmStats } from '../../
 import type { Resources } from '../../engine/api.ts'
 import type { Directory } from '../../engine/directory.ts'
 import type { StatsSample } from '../../engine/stats-feed.ts'
+import type { Catalogue } from '../../instance/catalogue.ts'
 import { spellId } from '../../instance/ids.ts'
 import type { ApiKey, Image, Instance, InstanceEvent, Project, RestartPolicy, SshKey, TimestampMs, Volume } from '../../instance/model.ts'
 import { phaseDurationsMs } from '../../instance/timeline.ts'
 import type { KeyBody, ProjectBody } from './schema/access.ts'
+import type { CatalogueBody } from './schema/catalogue.ts'
 import type { EventBody } from './schema/events.ts'
 import type { DirectoryBody, LogRecordBody, PathBody, StatsBody, StatsSampleBody } from './schema/guest.ts'
 import type { DeviceBody, HostBody, ResourcesBody } from './schema/host.ts'
@@ -269,5 +271,12 @@ export function presentResources(resources: Resources): ResourcesBody {
   return {
     lines: resources.lines.map(({ kind, capacity, limit, allocated, overcommit }) => ({ kind, capacity, limit, allocated, overcommit })),
     allocations: resources.allocations.map((allocation) => ({ ...allocation })),
+  }
+}
+
+export function presentCatalogue({ types, regions }: Catalogue): CatalogueBody {
+  return {
+    types: types.map(({ gpu, names, ...type }) => ({ ...type, gpu: gpu === null ? null : { ...gpu }, names: { ...names } })),
+    regions: regions.map(({ id, description, names, simulated }) => ({ id, description, names: { ...names }, simulated: simulated !== null })),
   }
 }

@@ -15,6 +15,7 @@ import { readJson } from './json-body.ts'
 import { accessRoutes } from './routes/access.ts'
 import { auditRoutes } from './routes/audit.ts'
 import { capacityRoutes } from './routes/capacity.ts'
+import { catalogueRoutes } from './routes/catalogue.ts'
 import { eventRoutes } from './routes/events.ts'
 import { fileSystemRoutes } from './routes/file-systems.ts'
 import { guestRoutes } from './routes/guest.ts'
@@ -32,7 +33,7 @@ import { validatorCompiler } from './validation.ts'
 export const PREFIX = '/berth/v1'
 const NAME = 'native'
 
-const GROUPS = [instanceRoutes, guestRoutes, observeRoutes, eventRoutes, imageRoutes, volumeRoutes, snapshotRoutes, fileSystemRoutes, accessRoutes, sshKeyRoutes, auditRoutes, capacityRoutes, sessionRoutes, hostRoutes]
+const GROUPS = [instanceRoutes, guestRoutes, observeRoutes, eventRoutes, imageRoutes, volumeRoutes, snapshotRoutes, fileSystemRoutes, accessRoutes, sshKeyRoutes, auditRoutes, capacityRoutes, sessionRoutes, hostRoutes, catalogueRoutes]
 
 const plugin: FastifyPluginAsync<DialectOptions> = async (root, options) => {
   await root.register(

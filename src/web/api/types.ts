@@ -1,11 +1,13 @@
 /** The wire's types: all that the dashboard shares with the server's code. */
 export type { KeyBody as Key, ProjectBody as Project } from '../../dialects/native/schema/access.ts'
 export type { AuditBody as AuditLine } from '../../dialects/native/schema/audit.ts'
+export type { CatalogueBody as Catalogue } from '../../dialects/native/schema/catalogue.ts'
 export type { EventBody as InstanceEvent } from '../../dialects/native/schema/events.ts'
-export type { LogRecordBody as LogRecord, PathBody as PathInfo, StatsBody as Stats } from '../../dialects/native/schema/guest.ts'
+export type { DirectoryBody as Directory, LogRecordBody as LogRecord, PathBody as PathInfo, StatsBody as Stats } from '../../dialects/native/schema/guest.ts'
 export type { DeviceBody as Device, HostBody as Host, ResourcesBody as Resources } from '../../dialects/native/schema/host.ts'
 export type { ImageBody as Image } from '../../dialects/native/schema/images.ts'
 export type { InstanceBody as Instance, InstanceDetailBody as InstanceDetail } from '../../dialects/native/schema/instances.ts'
+export type { SshKeyBody as SshKey } from '../../dialects/native/schema/ssh-keys.ts'
 export type { VolumeBody as Volume } from '../../dialects/native/schema/volumes.ts'
 
 export interface Page<T> {

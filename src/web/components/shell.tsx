@@ -30,7 +30,7 @@ const PLACES: readonly { readonly group: string | null; readonly places: readonl
   {
     group: 'Access',
     places: [
-      { to: '/ui/keys', name: 'Keys', icon: KeyRound, admin: true },
+      { to: '/ui/keys', name: 'Keys', icon: KeyRound },
       { to: '/ui/projects', name: 'Projects', icon: FolderKanban, admin: true },
     ],
   },

@@ -7,14 +7,28 @@ import { Page } from '../components/page.tsx'
 import { EmptyState, LoadingRows } from '../components/states.tsx'
 import { InstancesPage } from './instances/instances-page.tsx'
 
+const LaunchPage = lazy(() => import('./launch/launch-page.tsx').then(module => ({ default: module.LaunchPage })))
 const InstancePage = lazy(() => import('./detail/instance-page.tsx').then(module => ({ default: module.InstancePage })))
+const ImagesPage = lazy(() => import('./images/images-page.tsx').then(module => ({ default: module.ImagesPage })))
+const VolumesPage = lazy(() => import('./volumes/volumes-page.tsx').then(module => ({ default: module.VolumesPage })))
+const ActivityPage = lazy(() => import('./activity/activity-page.tsx').then(module => ({ default: module.ActivityPage })))
+const HostPage = lazy(() => import('./machine/host-page.tsx').then(module => ({ default: module.HostPage })))
+const KeysPage = lazy(() => import('./access/keys-page.tsx').then(module => ({ default: module.KeysPage })))
+const ProjectsPage = lazy(() => import('./access/projects-page.tsx').then(module => ({ default: module.ProjectsPage })))
 
 export function Pages() {
   return (
     <Suspense fallback={<LoadingRows />}>
       <Switch>
         <Route path="/" component={InstancesPage} />
+        <Route path="/ui/launch" component={LaunchPage} />
         <Route path="/ui/instances/:id/:tab?">{({ id, tab }) => <InstancePage key={id} id={id} tab={tab ?? 'overview'} />}</Route>
+        <Route path="/ui/images" component={ImagesPage} />
+        <Route path="/ui/volumes" component={VolumesPage} />
+        <Route path="/ui/activity/:tab?">{({ tab }) => <ActivityPage tab={tab ?? 'events'} />}</Route>
+        <Route path="/ui/host" component={HostPage} />
+        <Route path="/ui/keys" component={KeysPage} />
+        <Route path="/ui/projects" component={ProjectsPage} />
         <Route component={NotFoundPage} />
       </Switch>
     </Suspense>

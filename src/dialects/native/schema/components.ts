@@ -2,6 +2,7 @@
 import { KeyBody, ProjectBody } from './access.ts'
 import { AuditBody } from './audit.ts'
 import { CapacityBody } from './capacity.ts'
+import { CatalogueBody } from './catalogue.ts'
 import { ErrorBody } from './errors.ts'
 import { EventBody } from './events.ts'
 import { FileSystemBody } from './file-systems.ts'
@@ -35,4 +36,5 @@ export const COMPONENTS = [
   DeviceBody,
   HostBody,
   ResourcesBody,
+  CatalogueBody,
 ] as const

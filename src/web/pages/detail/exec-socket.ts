@@ -11,6 +11,7 @@ export interface TerminalSize {
 export type TerminalEnd =
   | { readonly kind: 'exit'; readonly code: number }
   | { readonly kind: 'refused'; readonly code: string; readonly message: string }
+  /** The server, the VM or what is between went away. */
   | { readonly kind: 'broken' }
 
 export interface TerminalHooks {
@@ -40,6 +41,7 @@ export function openTerminal(instance: string, command: readonly string[], size:
   socket.binaryType = 'arraybuffer'
   const encoder = new TextEncoder()
   let end: TerminalEnd | null = null
+  let isStarted = false
   let isClosed = false
 
   socket.addEventListener('open', () => {
@@ -51,8 +53,12 @@ export function openTerminal(instance: string, command: readonly string[], size:
       return
     }
     const message = JSON.parse(data) as ServerMessage
-    if (message.type === 'started') hooks.onStarted()
-    else if (message.type === 'exit') end = { kind: 'exit', code: message.code ?? 0 }
+    if (message.type === 'started') {
+      isStarted = true
+      hooks.onStarted()
+    } else if (message.type === 'exit') end = { kind: 'exit', code: message.code ?? 0 }
+    // What goes wrong with a shell that runs already is not its refusal.
+    else if (isStarted) end = { kind: 'broken' }
     else end = { kind: 'refused', code: message.error?.code ?? 'internal', message: message.error?.message ?? 'The server refused the command.' }
   })
   socket.addEventListener('close', () => {

@@ -1,7 +1,7 @@
 /** One instance: what it is, what can be done to it, and the tabs that look into it. */
 import { Alert, Button, Group, Tabs, Title } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
-import { History, Info, SquareTerminal, TriangleAlert, Unplug } from 'lucide-react'
+import { ChartLine, FileText, Folder, HardDrive, History, Info, SquareTerminal, TriangleAlert, Unplug } from 'lucide-react'
 import { lazy, Suspense } from 'react'
 import { Link, useLocation } from 'wouter'
 import { ApiError, call, part } from '../../api/http.ts'
@@ -16,11 +16,19 @@ import { LifecycleButtons } from './lifecycle-buttons.tsx'
 import { OverviewTab } from './overview-tab.tsx'
 
 const TerminalTab = lazy(() => import('./terminal-tab.tsx').then(module => ({ default: module.TerminalTab })))
+const LogsTab = lazy(() => import('./logs-tab.tsx').then(module => ({ default: module.LogsTab })))
+const FilesTab = lazy(() => import('./files-tab.tsx').then(module => ({ default: module.FilesTab })))
+const MetricsTab = lazy(() => import('./metrics-tab.tsx').then(module => ({ default: module.MetricsTab })))
+const StorageTab = lazy(() => import('./storage-tab.tsx').then(module => ({ default: module.StorageTab })))
 const EventsTab = lazy(() => import('./events-tab.tsx').then(module => ({ default: module.EventsTab })))
 
 const TABS = [
   { value: 'overview', name: 'Overview', icon: Info },
   { value: 'terminal', name: 'Terminal', icon: SquareTerminal, exec: true },
+  { value: 'logs', name: 'Logs', icon: FileText },
+  { value: 'files', name: 'Files', icon: Folder, exec: true },
+  { value: 'metrics', name: 'Metrics', icon: ChartLine },
+  { value: 'volumes', name: 'Volumes', icon: HardDrive },
   { value: 'events', name: 'Events', icon: History },
 ] as const
 
@@ -79,6 +87,18 @@ function Living({ instance, tab }: { readonly instance: InstanceDetail; readonly
           </Tabs.Panel>
           <Tabs.Panel value="terminal">
             <TerminalTab instance={instance} />
+          </Tabs.Panel>
+          <Tabs.Panel value="logs">
+            <LogsTab instance={instance} />
+          </Tabs.Panel>
+          <Tabs.Panel value="files">
+            <FilesTab instance={instance} />
+          </Tabs.Panel>
+          <Tabs.Panel value="metrics">
+            <MetricsTab instance={instance} />
+          </Tabs.Panel>
+          <Tabs.Panel value="volumes">
+            <StorageTab instance={instance} />
           </Tabs.Panel>
           <Tabs.Panel value="events">
             <EventsTab instance={instance} />

@@ -22,6 +22,8 @@ const SHELLS = [
   { value: '/bin/bash', label: '/bin/bash' },
 ]
 const BEST_SHELL = ['/bin/sh', '-c', 'if [ -x /bin/bash ]; then exec /bin/bash -l; fi; exec /bin/sh -l']
+/** A server that has just come back is given a moment. */
+const REOPEN_MS = 700
 const SCROLLBACK_LINES = 5000
 const COLOURS = { background: '#0b1117', foreground: '#d7e0e8', cursor: '#45bfd3', selectionBackground: '#274b5a' }
 
@@ -37,7 +39,9 @@ export function TerminalTab({ instance }: { readonly instance: Instance }) {
   // A terminal that was lost with the server or the VM opens again when both are there.
   const isLost = state.kind === 'over' && state.end.kind === 'broken'
   useEffect(() => {
-    if (isLost && serving && connection === 'live') setAttempt(count => count + 1)
+    if (!isLost || !serving || connection !== 'live') return
+    const timer = window.setTimeout(() => setAttempt(count => count + 1), REOPEN_MS)
+    return () => window.clearTimeout(timer)
   }, [isLost, serving, connection])
 
   if (!serving && state.kind !== 'open' && !isLost) {

@@ -40,7 +40,7 @@ function WayBar({ way }: { readonly way: Way }) {
     <div>
       <Group justify="space-between" mb={5} gap="xs">
         <Text size="sm" fw={560}>
-          {NAMES[to.phase] ?? to.phase} in <span className="numeric">{formatSpan(ms)}</span>
+          {steps.some(({ phase }) => phase === 'restoring') ? 'Woke up' : (NAMES[to.phase] ?? to.phase)} in <span className="numeric">{formatSpan(ms)}</span>
         </Text>
         <Text size="xs" c="dimmed">
           {formatTime(to.at)}

@@ -21,7 +21,7 @@ export interface Column {
 const WIDE: readonly Column[] = [
   {
     name: 'Name',
-    width: 'minmax(150px, 1.5fr)',
+    width: 'minmax(130px, 1.5fr)',
     sort: 'name',
     cell: ({ id, name }) => (
       <Link to={`/ui/instances/${id}`}>
@@ -31,18 +31,18 @@ const WIDE: readonly Column[] = [
       </Link>
     ),
   },
-  { name: 'State', width: '118px', sort: 'phase', cell: ({ phase }) => <PhaseBadge phase={phase} /> },
-  { name: 'Image', width: 'minmax(120px, 1.2fr)', sort: 'image', cell: ({ image }) => <span title={image}>{shortImage(image)}</span> },
+  { name: 'State', width: '92px', sort: 'phase', cell: ({ phase }) => <PhaseBadge phase={phase} /> },
+  { name: 'Image', width: 'minmax(116px, 1.2fr)', sort: 'image', cell: ({ image }) => <span title={image}>{shortImage(image)}</span> },
   {
     name: 'Size',
-    width: '120px',
+    width: '118px',
     sort: 'size',
     cell: ({ vcpus, memoryBytes }) => `${vcpus} vCPU · ${formatBytes(memoryBytes)}`,
   },
-  { name: 'Address', width: '112px', sort: 'ip', cell: ({ network }) => <span className="mono">{network.ip ?? '–'}</span> },
-  { name: 'CPU', width: '112px', cell: instance => <Cpu instance={instance} /> },
-  { name: 'Memory', width: '126px', cell: instance => <Memory instance={instance} /> },
-  { name: 'Age', width: '92px', sort: 'created', cell: instance => <Age instance={instance} /> },
+  { name: 'Address', width: '98px', sort: 'ip', cell: ({ network }) => <span className="mono">{network.ip ?? '–'}</span> },
+  { name: 'CPU', width: '104px', cell: instance => <Cpu instance={instance} /> },
+  { name: 'Memory', width: '122px', cell: instance => <Memory instance={instance} /> },
+  { name: 'Age', width: '78px', sort: 'created', cell: instance => <Age instance={instance} /> },
 ]
 
 const NARROW: readonly Column[] = [
@@ -72,7 +72,7 @@ export function columnsFor(isNarrow: boolean): readonly Column[] {
 }
 
 /** Width that the columns need at least; below it the table scrolls sideways. */
-export const WIDE_MIN = '1010px'
+export const WIDE_MIN = '990px'
 
 function Age({ instance }: { readonly instance: Instance }) {
   return <span className="numeric">{spanSince(instance.createdAt, useNow())}</span>

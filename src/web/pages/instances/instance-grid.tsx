@@ -44,7 +44,7 @@ export function InstanceGrid({ rows, filter, onSort, selected, onSelect, isNarro
   })
   const active = activeId === null ? -1 : rows.findIndex(({ id }) => id === activeId)
   const template = `28px ${columns.map(({ width }) => width).join(' ')}`
-  const style = { '--grid-min': isNarrow ? '0' : WIDE_MIN, height: 'calc(100dvh - 232px)', minHeight: 260 } as CSSProperties
+  const style = { '--grid-min': isNarrow ? '0' : WIDE_MIN, height: `min(max(calc(100dvh - 232px), 260px), ${HEAD_HEIGHT + 1 + rows.length * ROW_HEIGHT}px)` } as CSSProperties
 
   useEffect(() => {
     if (active >= 0) virtual.scrollToIndex(active)

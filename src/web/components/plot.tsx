@@ -1,0 +1,66 @@
+/** Lines over time, drawn by uPlot; follows the width of its place and the colours of the theme. */
+import 'uplot/dist/uPlot.min.css'
+import { useComputedColorScheme } from '@mantine/core'
+import { useEffect, useRef } from 'react'
+import uPlot from 'uplot'
+
+const HEIGHT = 180
+const AXIS_WIDTH = 74
+const COLOURS = { light: ['#0b7085', '#b4551a'], dark: ['#45bfd3', '#f0a35e'] }
+
+interface PlotProps {
+  readonly label: string
+  /** Unix seconds. */
+  readonly times: readonly number[]
+  readonly lines: readonly { readonly name: string; readonly values: readonly number[] }[]
+  readonly format: (value: number) => string
+  /** Where the axis ends; otherwise it follows the values. */
+  readonly max?: number
+}
+
+export function Plot({ label, times, lines, format, max }: PlotProps) {
+  const box = useRef<HTMLDivElement>(null)
+  const plot = useRef<uPlot | null>(null)
+  const scheme = useComputedColorScheme('light')
+  const formatter = useRef(format)
+  const names = lines.map(({ name }) => name).join('\n')
+
+  useEffect(() => {
+    const element = box.current
+    if (element === null) return
+    const style = getComputedStyle(document.documentElement)
+    const muted = style.getPropertyValue('--berth-muted').trim()
+    const grid = style.getPropertyValue('--berth-line').trim()
+    const font = '11px "Inter Variable", sans-serif'
+    const axis = { stroke: muted, font, grid: { stroke: grid, width: 1 }, ticks: { show: false } }
+    const made = new uPlot(
+      {
+        width: element.clientWidth,
+        height: HEIGHT,
+        padding: [12, 14, 0, 0],
+        legend: { show: false },
+        cursor: { drag: { x: false, y: false }, y: false },
+        scales: { y: { range: (_self, _min, dataMax) => [0, max ?? Math.max(dataMax * 1.15, 1)] } },
+        axes: [axis, { ...axis, size: AXIS_WIDTH, splits: (_self, _axis, low, high) => [low, high / 2, high], values: (_self, splits) => splits.map(value => formatter.current(value)) }],
+        series: [{}, ...names.split('\n').map((name, index) => ({ label: name, stroke: COLOURS[scheme][index] ?? muted, width: 1.6, points: { show: false }, fill: `${COLOURS[scheme][index] ?? muted}1c` }))],
+      },
+      [[], ...names.split('\n').map(() => [])],
+      element,
+    )
+    plot.current = made
+    const observer = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height: HEIGHT }))
+    observer.observe(element)
+    return () => {
+      observer.disconnect()
+      made.destroy()
+      plot.current = null
+    }
+  }, [scheme, max, names])
+
+  useEffect(() => {
+    formatter.current = format
+    plot.current?.setData([[...times], ...lines.map(({ values }) => [...values])])
+  })
+
+  return <div ref={box} role="img" aria-label={label} style={{ height: HEIGHT }} />
+}

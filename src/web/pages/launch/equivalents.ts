@@ -1,0 +1,201 @@
+/**
+ * The same launch in every tongue that Berth speaks, ready to copy: the command, and each dialect's call. What a
+ * dialect has no word for is said beside it. Pure; test/web-equivalents.test.ts runs every one of them.
+ *
+ * They read the key from BERTH_KEY, so that none is ever written into a command line.
+ */
+import type { Catalogue } from '../../api/types.ts'
+import { joinLines, quoteJson, quoteWord } from './shell-text.ts'
+import { envOf, requestOf, splitWords, typeFor } from './wish.ts'
+import type { Wish } from './wish.ts'
+
+export interface Equivalent {
+  readonly id: 'berth' | 'native' | 'hypeman' | 'koyeb' | 'lambda' | 'mithril'
+  readonly name: string
+  readonly text: string
+  /** What this way can't say of the wish. */
+  readonly losses: readonly string[]
+}
+
+export interface Place {
+  /** `http://127.0.0.1:8080` */
+  readonly origin: string
+  readonly catalogue: Catalogue
+}
+
+const MIB = 1024 ** 2
+const BEARER = '-H "Authorization: Bearer $BERTH_KEY"'
+const JSON_TYPE = "-H 'Content-Type: application/json'"
+/** The first id of an answer, with what every machine has. */
+const firstValue = (field: string) => `grep -o '"${field}":"[^"]*"' | head -n 1 | cut -d '"' -f 4`
+
+export function equivalentsOf(wish: Wish, place: Place): readonly Equivalent[] {
+  return [berth(wish), native(wish, place), hypeman(wish, place), koyeb(wish, place), lambda(wish, place), mithril(wish, place)]
+}
+
+function losses(...cases: readonly (readonly [applies: boolean, sentence: string])[]): readonly string[] {
+  return cases.filter(([applies]) => applies).map(([, sentence]) => sentence)
+}
+
+function berth(wish: Wish): Equivalent {
+  const command = splitWords(wish.command)
+  const parts = [
+    'berth run -d',
+    ...(wish.name === '' ? [] : [`--name ${quoteWord(wish.name)}`]),
+    `--vcpus ${wish.vcpus} -m ${megabytes(wish.memoryBytes)}`,
+    ...(wish.diskBytes === null ? [] : [`--disk ${megabytes(wish.diskBytes)}`]),
+    ...Object.entries(envOf(wish.env)).map(([name, value]) => `-e ${quoteWord(`${name}=${value}`)}`),
+    ...wish.ports.map(({ hostPort, guestPort, protocol }) => `-p ${hostPort}:${guestPort}${protocol === 'udp' ? '/udp' : ''}`),
+    ...wish.volumes.map(({ volume, path, mode }) => `-v ${quoteWord(`${volume}:${path}${mode === 'rw' ? '' : `:${mode}`}`)}`),
+    ...(wish.restart === 'never' ? [] : [`--restart ${wish.restart}`]),
+    quoteWord(wish.image) + (command.length === 0 ? '' : ` -- ${command.map(quoteWord).join(' ')}`),
+  ]
+  return {
+    id: 'berth',
+    name: 'berth',
+    text: joinLines(parts),
+    losses: losses([wish.sshKeys.length > 0, 'SSH keys are given over the API.'], [wish.userData.trim() !== '', 'User data is given over the API.']),
+  }
+}
+
+function native(wish: Wish, { origin }: Place): Equivalent {
+  return { id: 'native', name: 'curl', text: joinLines(['curl -sS', BEARER, JSON_TYPE, `${origin}/berth/v1/instances`, `-d ${quoteJson(requestOf(wish))}`]), losses: [] }
+}
+
+function hypeman(wish: Wish, { origin }: Place): Equivalent {
+  const command = splitWords(wish.command)
+  const env = envOf(wish.env)
+  const body = {
+    name: nameOf(wish),
+    image: wish.image,
+    vcpus: wish.vcpus,
+    size: megabytes(wish.memoryBytes),
+    ...(wish.diskBytes === null ? {} : { overlay_size: megabytes(wish.diskBytes) }),
+    ...(command.length === 0 ? {} : { cmd: command }),
+    ...(Object.keys(env).length === 0 ? {} : { env }),
+    ...(wish.ports.length === 0 ? {} : { ports: wish.ports.map(({ hostPort, guestPort, protocol }) => ({ host_port: hostPort, guest_port: guestPort, protocol })) }),
+    ...(wish.volumes.length === 0 ? {} : { volumes: wish.volumes.map(({ volume, path, mode }) => ({ volume_id: volume, mount_path: path, ...(mode === 'ro' ? { readonly: true } : {}) })) }),
+    ...(wish.restart === 'never' ? {} : { restart_policy: { policy: wish.restart.replace('-', '_') } }),
+  }
+  return {
+    id: 'hypeman',
+    name: 'Hypeman',
+    text: joinLines(['curl -sS', BEARER, JSON_TYPE, `${origin}/instances`, `-d ${quoteJson(body)}`]),
+    losses: losses(
+      [wish.sshKeys.length > 0, 'It knows no SSH keys.'],
+      [wish.userData.trim() !== '', 'It knows no user data.'],
+      [wish.volumes.some(({ mode }) => mode === 'overlay'), 'An overlay is mounted writable here.'],
+    ),
+  }
+}
+
+function koyeb(wish: Wish, { origin, catalogue }: Place): Equivalent {
+  const [program, ...args] = splitWords(wish.command)
+  const type = typeFor(catalogue, 'koyeb', wish)
+  const name = nameOf(wish)
+  const [port] = wish.ports
+  const definition = {
+    name,
+    type: port === undefined ? 'WORKER' : 'WEB',
+    docker: { image: wish.image, ...(program === undefined ? {} : { command: program, args }) },
+    regions: [regionOf(catalogue, 'koyeb')],
+    instance_types: [{ type: type?.names['koyeb'] ?? 'micro' }],
+    scalings: [{ min: 1, max: 1 }],
+    ...(port === undefined ? {} : { ports: wish.ports.map(({ guestPort }) => ({ port: guestPort, protocol: 'tcp' })) }),
+    ...(wish.env.trim() === '' ? {} : { env: Object.entries(envOf(wish.env)).map(([key, value]) => ({ key, value })) }),
+  }
+  const body = quoteJson({ app_id: 'APP', definition }).replace('"APP"', `"'"$APP"'"`)
+  return {
+    id: 'koyeb',
+    name: 'Koyeb',
+    text: [
+      `APP=$(${joinLines(['curl -sS', BEARER, `${origin}/v1/apps`, `-d ${quoteJson({ name })} | ${firstValue('id')}`])})`,
+      joinLines(['curl -sS', BEARER, `${origin}/v1/services`, `-d ${body}`]),
+    ].join('\n'),
+    losses: losses(
+      [true, `Sizes are types here: ${type === null ? 'none is large enough' : describe(type)}.`],
+      [wish.ports.length > 0, 'The ports of the host are chosen by the service.'],
+      [wish.volumes.length > 0, 'Volumes are attached afterwards.'],
+      [wish.sshKeys.length > 0 || wish.userData.trim() !== '', 'It knows no SSH keys and no user data.'],
+    ),
+  }
+}
+
+function lambda(wish: Wish, { origin, catalogue }: Place): Equivalent {
+  const type = typeFor(catalogue, 'lambda', wish)
+  const body = {
+    region_name: regionOf(catalogue, 'lambda'),
+    instance_type_name: type?.names['lambda'] ?? 'cpu_1x_general',
+    ssh_key_names: [wish.sshKeys[0] ?? 'YOUR-SSH-KEY'],
+    ...(wish.name === '' ? {} : { name: wish.name }),
+    image: { family: familyOf(wish.image) },
+    ...(wish.userData.trim() === '' ? {} : { user_data: wish.userData }),
+  }
+  return {
+    id: 'lambda',
+    name: 'Lambda',
+    text: joinLines(['curl -sS -u "$BERTH_KEY:"', JSON_TYPE, `${origin}/api/v1/instance-operations/launch`, `-d ${quoteJson(body)}`]),
+    losses: losses(
+      [true, `Sizes are types here: ${type === null ? 'none is large enough' : describe(type)}.`],
+      [wish.sshKeys.length !== 1, 'It takes exactly one SSH key.'],
+      [wish.command !== '' || wish.env.trim() !== '', 'It runs the image as a machine: no command, no environment.'],
+      [wish.ports.length > 0 || wish.volumes.length > 0, 'It knows no ports of the host, and volumes are attached afterwards.'],
+    ),
+  }
+}
+
+function mithril(wish: Wish, { origin, catalogue }: Place): Equivalent {
+  const type = typeFor(catalogue, 'mithril', wish)
+  const cents = Math.max(1, Math.ceil((type?.priceMicrosPerHour ?? 10_000) / 10_000))
+  const spec = { volumes: [], ssh_keys: ['SSH_KEY'], ...(wish.userData.trim() === '' ? {} : { startup_script: wish.userData }) }
+  const bid = {
+    project: 'PROJECT',
+    region: regionOf(catalogue, 'mithril'),
+    instance_type: type?.names['mithril'] ?? 'cpu.1x',
+    limit_price: `$${(cents / 100).toFixed(2)}`,
+    instance_quantity: 1,
+    name: nameOf(wish),
+    launch_specification: spec,
+  }
+  const body = ['PROJECT', 'SSH_KEY'].reduce((text, name) => text.replace(`"${name}"`, `"'"$${name}"'"`), quoteJson(bid))
+  const ask = (path: string, rest: string) => joinLines(['curl -sS', BEARER, `${origin}/v2${path} | ${rest}`])
+  const named = (name: string) => `grep -o '{[^{}]*"name":"${name}"[^{}]*}' | ${firstValue('fid')}`
+  return {
+    id: 'mithril',
+    name: 'Mithril',
+    text: [
+      `PROJECT=$(${ask('/projects', firstValue('fid'))})`,
+      `SSH_KEY=$(${joinLines(['curl -sS -G', BEARER, '-d "project=$PROJECT"', `${origin}/v2/ssh-keys | ${wish.sshKeys[0] === undefined ? firstValue('fid') : named(wish.sshKeys[0])}`])})`,
+      joinLines(['curl -sS', BEARER, JSON_TYPE, `${origin}/v2/spot/bids`, `-d ${body}`]),
+    ].join('\n'),
+    losses: losses(
+      [true, `A bid for the market, by type: ${type === null ? 'none is large enough' : describe(type)}.`],
+      [wish.sshKeys.length === 0, 'It takes an SSH key: the first one of the project.'],
+      [true, 'It runs a machine image of the project: no command, no environment, no ports.'],
+    ),
+  }
+}
+
+function describe(type: { readonly id: string; readonly vcpus: number; readonly memoryBytes: number }): string {
+  return `${type.id}, ${type.vcpus} vCPU and ${megabytes(type.memoryBytes).replace('M', ' MB')}`
+}
+
+function megabytes(bytes: number): string {
+  return `${Math.round(bytes / MIB)}M`
+}
+
+function nameOf({ name, image }: Wish): string {
+  return name === '' ? familyOf(image) : name
+}
+
+/** A real region if there is one. */
+function regionOf(catalogue: Catalogue, dialect: 'koyeb' | 'lambda' | 'mithril'): string {
+  const named = catalogue.regions.filter(({ names }) => names[dialect] !== undefined)
+  return (named.find(({ simulated }) => !simulated) ?? named[0])?.names[dialect] ?? ''
+}
+
+/** As the machine dialects call an image: `ubuntu:24.04` is `ubuntu-24-04`. */
+export function familyOf(image: string): string {
+  const last = (image.split('@')[0] ?? '').split('/').at(-1) ?? ''
+  return last.replace(/:latest$/, '').toLowerCase().replaceAll(/[^a-z0-9]+/g, '-').replaceAll(/^-+|-+$/g, '')
+}

@@ -1,0 +1,32 @@
+/** Text that a shell reads as it is meant. Pure. */
+
+/** What is longer is laid out over several lines. */
+const SHORT_CHARACTERS = 60
+
+/** One word, quoted where it must be. */
+export function quoteWord(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`
+}
+
+/** A command over several lines, one option a line. */
+export function joinLines(parts: readonly string[]): string {
+  return parts.join(' \\\n  ')
+}
+
+/** A body of JSON as one word: on one line if it is short, else laid out. */
+export function quoteJson(body: unknown): string {
+  const short = JSON.stringify(body)
+  return quoteWord(short.length <= SHORT_CHARACTERS ? short : layOut(body, ''))
+}
+
+/** Like JSON.stringify with two spaces, but what fits a line stays on it. */
+function layOut(value: unknown, indent: string): string {
+  const short = JSON.stringify(value)
+  if (typeof value !== 'object' || value === null || short.length + indent.length <= SHORT_CHARACTERS) return short
+  const inner = `${indent}  `
+  const parts = Array.isArray(value)
+    ? value.map(item => layOut(item, inner))
+    : Object.entries(value).map(([name, item]) => `${JSON.stringify(name)}: ${layOut(item, inner)}`)
+  const [open, close] = Array.isArray(value) ? ['[', ']'] : ['{', '}']
+  return `${open}\n${parts.map(part => inner + part).join(',\n')}\n${indent}${close}`
+}

@@ -1,0 +1,89 @@
+/** What the launch form asks for, and the native request that it becomes. Pure. */
+import type { Catalogue } from '../../api/types.ts'
+
+export interface Wish {
+  readonly name: string
+  readonly image: string
+  /** Words as a shell would split them; empty keeps the image's own. */
+  readonly command: string
+  readonly vcpus: number
+  readonly memoryBytes: number
+  /** null is the server's default. */
+  readonly diskBytes: number | null
+  /** `NAME=value`, one a line. */
+  readonly env: string
+  readonly ports: readonly { readonly hostPort: number; readonly guestPort: number; readonly protocol: 'tcp' | 'udp' }[]
+  readonly volumes: readonly { readonly volume: string; readonly path: string; readonly mode: 'rw' | 'ro' | 'overlay' }[]
+  readonly sshKeys: readonly string[]
+  readonly userData: string
+  readonly restart: 'never' | 'always' | 'on-failure'
+}
+
+export const FIRST_WISH: Wish = {
+  name: '',
+  image: 'localhost/busybox',
+  command: '',
+  vcpus: 1,
+  memoryBytes: 512 * 1024 ** 2,
+  diskBytes: null,
+  env: '',
+  ports: [],
+  volumes: [],
+  sshKeys: [],
+  userData: '',
+  restart: 'never',
+}
+
+export type InstanceType = Catalogue['types'][number]
+
+/** The body of POST /instances; what keeps its default is left out. */
+export function requestOf(wish: Wish): Record<string, unknown> {
+  const env = envOf(wish.env)
+  const command = splitWords(wish.command)
+  return {
+    ...(wish.name === '' ? {} : { name: wish.name }),
+    image: wish.image,
+    pull: 'missing',
+    vcpus: wish.vcpus,
+    memoryBytes: wish.memoryBytes,
+    ...(wish.diskBytes === null ? {} : { overlayBytes: wish.diskBytes }),
+    ...(command.length === 0 ? {} : { cmd: command }),
+    ...(Object.keys(env).length === 0 ? {} : { env }),
+    ...(wish.ports.length === 0 ? {} : { network: { ports: wish.ports } }),
+    ...(wish.volumes.length === 0 ? {} : { volumes: wish.volumes }),
+    ...(wish.restart === 'never' ? {} : { restart: { policy: wish.restart } }),
+    ...(wish.sshKeys.length === 0 ? {} : { sshKeys: wish.sshKeys }),
+    ...(wish.userData.trim() === '' ? {} : { userData: wish.userData }),
+  }
+}
+
+export function envOf(text: string): Readonly<Record<string, string>> {
+  const lines = text.split('\n').filter(line => line.includes('=') && !line.startsWith('#'))
+  return Object.fromEntries(lines.map(line => [line.slice(0, line.indexOf('=')).trim(), line.slice(line.indexOf('=') + 1)]))
+}
+
+/** Words with the quotes of a shell: `sh -c "echo hi"` is three. */
+export function splitWords(text: string): readonly string[] {
+  const words: string[] = []
+  let word: string | null = null
+  let quote: string | null = null
+  for (let at = 0; at < text.length; at++) {
+    const character = text[at] ?? ''
+    if (character === '\\' && quote !== "'") word = (word ?? '') + (text[++at] ?? '')
+    else if (quote !== null && character === quote) quote = null
+    else if (quote === null && (character === '"' || character === "'")) {
+      quote = character
+      word ??= ''
+    } else if (quote === null && /\s/.test(character)) {
+      if (word !== null) words.push(word)
+      word = null
+    } else word = (word ?? '') + character
+  }
+  return word === null ? words : [...words, word]
+}
+
+/** The type of the catalogue that a dialect offers and that has at least as much; the cheapest of them. */
+export function typeFor(catalogue: Catalogue, dialect: 'koyeb' | 'lambda' | 'mithril', { vcpus, memoryBytes }: Pick<Wish, 'vcpus' | 'memoryBytes'>): InstanceType | null {
+  const fitting = catalogue.types.filter(type => type.names[dialect] !== undefined && type.gpu === null && type.vcpus >= vcpus && type.memoryBytes >= memoryBytes)
+  return fitting.toSorted((a, b) => a.priceMicrosPerHour - b.priceMicrosPerHour)[0] ?? null
+}
