@@ -68,7 +68,9 @@ export async function findFileSystems(surface: Surface, request: FastifyRequest,
 export async function findRulesets(surface: Surface, request: FastifyRequest, wish: LaunchRequest, region: Region): Promise<readonly FirewallRulesetId[] | null> {
   const caller = callerOf(request)
   const wanted = [...new Set(wish.firewallRulesetIds)]
-  if (wanted.length === 0) return (await surface.engine.resources(caller)).host.network.mode === 'bridge' ? [] : null
+  const { mode } = (await surface.engine.resources(caller)).host.network
+  if (wanted.length === 0) return mode === 'bridge' ? [] : null
+  if (mode !== 'bridge') throw fieldError('firewall_rulesets', 'this server can hold no firewall, since it does not run as root on the bridge network', 'Launch without rulesets.')
   const all = await surface.engine.firewalls.list(caller)
   return wanted.map((text) => {
     const id = parseId('firewallRuleset', DIALECT, text)
