@@ -14,11 +14,23 @@ const DIGITS = 16
 
 export type DerivedPrefix = 'it_' | 'auc_' | 'user_' | 'org_' | 'imgver_' | 'vol_' | 'quota_' | 'grant_'
 
+/** A list spells the same few types for each of its rows. */
+const known = new Map<string, string>()
+const KNOWN_LIMIT = 10_000
+
 export function derivedFid(prefix: DerivedPrefix, text: string): string {
-  let bits = BigInt(`0x${createHash('sha256').update(`${prefix}${text}`).digest('hex')}`)
+  const source = `${prefix}${text}`
+  const fid = known.get(source) ?? prefix + digitsOf(source)
+  if (known.size >= KNOWN_LIMIT) known.clear()
+  known.set(source, fid)
+  return fid
+}
+
+function digitsOf(source: string): string {
+  let bits = BigInt(`0x${createHash('sha256').update(source).digest('hex')}`)
   let digits = ''
   for (; digits.length < DIGITS; bits /= 62n) digits += BASE62.charAt(Number(bits % 62n))
-  return prefix + digits
+  return digits
 }
 
 /** A UUID v4 that follows from a text, for the one place that wants a plain one. */
