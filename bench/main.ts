@@ -7,6 +7,7 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { apiFigures } from './api.ts'
 import { burst, density, execFigures, firstOf, launch, openBench, standby, untilTemplates } from './berth.ts'
 import type { Figure } from './figure.ts'
 import { readMachine } from './machine.ts'
@@ -42,6 +43,11 @@ async function attempt(names: readonly string[], take: () => Promise<Readonly<Re
 const machine = readMachine(process.env['BERTH_ACCEL'] ?? 'auto')
 console.log(Object.entries(machine).map(([name, value]) => `${name}: ${value}`).join('\n'))
 
+await attempt(['api'], () => apiFigures(samples))
+if (options.only === 'api') {
+  await tell()
+  process.exit()
+}
 if (wants('podman_run', 'podman_exec')) {
   const podman = await podmanFigures(samples, skip)
   if (podman !== null) {
@@ -83,8 +89,13 @@ try {
   await server.stop()
 }
 
-if (options.json !== undefined) {
-  const plain = Object.fromEntries(Object.entries(figures).map(([name, { unit, p50, p95, n }]) => [name, { unit, p50, p95, n }]))
-  await writeFile(options.json, `${JSON.stringify({ machine, figures: plain }, null, 2)}\n`)
+await tell()
+
+/** Writes what was asked for. */
+async function tell(): Promise<void> {
+  if (options.json !== undefined) {
+    const plain = Object.fromEntries(Object.entries(figures).map(([name, { unit, p50, p95, n }]) => [name, { unit, p50, p95, n }]))
+    await writeFile(options.json, `${JSON.stringify({ machine, figures: plain }, null, 2)}\n`)
+  }
+  if (options.results) await writeFile(join(import.meta.dirname, 'RESULTS.md'), resultsPage(machine, figures, skipped))
 }
-if (options.results) await writeFile(join(import.meta.dirname, 'RESULTS.md'), resultsPage(machine, figures, skipped))

@@ -18,6 +18,14 @@ const ROWS: readonly (readonly [name: string, what: string, target: string])[] =
   ['burst_50', '50 creates at once, all running', '6000 ms'],
   ['density_100', 'private memory of an idle 256 MB VM', '30 MB'],
   ['server_start_1000', 'start with 1,000 stored instances → serving', '500 ms'],
+  ['api_get', 'GET of one instance on the Koyeb API, answers a second', ''],
+  ['api_get_bare', 'a bare Fastify route that returns the same bytes', ''],
+  ['api_get_part', 'the one as a part of the other', '60 %'],
+  ['api_list', 'a list of 100 instances on the Koyeb API, answers a second', ''],
+  ['api_list_bare', 'a bare Fastify route that returns the same bytes', ''],
+  ['api_list_part', 'the one as a part of the other', ''],
+  ['api_list_growth', 'time of that list with 100,000 instances, of its time with 1,000', '120 %'],
+  ['api_events_growth', 'time of the newest 100 events of 1,000,000, of 10,000', '120 %'],
   ['idle_100', 'an idle server with 100 running VMs, of one core', '1 %'],
 ]
 

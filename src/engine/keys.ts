@@ -2,7 +2,7 @@
  * API keys: 64 random characters of [A-Za-z0-9] (381 bits), told once and kept as their SHA-256. A slow password
  * hash would protect guessable secrets; these can't be guessed, so a plain hash is right and costs nothing per call.
  */
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import type { AuditTarget } from '../instance/audit.ts'
 import { BerthError } from '../instance/errors.ts'
 import { ID_BYTES, newId } from '../instance/ids.ts'
@@ -110,12 +110,12 @@ export class KeyRing {
 
   async #authenticate(secret: string, via: string): Promise<Caller | null> {
     if (secret === '' || secret.length > SECRET_LIMIT_CHARACTERS) return null
-    const hash = hashOf(secret)
-    const key = await this.#find(hash)
+    const hashed = hashOf(secret)
+    const key = await this.#find(hashed)
     if (key === null) return null
     const now = this.#core.now()
     if (key.expiresAt !== null && key.expiresAt <= now) return null
-    this.#touch(key, hash, now)
+    this.#touch(key, hashed, now)
     return { projectId: key.projectId, keyId: key.id, scopes: key.scopes, via }
   }
 
@@ -150,7 +150,7 @@ function keyTarget(key: ApiKey): AuditTarget {
 }
 
 export function hashOf(secret: string): string {
-  return createHash('sha256').update(secret).digest('hex')
+  return hash('sha256', secret)
 }
 
 function makeSecret(core: Core): string {

@@ -53,10 +53,15 @@ export async function makeListener(parts: ListenerParts): Promise<FastifyInstanc
   })
   await app.register(fastifyWebsocket, { options: { maxPayload: MESSAGE_LIMIT_BYTES } })
 
-  app.addHook('onSend', async (request, reply) => {
+  const tellsRequests = parts.log.level === 'debug' || parts.log.level === 'trace'
+  // Every request runs these: with callbacks, since promises would cost more than what they do.
+  app.addHook('onSend', (request, reply, payload, done) => {
     reply.header('x-request-id', request.id)
+    done(null, payload)
   })
-  app.addHook('onResponse', async (request, reply) => {
+  app.addHook('onResponse', (request, reply, done) => {
+    done()
+    if (reply.statusCode < 500 && !tellsRequests) return
     const details = { method: request.method, url: request.url, status: reply.statusCode, ms: Math.round(reply.elapsedTime) }
     if (reply.statusCode >= 500) request.log.warn(details, 'request')
     else request.log.debug(details, 'request')

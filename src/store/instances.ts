@@ -14,19 +14,31 @@ const NO_LIMIT = Number.MAX_SAFE_INTEGER
 /** Phases in which the life of an instance is over, unless it is started again. */
 const ENDED: readonly Phase[] = ['stopped', 'preempted', 'failed', 'deleted']
 
-export function readInstances(db: Kysely<Database>): Pick<StoreReader, 'instance' | 'instances' | 'countInstances'> {
+export interface InstanceSource extends Pick<StoreReader, 'instance' | 'instances'> {
+  /** The ids of what `instances` would return, in its order. */
+  instanceIds(query: InstanceQuery): Promise<readonly InstanceId[]>
+}
+
+/** Instances of one query of which their ids are asked for first; larger ones are read at once. */
+const PAGE_LIMIT = 1000
+
+/** Whether a query is for a page of a list. */
+export function isBounded(query: InstanceQuery): boolean {
+  return query.limit !== undefined && query.limit <= PAGE_LIMIT
+}
+
+export function readInstances(db: Kysely<Database>): Pick<StoreReader, 'countInstances'> & InstanceSource {
   return {
     async instance(id) {
       const row = await db.selectFrom('instances').selectAll().where('id', '=', id).executeTakeFirst()
       return row === undefined ? null : fromRow(row)
     },
     async instances(query) {
-      const direction = query.order === 'oldest-first' ? 'asc' : 'desc'
-      let select = filtered(db.selectFrom('instances').selectAll(), query)
-      select = select.orderBy('created_at', direction).orderBy('id', direction)
-      if (query.limit !== undefined || query.offset) select = select.limit(query.limit ?? NO_LIMIT)
-      if (query.offset) select = select.offset(query.offset)
-      return (await select.execute()).map(fromRow)
+      return (await paged(filtered(db.selectFrom('instances').selectAll(), query), query).execute()).map(fromRow)
+    },
+    async instanceIds(query) {
+      const rows = await paged(filtered(db.selectFrom('instances').select('id'), query), query).execute()
+      return rows.map(({ id }) => id as InstanceId)
     },
     async countInstances(query) {
       if (isCountedByPhase(query)) return countedByPhase(db, query)
@@ -55,6 +67,14 @@ export function writeInstances(db: Kysely<Database>): Pick<StoreTx, 'insertInsta
       }
     },
   }
+}
+
+function paged<O>(select: SelectQueryBuilder<Database, 'instances', O>, query: InstanceQuery): SelectQueryBuilder<Database, 'instances', O> {
+  const direction = query.order === 'oldest-first' ? 'asc' : 'desc'
+  let page = select.orderBy('created_at', direction).orderBy('id', direction)
+  if (query.limit !== undefined || query.offset) page = page.limit(query.limit ?? NO_LIMIT)
+  if (query.offset) page = page.offset(query.offset)
+  return page
 }
 
 function filtered<O>(

@@ -14,6 +14,7 @@ import { readAccess, writeAccess } from './access.ts'
 import { readAudit, writeAudit } from './audit.ts'
 import { readContent, writeContent } from './content.ts'
 import { readEvents, writeEvents } from './events.ts'
+import { cachedInstances } from './instance-cache.ts'
 import { readInstances, writeInstances } from './instances.ts'
 import { readMarket, writeMarket } from './market.ts'
 import { readFirstBoots, writeFirstBoots } from './first-boots.ts'
@@ -51,11 +52,18 @@ export async function openStore(location: StoreLocation): Promise<Store> {
 function storeOver(writing: SqliteConnection, reading: SqliteConnection, path: string): Store {
   const writer = new Writer(writing.raw, transactionOver(writing.db), path)
   let closing: Promise<void> | null = null
-  const read = answering(readerOver(reading.db), (error) =>
+  const cache = cachedInstances(readInstances(reading.db), reading.raw)
+  const read = answering({ ...readerOver(reading.db), ...cache.read }, (error) =>
     reading.raw.isOpen ? asStoreError(error, path) : new BerthError('shutting_down', 'The store is closed.', { cause: error }),
   )
   return {
-    transaction: (work) => writer.transaction(work),
+    async transaction(work) {
+      try {
+        return await writer.transaction(work)
+      } finally {
+        cache.expire()
+      }
+    },
     read,
     close() {
       closing ??= writer.close().then(() => {

@@ -72,6 +72,7 @@ export function instanceOfAllocation(text: string): InstanceId | null {
 }
 
 function mirrored(id: string): string {
-  const digits = Array.from(id.slice(24), digit => (15 - Number.parseInt(digit, 16)).toString(16))
-  return id.slice(0, 24) + digits.join('')
+  // 48 bits are a whole number that a double holds.
+  const turned = 0xffff_ffff_ffff - Number.parseInt(id.slice(24), 16)
+  return id.slice(0, 24) + turned.toString(16).padStart(12, '0')
 }

@@ -1,5 +1,5 @@
 /** Reading instances and their events: everything is answered from the store, nothing asks a VM. */
-import type { FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { EventFilter, InstanceFilter } from '../../engine/api.ts'
 import { isUuidV4 } from '../../instance/ids.ts'
 import type { InstanceId } from '../../instance/model.ts'
@@ -8,25 +8,30 @@ import { ANNOTATION } from '../../instance/service.ts'
 import type { Identity } from '../dialect.ts'
 import type { DefaultIds } from './ids.ts'
 import { defaultIds, instanceOfAllocation } from './ids.ts'
-import { eventsOfTypes, phasesOfStatus, presentEvent, presentInstance, presentListItem } from './present.ts'
+import { eventsOfTypes, phasesOfStatus, presentEvent } from './present.ts'
 import { queryEnums, queryInteger, queryList, queryPaging, queryText, queryTime } from './query.ts'
 import * as wire from './schema.ts'
 import type { Surface } from './surface.ts'
 import { callerOf, instanceIdOf } from './surface.ts'
 
-export async function listInstances(surface: Surface, request: FastifyRequest): Promise<wire.ListInstancesReply> {
+const JSON_TYPE = 'application/json; charset=utf-8'
+
+export async function listInstances(surface: Surface, request: FastifyRequest, reply: FastifyReply): Promise<string | wire.ListInstancesReply> {
   const caller = callerOf(request)
   const { limit, offset, order } = queryPaging(request)
   const filter = instanceFilter(request, caller)
   if (filter === null) return { instances: [], limit, offset, count: 0, order }
   const page = { ...filter, limit, offset, order: order === 'asc' ? 'oldest-first' : 'newest-first' } as const
   const [instances, count] = await Promise.all([surface.engine.instances.list(caller, page), surface.engine.instances.count(caller, filter)])
-  return { instances: instances.map(instance => presentListItem(instance, surface.catalogue)), limit, offset, count, order }
+  void reply.type(JSON_TYPE)
+  const items = instances.map(instance => surface.bytes.item(instance)).join(',')
+  return `{"instances":[${items}],"limit":${limit},"offset":${offset},"count":${count},"order":"${order}"}`
 }
 
-export async function getInstance(surface: Surface, request: FastifyRequest): Promise<{ readonly instance: wire.Instance }> {
+export async function getInstance(surface: Surface, request: FastifyRequest, reply: FastifyReply): Promise<string> {
   const instance = await surface.engine.instances.get(callerOf(request), instanceIdOf(request))
-  return { instance: presentInstance(instance, surface.catalogue) }
+  void reply.type(JSON_TYPE)
+  return `{"instance":${surface.bytes.whole(instance)}}`
 }
 
 export async function listInstanceEvents(surface: Surface, request: FastifyRequest): Promise<wire.ListInstanceEventsReply> {

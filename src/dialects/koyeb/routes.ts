@@ -8,6 +8,7 @@ import { presentError } from './errors.ts'
 import { execOverHttp, refuseLinks } from './exec-http.ts'
 import { RUN_BODY_LIMIT_BYTES, runOverHttp } from './exec-run.ts'
 import { serveExec } from './exec.ts'
+import { InstanceBytes } from './instance-bytes.ts'
 import { getInstance, listInstanceEvents, listInstances } from './instances.ts'
 import { queryLogs, serveTail, tailOverHttp } from './logs.ts'
 import { getMetrics } from './metrics.ts'
@@ -18,7 +19,7 @@ import { DIALECT, installSurface } from './surface.ts'
 type Handler = (surface: Surface, request: FastifyRequest, reply: FastifyReply) => Promise<unknown>
 
 async function koyebRoutes(app: FastifyInstance, options: DialectOptions): Promise<void> {
-  const surface: Surface = { engine: options.engine, options, catalogue: options.catalogue }
+  const surface: Surface = { engine: options.engine, options, catalogue: options.catalogue, bytes: new InstanceBytes(options.catalogue) }
   installSurface(app, options)
   installBodyParser(app)
   const route = (method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE', url: string, handler: Handler): void => {

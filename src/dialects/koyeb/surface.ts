@@ -11,6 +11,7 @@ import { parseId } from '../../instance/ids.ts'
 import type { DialectOptions, Identity } from '../dialect.ts'
 import { bearerSecret, sendWireError } from '../dialect.ts'
 import { fieldError, presentError } from './errors.ts'
+import type { InstanceBytes } from './instance-bytes.ts'
 import { quoted } from './query.ts'
 
 export const DIALECT = 'koyeb'
@@ -29,6 +30,7 @@ export interface Surface {
   readonly engine: Engine
   readonly options: DialectOptions
   readonly catalogue: Catalogue
+  readonly bytes: InstanceBytes
 }
 
 /** Installs authentication, error telling and CORS on the dialect's own scope. */

@@ -10,7 +10,8 @@ export function formatTime(atMs: number): string {
   const wholeMs = Math.floor(atMs)
   const micros = Math.min(999, Math.round((atMs - wholeMs) * 1000))
   const text = new Date(wholeMs).toISOString()
-  return `${text.slice(0, -1)}${String(micros).padStart(3, '0')}Z`
+  const digits = micros < 10 ? `00${micros}` : micros < 100 ? `0${micros}` : micros
+  return `${text.slice(0, -1)}${digits}Z`
 }
 
 export function formatNullableTime(atMs: number | null): string | null {
