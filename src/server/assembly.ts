@@ -49,6 +49,7 @@ export async function assemble(config: ServerConfig, log: Logger): Promise<Assem
       adminSecret: config.adminKey,
       config: {
         overcommit: config.overcommit,
+        market: config.market,
         limits: {
           maxVcpus: config.limits.vcpusPerInstance,
           maxMemoryBytes: config.limits.memoryBytesPerInstance,

@@ -8,6 +8,7 @@ import { isAbsolute, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { DEFAULT_SUBNET } from '../host/network/network.ts'
 import { MAX_PREFIX_LENGTH, MIN_PREFIX_LENGTH } from '../instance/address.ts'
+import { parseDuration } from '../instance/duration.ts'
 import { BerthError } from '../instance/errors.ts'
 import { parseFriendlySize } from '../instance/sizes.ts'
 import { parseToolsets, TOOLSETS } from '../mcp/mode.ts'
@@ -40,6 +41,13 @@ export interface ServerConfig {
   /** Registries that are spoken to over plain HTTP, or with a certificate nobody signed. */
   readonly insecureRegistries: readonly string[]
   readonly overcommit: { readonly cpu: number; readonly memory: number; readonly disk: number }
+  readonly market: {
+    /** Between the notice of a preemption and its stop. */
+    readonly noticeMs: number
+    /** The least bid, as a part of the catalogue's price. */
+    readonly floorShare: number
+    readonly minReservationMs: number
+  }
   readonly limits: {
     readonly vcpusPerInstance: number
     readonly memoryBytesPerInstance: number
@@ -90,6 +98,9 @@ export const SETTINGS = {
   overcommitCpu: setting('overcommit-cpu', 'BERTH_OVERCOMMIT_CPU', 'RATIO', '4', 'virtual CPUs that may be promised for each real one'),
   overcommitMemory: setting('overcommit-memory', 'BERTH_OVERCOMMIT_MEMORY', 'RATIO', '1', 'memory that may be promised for each real byte'),
   overcommitDisk: setting('overcommit-disk', 'BERTH_OVERCOMMIT_DISK', 'RATIO', '2', 'disk that may be promised for each real byte (disks are sparse)'),
+  preemptionNotice: setting('preemption-notice', 'BERTH_PREEMPTION_NOTICE', 'DURATION', '5m', 'how long an instance of a bid that is outbid still runs'),
+  spotFloor: setting('spot-floor', 'BERTH_SPOT_FLOOR', 'PERCENT', '25', 'the least that may be bid, in percent of the catalogue’s price'),
+  minReservation: setting('min-reservation', 'BERTH_MIN_RESERVATION', 'DURATION', '3h', 'the shortest time that can be reserved'),
   maxVcpus: setting('max-vcpus', 'BERTH_MAX_VCPUS', 'N', '16', 'virtual CPUs that one instance may have'),
   maxMemory: setting('max-memory', 'BERTH_MAX_MEMORY', 'SIZE', '32GB', 'memory that one instance may have, with hotplug'),
   maxOverlay: setting('max-overlay', 'BERTH_MAX_OVERLAY', 'SIZE', '100GB', 'writable disk that one instance may have'),
@@ -112,6 +123,7 @@ const OVERCOMMIT_LIMIT = 1000
 /** In the checkout, as scripts/setup.sh leaves it. */
 const BUILT_GUEST_DIR = fileURLToPath(new URL('../../.berth/guest', import.meta.url))
 const VCPUS_LIMIT = 1024
+const DAY_MS = 86_400_000
 
 /** The configuration, complete. Throws `invalid_request` with the one sentence for the person. */
 export function readConfig(env: NodeJS.ProcessEnv, flags: Flags = {}): ServerConfig {
@@ -146,6 +158,11 @@ export function readConfig(env: NodeJS.ProcessEnv, flags: Flags = {}): ServerCon
       cpu: read('overcommitCpu', parseRatio),
       memory: read('overcommitMemory', parseRatio),
       disk: read('overcommitDisk', parseRatio),
+    },
+    market: {
+      noticeMs: read('preemptionNotice', parseNotice),
+      floorShare: read('spotFloor', text => parsePercent(text) / 100),
+      minReservationMs: read('minReservation', parseNotice),
     },
     limits: {
       vcpusPerInstance: read('maxVcpus', text => parseCount(text, VCPUS_LIMIT)),
@@ -264,6 +281,18 @@ function parseCount(text: string, limit: number): number {
   const count = Number(text)
   if (!/^\d{1,6}$/.test(text) || count < 1 || count > limit) throw new Error(`write a whole number from 1 to ${limit}`)
   return count
+}
+
+function parseNotice(text: string): number {
+  const ms = parseDuration(text)
+  if (!(ms >= 0 && ms <= DAY_MS)) throw new Error('write a duration from 0s to 24h, like 5m')
+  return ms
+}
+
+function parsePercent(text: string): number {
+  const percent = Number(text)
+  if (!/^\d{1,3}(\.\d+)?$/.test(text) || percent > 100) throw new Error('write a number from 0 to 100')
+  return percent
 }
 
 function parsePositiveSize(text: string): number {

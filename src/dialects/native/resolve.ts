@@ -6,12 +6,16 @@
  */
 import type { Caller, Engine } from '../../engine/api.ts'
 import type { FileSystemView } from '../../engine/file-systems.ts'
+import type { WithInstances } from '../../engine/market/api.ts'
 import { BerthError } from '../../instance/errors.ts'
 import { quoteGo } from '../../instance/go-text.ts'
 import { parseId } from '../../instance/ids.ts'
 import type { IdDialect, IdKind, IdKinds } from '../../instance/ids.ts'
+import type { Bid, Reservation } from '../../instance/market.ts'
 import type { ApiKey, Instance, InstanceId, Project, SshKey, Volume, VolumeId } from '../../instance/model.ts'
 import type { Snapshot } from '../../instance/snapshot.ts'
+import { checkedPublicKey, isPublicKey } from '../../instance/ssh-key.ts'
+import type { Finders } from './accept.ts'
 
 const SPELLINGS: readonly IdDialect[] = ['native', 'lambda', 'mithril', 'hypeman']
 /** Longest word worth a look. */
@@ -83,6 +87,34 @@ export async function findProject(engine: Engine, caller: Caller, word: string):
   const id = readId('project', word)
   const byId = id === null ? null : await orNull(engine.projects.get(caller, id))
   return byId ?? pick('project', word, await engine.projects.list(caller))
+}
+
+/** A bid by its id in any spelling, also one that is over; or the newest one of that name that is not. */
+export async function findBid({ market }: Engine, caller: Caller, word: string): Promise<WithInstances<Bid>> {
+  const id = readId('bid', word)
+  const byId = id === null ? null : await orNull(market.bid(caller, id))
+  return byId ?? newest('bid', word, await market.bids(caller, { name: word, liveOnly: true, limit: 1 }))
+}
+
+/** The same of a reservation. */
+export async function findReservation({ market }: Engine, caller: Caller, word: string): Promise<WithInstances<Reservation>> {
+  const id = readId('reservation', word)
+  const byId = id === null ? null : await orNull(market.reservation(caller, id))
+  return byId ?? newest('reservation', word, await market.reservations(caller, { name: word, liveOnly: true, limit: 1 }))
+}
+
+function newest<T>(kind: 'bid' | 'reservation', word: string, [first]: readonly T[]): T {
+  if (first === undefined) throw notFound('not_found', kind, word)
+  return first
+}
+
+/** What a request's own words mean: volumes, file systems and SSH keys of the project. */
+export function findersOf(engine: Engine, caller: Caller): Finders {
+  return {
+    volume: async (word) => (await findVolume(engine, caller, word)).id,
+    fileSystem: async (word) => (await findFileSystem(engine, caller, word)).id,
+    sshKey: async (word) => (isPublicKey(word) ? checkedPublicKey(word) : (await findSshKey(engine, caller, word)).publicKey),
+  }
 }
 
 /** The id behind any dialect's spelling, or null. */

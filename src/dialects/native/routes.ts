@@ -22,6 +22,7 @@ import { guestRoutes } from './routes/guest.ts'
 import { hostRoutes } from './routes/host.ts'
 import { imageRoutes } from './routes/images.ts'
 import { instanceRoutes } from './routes/instances.ts'
+import { marketRoutes } from './routes/market.ts'
 import { observeRoutes } from './routes/observe.ts'
 import { sessionRoutes } from './routes/session.ts'
 import { snapshotRoutes } from './routes/snapshots.ts'
@@ -33,7 +34,7 @@ import { validatorCompiler } from './validation.ts'
 export const PREFIX = '/berth/v1'
 const NAME = 'native'
 
-const GROUPS = [instanceRoutes, guestRoutes, observeRoutes, eventRoutes, imageRoutes, volumeRoutes, snapshotRoutes, fileSystemRoutes, accessRoutes, sshKeyRoutes, auditRoutes, capacityRoutes, sessionRoutes, hostRoutes, catalogueRoutes]
+const GROUPS = [instanceRoutes, guestRoutes, observeRoutes, eventRoutes, imageRoutes, volumeRoutes, snapshotRoutes, fileSystemRoutes, accessRoutes, sshKeyRoutes, auditRoutes, capacityRoutes, marketRoutes, sessionRoutes, hostRoutes, catalogueRoutes]
 
 const plugin: FastifyPluginAsync<DialectOptions> = async (root, options) => {
   await root.register(

@@ -49,6 +49,8 @@ interface Round {
   readonly capacity: number
   /** Free now, for instances that start now; what is given out is taken off. */
   readonly free: Map<HostId, Room>
+  /** The same where a region has a number of slots of the type. */
+  slotsFree: number
 }
 
 export async function settle(core: Core, change: Change, hosts: readonly HostGround[]): Promise<Settlement> {
@@ -91,6 +93,7 @@ function runRound(core: Core, change: Change, books: Books, type: InstanceType, 
   const capacity = capacityOf(core, books, type, region, rooms, rivals)
   const lot = { capacity, held: 0, floorMicros: floorMicrosOf(type, core.config.market.floorShare) }
   const outcome = runAuction(lot, rivals.map(({ bid }) => bid))
+  let slotsFree = slotsFreeNow(core, books, type, region)
   // What the winners are to have is taken off for the auctions that follow.
   for (const id of outcome.winners) {
     const book = rivals.find(one => one.bid.id === id)
@@ -98,11 +101,12 @@ function runRound(core: Core, change: Change, books: Books, type: InstanceType, 
     for (const row of book.rows) rooms.set(row.hostId, minus(rooms.get(row.hostId) ?? NO_ROOM, size))
     for (let missing = book.bid.quantity - book.rows.length; missing > 0; missing--) takeFirst(rooms, size)
     // Instances of it that are still to be made have their room already.
-    const isComing = book.bid.status === 'allocated'
-    for (let missing = isComing ? book.bid.quantity - book.instances.length : 0; missing > 0; missing--) takeFirst(free, size, new Set(rooms.keys()))
+    const coming = book.bid.status === 'allocated' ? book.bid.quantity - book.instances.length : 0
+    for (let missing = coming; missing > 0; missing--) takeFirst(free, size, new Set(rooms.keys()))
+    slotsFree -= coming
   }
   for (const [hostId, room] of rooms) planned.set(hostId, room)
-  return { core, change, books, type, region, outcome, capacity, free }
+  return { core, change, books, type, region, outcome, capacity, free, slotsFree }
 }
 
 /** Slots that bids can get: what the machines have room for, within what the region has of the type. */
@@ -112,11 +116,24 @@ export function capacityOf(core: Pick<Core, 'catalogue'>, books: Books, type: In
   if (limit === null) return byRoom
   const running = (rows: readonly { readonly vcpus: number }[]) => rows.filter(row => row.vcpus > 0).length
   const ofBids = rivals.reduce((sum, { rows }) => sum + running(rows), 0)
-  const ofReservations = books.reservations
-    .filter(({ reservation }) => reservation.type === type.id && reservation.region === region)
-    .reduce((sum, { instances }) => sum + instances.filter(instance => instance.hostId !== null).length, 0)
+  const ofReservations = runningOfReservations(books, type, region)
   const ofOthers = Math.max(0, (books.slotsUsed.get(`${region}/${type.id}`) ?? 0) - ofBids - ofReservations)
   return Math.max(0, Math.min(byRoom, limit - ofOthers - reservedSlots(books, type.id, region)))
+}
+
+/** Slots that nobody is in now, and no reservation holds; without a limit only room counts. */
+function slotsFreeNow(core: Core, books: Books, type: InstanceType, region: string): number {
+  const limit = slotLimitOf(core.catalogue, type.id, region)
+  if (limit === null) return Number.POSITIVE_INFINITY
+  const held = reservedSlots(books, type.id, region) - runningOfReservations(books, type, region)
+  return limit - (books.slotsUsed.get(`${region}/${type.id}`) ?? 0) - Math.max(0, held)
+}
+
+/** Slots that instances of reservations are in; they keep them while they rest. */
+function runningOfReservations(books: Books, type: InstanceType, region: string): number {
+  return books.reservations
+    .filter(({ reservation }) => reservation.type === type.id && reservation.region === region)
+    .reduce((sum, { instances }) => sum + instances.filter(instance => instance.hostId !== null).length, 0)
 }
 
 /** Winners first, so that what is free goes to the best of them. */
@@ -174,6 +191,9 @@ function whatIsMissing(round: Round, { bid, instances, rows }: BidBook): string 
   for (let missing = bid.quantity - instances.length; missing > 0; missing--) {
     if (!takeFirst(rooms, size)) return 'what it gets is still in use.'
   }
+  const starting = bid.quantity - rows.filter(row => row.vcpus > 0).length
+  if (starting > round.slotsFree) return 'what it gets is still in use.'
+  round.slotsFree -= starting
   for (const [hostId, room] of rooms) round.free.set(hostId, room)
   return null
 }

@@ -5,13 +5,12 @@ import type { Caller } from '../../../engine/api.ts'
 import { BerthError } from '../../../instance/errors.ts'
 import type { Instance, InstanceId } from '../../../instance/model.ts'
 import type { Phase } from '../../../instance/phase.ts'
-import { checkedPublicKey, isPublicKey } from '../../../instance/ssh-key.ts'
 import { acceptCreate, acceptMount, acceptTagFilter, acceptUpdate } from '../accept.ts'
 import { callerOf } from '../app.ts'
 import type { AddRoutes } from '../app.ts'
 import { pageOf } from '../page.ts'
 import { presentInstance, presentInstanceDetail } from '../present.ts'
-import { findFileSystem, findInstance, findSshKey, findVolume } from '../resolve.ts'
+import { findersOf, findInstance, findVolume } from '../resolve.ts'
 import { ActQuery, AttachVolumeBody, CreateInstanceBody, CreateQuery, DeleteQuery, InstanceParams, InstanceVolumeParams, ListInstancesQuery, StartInstanceBody, StopInstanceBody, UpdateInstanceBody, WaitQuery } from '../schema/instance-requests.ts'
 import { WaitBody } from '../schema/instances.ts'
 import { DEFAULT_WAIT_MS, page } from '../schema/page.ts'
@@ -28,11 +27,6 @@ const params = InstanceParams
 
 export const instanceRoutes: AddRoutes = (app, { engine, stopping, now, catalogue }) => {
   const volumeIdFinder = (caller: Caller) => async (word: string) => (await findVolume(engine, caller, word)).id
-  const finders = (caller: Caller) => ({
-    volume: volumeIdFinder(caller),
-    fileSystem: async (word: string) => (await findFileSystem(engine, caller, word)).id,
-    sshKey: async (word: string) => (isPublicKey(word) ? checkedPublicKey(word) : (await findSshKey(engine, caller, word)).publicKey),
-  })
 
   const settle = (caller: Caller, since: Instance, until: readonly Phase[], timeoutMs: number | undefined, signal: AbortSignal) =>
     settled(engine, caller, since, { until, timeoutMs, signal })
@@ -80,7 +74,7 @@ export const instanceRoutes: AddRoutes = (app, { engine, stopping, now, catalogu
     },
     handler: async (request, reply) => {
       const caller = callerOf(request)
-      const wish = await acceptCreate(request.body, finders(caller), now(), catalogue)
+      const wish = await acceptCreate(request.body, findersOf(engine, caller), now(), catalogue)
       const key = request.headers['idempotency-key']
       const made = await engine.instances.create(caller, wish, key === undefined ? {} : { idempotencyKey: key, idempotencyBasis: request.body })
       const { wait, timeoutMs } = request.query

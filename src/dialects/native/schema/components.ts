@@ -10,6 +10,7 @@ import { DirectoryBody, LogRecordBody, PathBody, StatsBody, StatsSampleBody } fr
 import { DeviceBody, HostBody, ResourcesBody } from './host.ts'
 import { ImageBody } from './images.ts'
 import { InstanceBody, InstanceDetailBody } from './instances.ts'
+import { BidBody, InstanceCostBody, OrderEventBody, PricePeriodBody, PriceSeriesBody, ReservationBody, ReservationUsageBody, SupplyBody, UsageBody } from './market.ts'
 import { SnapshotBody } from './snapshots.ts'
 import { SshKeyBody } from './ssh-keys.ts'
 import { VolumeBody } from './volumes.ts'
@@ -33,6 +34,15 @@ export const COMPONENTS = [
   AuditBody,
   SshKeyBody,
   CapacityBody,
+  SupplyBody,
+  PriceSeriesBody,
+  BidBody,
+  ReservationBody,
+  OrderEventBody,
+  PricePeriodBody,
+  InstanceCostBody,
+  UsageBody,
+  ReservationUsageBody,
   DeviceBody,
   HostBody,
   ResourcesBody,
