@@ -9,6 +9,7 @@ import { createServer } from 'node:net'
 import { cpus, release, totalmem } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { promisify } from 'node:util'
+import { whyNoFileSystems } from '../host/file-systems/needs.ts'
 
 const run = promisify(execFile)
 const PROBE_TIMEOUT_MS = 10_000
@@ -73,9 +74,15 @@ export async function diagnose(options: DoctorOptions): Promise<readonly Check[]
   checks.push(...(await Promise.all(TOOLS.map(checkTool))))
   checks.push(await checkGuest(options.artifactsDir))
   checks.push(await checkAccelerator(options))
-  checks.push(await checkTun(), await checkCgroups(), checkMemory(), await checkDisk(options.dataDir))
+  checks.push(await checkTun(), await checkFileSystems(), await checkCgroups(), checkMemory(), await checkDisk(options.dataDir))
   for (const listener of options.listeners) checks.push(await checkPort(listener))
   return checks
+}
+
+/** As far as it can be known before a network is chosen. */
+async function checkFileSystems(): Promise<Check> {
+  const why = await whyNoFileSystems('bridge')
+  return why === null ? ok('file systems', 'nfs-ganesha can serve them') : warning('file systems', 'can’t be served', why)
 }
 
 function checkNode(): Check {

@@ -491,6 +491,63 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
       })
     })
 
+    describe('file systems and firewalls', () => {
+      const rules = [{ protocol: 'tcp', ports: [22, 22], source: '0.0.0.0/0', description: 'é' }] as const
+
+      test('a file system is kept whole, its name once in a project, its size with that of volumes', async () => {
+        const one = { id: anId('fileSystem'), projectId: anId('project'), name: 'shared', region: 'home', sizeBytes: 2 ** 40, status: 'creating', createdAt: 1.5, createdBy: null } as const
+        await store.transaction((tx) => tx.putFileSystem(one))
+        assert.deepEqual(await store.read.fileSystem(one.id), one)
+        assert.equal((await store.read.usage(HOST, null)).volumeBytes, 2 ** 40)
+        await refused('name_conflict', store.transaction((tx) => tx.putFileSystem({ ...one, id: anId('fileSystem') })))
+        const elsewhere = { ...one, id: anId('fileSystem'), projectId: anId('project'), createdBy: anId('key') }
+        await store.transaction((tx) => tx.putFileSystem(elsewhere))
+        await store.transaction((tx) => tx.putFileSystem({ ...one, status: 'ready' }))
+        assert.deepEqual(await store.read.fileSystems(one.projectId), [{ ...one, status: 'ready' }])
+        assert.equal((await store.read.fileSystems(null)).length, 2)
+        await store.transaction((tx) => tx.deleteFileSystem(one.id))
+        assert.equal(await store.read.fileSystem(one.id), null)
+        assert.deepEqual(await store.read.fileSystems(elsewhere.projectId), [elsewhere])
+      })
+
+      test('what living instances of a project use is told, and nothing of the dead or of others', async () => {
+        const projectId = anId('project')
+        const [fileSystemId, rulesetId] = [anId('fileSystem'), anId('firewallRuleset')]
+        const uses = { fileSystems: [{ fileSystemId, path: '/x' }, { fileSystemId: anId('fileSystem'), path: '/y' }], firewallRulesets: [rulesetId] }
+        const living = anInstance({ projectId }, uses)
+        const guarded = anInstance({ projectId, createdAt: 1_900_000_000_000 }, { fileSystems: [], firewallRulesets: [] })
+        await insert(living, guarded, anInstance({ projectId }, { fileSystems: [], firewallRulesets: null }), anInstance({ projectId, phase: 'deleted' }, uses), anInstance({}, uses))
+        assert.deepEqual(
+          await store.read.fileSystemUsers(projectId),
+          uses.fileSystems.map((mount) => ({ instanceId: living.id, fileSystemId: mount.fileSystemId })),
+        )
+        assert.deepEqual(await store.read.firewallUsers(projectId), [
+          { instanceId: living.id, rulesetIds: [rulesetId] },
+          { instanceId: guarded.id, rulesetIds: [] },
+        ])
+        assert.equal((await store.read.firewallUsers(null)).length, 3)
+      })
+
+      test('rulesets and the global rules of a project are kept, replaced and deleted', async () => {
+        const projectId = anId('project')
+        assert.equal(await store.read.globalFirewallRules(projectId), null)
+        for (const wanted of [rules, []]) {
+          await store.transaction((tx) => tx.putGlobalFirewallRules(projectId, wanted))
+          assert.deepEqual(await store.read.globalFirewallRules(projectId), wanted)
+        }
+        const one = { id: anId('firewallRuleset'), projectId, name: 'web', region: 'home', rules, createdAt: 1.5 }
+        await store.transaction((tx) => tx.putFirewallRuleset(one))
+        await store.transaction((tx) => tx.putFirewallRuleset({ ...one, id: anId('firewallRuleset'), createdAt: 2 }))
+        await store.transaction((tx) => tx.putFirewallRuleset({ ...one, name: 'www', rules: [] }))
+        const kept = await store.read.firewallRulesets(projectId)
+        assert.deepEqual(kept[0], { ...one, name: 'www', rules: [] })
+        assert.equal(kept[1]?.name, 'web')
+        await store.transaction((tx) => tx.deleteFirewallRuleset(one.id))
+        assert.deepEqual((await store.read.firewallRulesets(projectId)).map(({ name }) => name), ['web'])
+        assert.deepEqual(await store.read.firewallRulesets(anId('project')), [])
+      })
+    })
+
     describe('projects and keys', () => {
       test('a project is replaced by put and listed oldest first', async () => {
         const one = { id: anId('project'), name: 'one', guestToGuest: false, createdAt: 1 }

@@ -14,15 +14,16 @@
  * Servers outlive the server of Berth. One that died under its instances is started again, on the same port; guests
  * mount hard, so that their programs wait meanwhile and go on.
  */
-import { access, constants, mkdir, readdir, rename, rm } from 'node:fs/promises'
-import { delimiter, join } from 'node:path'
+import { mkdir, readdir, rename, rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { BerthError } from '../../instance/errors.ts'
 import type { FileSystemId, InstanceId } from '../../instance/model.ts'
-import { asDiskError, TOOL_PATH } from '../command.ts'
+import { asDiskError } from '../command.ts'
 import type { NetworkFacts } from '../network/network.ts'
 import { readJson, writeJson } from '../qemu/atomic-file.ts'
 import type { HostLog } from '../qemu/context.ts'
 import { checkSize, fileExists, makeExt4 } from '../volumes/ext4.ts'
+import { whyNoFileSystems } from './needs.ts'
 import { findServer, isFree, startServer, stopServer, usedBytes } from './server.ts'
 import type { ServerRecord } from './server.ts'
 
@@ -47,9 +48,6 @@ const DELETING = '.deleting-'
 const MAKING = '.making'
 /** How often it is looked whether the servers still run. */
 const LOOK_EVERY_MS = 3_000
-const GANESHA = 'ganesha.nfsd'
-const TOOLS = [[GANESHA, 'nfs-ganesha'], ['unshare', 'util-linux'], ['setpriv', 'util-linux'], ['mount', 'mount'], ['mke2fs', 'e2fsprogs']] as const
-const VFS_PLACES = ['/usr/lib/x86_64-linux-gnu/ganesha', '/usr/lib/aarch64-linux-gnu/ganesha', '/usr/lib64/ganesha', '/usr/lib/ganesha']
 const ID = /^[0-9a-f-]{36}$/
 
 export class FileSystems {
@@ -84,15 +82,8 @@ export class FileSystems {
   }
 
   /** Why this host can serve none, in a sentence; null if it can. */
-  async whyNot(): Promise<string | null> {
-    if (process.getuid?.() !== 0) return 'Shared file systems need Berth to run as root.'
-    if (this.#options.network.mode !== 'bridge') return 'Shared file systems need the bridge network (BERTH_NETWORK=bridge).'
-    for (const [tool, brings] of TOOLS) {
-      if (!(await isOnPath(tool))) return `Shared file systems need ${tool}: install the package ${brings}, or run ./berth setup.`
-    }
-    if (!(await anyIsThere(VFS_PLACES.map((place) => join(place, 'libfsalvfs.so'))))) return 'Shared file systems need the package nfs-ganesha-vfs: install it, or run ./berth setup.'
-    if (!(await fileExists('/dev/loop-control'))) return 'Shared file systems need loop devices: load the kernel module loop.'
-    return null
+  whyNot(): Promise<string | null> {
+    return whyNoFileSystems(this.#options.network.mode)
   }
 
   /** The same again does nothing. */
@@ -250,13 +241,4 @@ export class FileSystems {
     if (!ID.test(id)) throw new BerthError('invalid_name', `"${String(id).slice(0, 100)}" is no id of a file system.`)
     return join(this.#root, id)
   }
-}
-
-async function isOnPath(tool: string): Promise<boolean> {
-  return anyIsThere(TOOL_PATH.split(delimiter).map((folder) => join(folder, tool)))
-}
-
-async function anyIsThere(paths: readonly string[]): Promise<boolean> {
-  const found = await Promise.all(paths.map((path) => access(path, constants.R_OK).then(() => true, () => false)))
-  return found.includes(true)
 }
