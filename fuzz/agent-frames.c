@@ -28,6 +28,7 @@ static void decode(uint8_t type, const uint8_t *body, size_t length) {
     if (length) memcpy(copy, body, length);
     struct exec_spec spec;
     struct guest_config config;
+    struct module_request module;
     struct disk_spec disk;
     struct path_request path;
     struct entry entry;
@@ -61,7 +62,6 @@ static void decode(uint8_t type, const uint8_t *body, size_t length) {
     case F_SET_CLOCK: decode_clock(copy, length, &config); break;
     case F_APP_STOP: decode_number(copy, length, T_GRACE, &number); break;
     case F_LOAD_MODULE:
-        struct module_request module;
         if (!decode_module(copy, length, &module)) touch(module.name), touch(module.options);
         break;
     case F_DATA:

@@ -135,6 +135,19 @@ export class FileSystems {
     }
   }
 
+  /** As `hold`, for a guest that has it mounted: what can't be served now is tried again, and the guest waits. */
+  async takeOver(id: FileSystemId, instanceId: InstanceId): Promise<Share> {
+    try {
+      return await this.hold(id, instanceId)
+    } catch (error) {
+      const port = this.#ports.get(id)
+      if (port === undefined) throw error
+      this.#holders.set(id, new Set([...(this.#holders.get(id) ?? []), instanceId]))
+      this.#options.log.warn({ err: error, fileSystem: id }, 'a file system can’t be served; it is tried again')
+      return { address: this.#options.network.gateway, port }
+    }
+  }
+
   /** The instance needs none any more. */
   async drop(instanceId: InstanceId): Promise<void> {
     const held = [...this.#holders].filter(([, holders]) => holders.delete(instanceId)).map(([id]) => id)
@@ -196,8 +209,7 @@ export class FileSystems {
   /** Starts again what should run and doesn't. */
   async #revive(): Promise<void> {
     for (const [id, holders] of this.#holders) {
-      const server = this.#servers.get(id)
-      if (holders.size === 0 || server === undefined || this.#lines.has(id) || this.#closed) continue
+      if (holders.size === 0 || this.#lines.has(id) || this.#closed) continue
       if ((await findServer(this.#dir(id))) !== null) continue
       this.#options.log.warn({ fileSystem: id }, 'the NFS server of a file system ended; it is started again')
       await this.#inLine(id, async () => {

@@ -45,7 +45,7 @@ export async function prepare(seat: Seat, spec: VmSpec): Promise<Prepared> {
     const opening = openDisks(seat, spec, volumes).then((disks): PreparedDisks => ({ spec, root, overlay: seat.paths.overlay, volumes, disks }))
     // It learns who it is while its network is made.
     if (blank !== null) beginToBe(seat, blank, opening)
-    const [disks, connection] = await allOrFirstFailure([opening, connect(context, spec, blank?.tap ?? null)])
+    const [disks, connection] = await allOrFirstFailure([opening, connect(context, spec, { blankTap: blank?.tap ?? null })])
     const fresh = before.spec.generation < spec.generation
     await seat.save({ spec, volumes, ...(fresh && before.status === 'exited' ? { status: 'prepared', exit: null } : {}) })
     const prepared: Prepared = { ...disks, ...connection }
@@ -238,10 +238,17 @@ export async function removeEverything(seat: Seat): Promise<void> {
   seat.forget()
 }
 
+interface ConnectOptions {
+  /** The tap of a VM of the pool, which becomes its own. */
+  readonly blankTap?: string | null
+  /** Its guest has run for a while. */
+  readonly running?: boolean
+}
+
 /** Its network, with the way to what it mounts. The same again changes nothing. */
-export async function connect(context: VmContext, spec: VmSpec, blankTap: string | null = null): Promise<{ readonly plug: Plug | null; readonly shares: readonly HeldShare[] }> {
+export async function connect(context: VmContext, spec: VmSpec, { blankTap = null, running = false }: ConnectOptions): Promise<{ readonly plug: Plug | null; readonly shares: readonly HeldShare[] }> {
   const { network } = spec
-  const shares = await holdShares(context, spec)
+  const shares = await holdShares(context, spec, running)
   if (network === null) return { plug: null, shares }
   const plug = await context.network.plug({
     instanceId: spec.instanceId,

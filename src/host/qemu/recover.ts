@@ -70,7 +70,7 @@ async function takeOver(seat: Seat): Promise<void> {
   if (typeof status === 'object' && status !== null && 'running' in status && status.running !== true) await vmm.qmp.execute('cont')
   await seat.save({ status: 'running', saved: null })
   // Costs nothing if its rules are in place, and puts them there if somebody flushed them.
-  await connect(seat.context, record.spec)
+  await connect(seat.context, record.spec, { running: true })
   const live = settleIn(seat, vmm)
   // A guest that is busy is looked for in the background; it must not hold up the others.
   const link = await connectLink(seat.context, { instanceId: seat.id }, vmm, LINK_TIMEOUT_MS).catch(() => null)

@@ -19,14 +19,14 @@ export interface HeldShare extends GuestShare {
   readonly port: number
 }
 
-/** Has every file system of the instance served; the same again finds them served. */
-export async function holdShares(context: VmContext, spec: VmSpec): Promise<readonly HeldShare[]> {
+/** Has every file system of the instance served; the same again finds them served. `running` is a guest that has them mounted. */
+export async function holdShares(context: VmContext, spec: VmSpec, running: boolean): Promise<readonly HeldShare[]> {
   const { network, fileSystems = [] } = spec
   if (fileSystems.length === 0) return []
   if (network === null) throw new BerthError('invalid_request', 'An instance without a network can mount no file systems.')
   return await Promise.all(
     fileSystems.map(async ({ fileSystemId, path }) => {
-      const { address, port } = await context.fileSystems.hold(fileSystemId, spec.instanceId)
+      const { address, port } = await (running ? context.fileSystems.takeOver(fileSystemId, spec.instanceId) : context.fileSystems.hold(fileSystemId, spec.instanceId))
       return { source: `${address}:${EXPORT_NAME}`, path, port, options: mountOptions({ address, port, clientIp: network.ip }) }
     }),
   )
