@@ -12,8 +12,11 @@ import type { McpFixture } from './support/mcp.ts'
 
 const TOOLS = [
   'create-instance',
+  'create-snapshot',
   'delete-instance',
+  'delete-snapshot',
   'exec-command',
+  'fork-instance',
   'get-instance',
   'get-instance-logs',
   'get-instance-metrics',
@@ -23,8 +26,10 @@ const TOOLS = [
   'list-instance-types',
   'list-instances',
   'list-regions',
+  'list-snapshots',
   'read-file',
   'restart-instance',
+  'restore-snapshot',
   'start-instance',
   'stop-instance',
   'suspend-instance',
@@ -119,6 +124,23 @@ for (const era of ERAS) {
       assert.equal(await phase('restart-instance'), 'running')
       assert.equal(await phase('stop-instance', { timeout_s: 1 }), 'stopped')
       assert.equal(await phase('start-instance', { wait: false }).then(() => phase('wait-for-instance', { status: 'HEALTHY' })), 'running')
+      type Kept = { snapshot: { id: string; name: string | null; kind: string; instance_id: string } }
+      const kept = dataOf<Kept>(await call('create-snapshot', { id, name: 'clean' })).snapshot
+      assert.deepEqual([kept.name, kept.kind, kept.instance_id], ['clean', 'standby', id])
+      assert.deepEqual(dataOf<{ snapshots: object[]; count: number }>(await call('list-snapshots', { id })), { snapshots: [kept], count: 1, limit: 20, offset: 0, has_next: false })
+      await call('write-file', { id, path: '/tmp/a/note', content: 'changed', overwrite: true })
+      // It runs: it is switched off, and goes on from where it was.
+      assert.equal(await phase('restore-snapshot', { id: undefined, snapshot_id: 'clean' }), 'running')
+      assert.equal(dataOf<{ content: string }>(await call('read-file', { id, path: '/tmp/a/note' })).content, 'grüße')
+      const branch = dataOf<{ instance: { id: string; phase: string } }>(await call('fork-instance', { id, name: `${name}-branch` })).instance
+      assert.equal(branch.phase, 'running')
+      const asleep = dataOf<{ instance: { id: string; phase: string } }>(await call('fork-instance', { snapshot_id: kept.id, name: `${name}-asleep`, state: 'standby' })).instance
+      assert.equal(asleep.phase, 'standby')
+      assert.match(textOf(await call('fork-instance', { id, snapshot_id: kept.id, name: 'both' })), /^invalid_request: Give either id or snapshot_id/)
+      assert.deepEqual(dataOf(await call('delete-snapshot', { snapshot_id: 'clean' })), { id: kept.id })
+      assert.match(textOf(await call('restore-snapshot', { snapshot_id: kept.id })), /^not_found: There is no snapshot/)
+      for (const { id: copy } of [branch, asleep]) await call('delete-instance', { id: copy })
+
       const updated = dataOf<{ instance: { tags: object; env_names: string[] } }>(await call('update-instance', { id, tags: { a: 'b' }, env: { ONE: '1' } }))
       assert.deepEqual([updated.instance.tags, updated.instance.env_names], [{ a: 'b' }, ['ONE']])
       assert.equal(dataOf<{ phase: string }>(await call('delete-instance', { id })).phase, 'deleted')

@@ -162,6 +162,19 @@ for (const era of ERAS) {
       assert.equal(dataOf<{ content: string }>(await call('read-file', { path: '/tmp/answer' })).content, '42\n')
     })
 
+    test('what was kept is gone back to, and branches off, with its processes', async () => {
+      await shell('echo before > /root/state; (while true; do sleep 6661; done) >/dev/null 2>&1 &')
+      const { snapshot } = dataOf<{ snapshot: { id: string } }>(await call('create-snapshot', { name: 'checkpoint' }))
+      await shell('echo after > /root/state; pkill -f "sleep 6661"; true')
+      const back = dataOf<{ instance: { phase: string } }>(await client.callTool({ name: 'restore-snapshot', arguments: { snapshot_id: snapshot.id, timeout_ms: CALL_LIMIT_MS } }, { timeout: CALL_LIMIT_MS }))
+      assert.equal(back.instance.phase, 'running')
+      assert.equal((await run(['cat', '/root/state'])).stdout, 'before\n')
+      const branch = dataOf<{ instance: { id: string; name: string } }>(await call('fork-instance', { name: `${id}-branch`, timeout_ms: CALL_LIMIT_MS })).instance
+      assert.deepEqual((await shell('cat /root/state; hostname', { id: branch.id })).stdout, `before\n${id}-branch\n`)
+      dataOf(await client.callTool({ name: 'delete-snapshot', arguments: { snapshot_id: snapshot.id } }))
+      dataOf(await call('delete-instance', { id: branch.id, timeout_ms: CALL_LIMIT_MS }))
+    })
+
     test('every other tool does what it says', async () => {
       const phase = async (tool: string, args: Record<string, unknown> = {}) => dataOf<{ instance: { phase: string } }>(await call(tool, args)).instance.phase
       await shell('echo kept > /root/kept')
@@ -276,6 +289,14 @@ describe('the inspector’s command line', () => {
     assert.equal(await phase('update-instance', { tags: { seen: 'yes' } }), 'running')
     assert.equal(await phase('restart-instance', patient), 'running')
     assert.equal(await phase('stop-instance', { force: true, ...patient }), 'stopped')
+    const { snapshot } = (await call('create-snapshot', { id, name: 'inspected' })) as { snapshot: { id: string; kind: string } }
+    assert.equal(snapshot.kind, 'stopped')
+    assert.deepEqual(((await call('list-snapshots')) as { snapshots: unknown[] }).snapshots, [snapshot])
+    const fork = (await call('fork-instance', { snapshot_id: snapshot.id, name: 'inspected-fork' })) as { instance: { id: string; phase: string } }
+    assert.equal(fork.instance.phase, 'stopped')
+    assert.equal(((await call('restore-snapshot', { snapshot_id: snapshot.id })) as { instance: { phase: string } }).instance.phase, 'stopped')
+    assert.deepEqual(await call('delete-snapshot', { snapshot_id: snapshot.id }), { id: snapshot.id })
+    await call('delete-instance', { id: fork.instance.id })
     assert.equal(await phase('start-instance', patient), 'running')
     assert.equal(await phase('wait-for-instance', { status: 'HEALTHY' }), 'running')
     assert.equal(((await call('delete-instance', { id, ...patient })) as { phase: string }).phase, 'deleted')

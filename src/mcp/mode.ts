@@ -2,7 +2,7 @@
 import { BerthError } from '../instance/errors.ts'
 import type { Scope } from '../instance/model.ts'
 
-export const TOOLSETS = ['catalogue', 'instances', 'lifecycle', 'observe', 'exec', 'files'] as const
+export const TOOLSETS = ['catalogue', 'instances', 'lifecycle', 'observe', 'exec', 'files', 'snapshots'] as const
 export type Toolset = (typeof TOOLSETS)[number]
 
 /** What of a tool decides whether it is shown. */

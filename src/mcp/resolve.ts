@@ -6,6 +6,7 @@ import { parseId } from '../instance/ids.ts'
 import type { IdDialect } from '../instance/ids.ts'
 import type { Instance, InstanceId } from '../instance/model.ts'
 import { isServing } from '../instance/phase.ts'
+import type { Snapshot } from '../instance/snapshot.ts'
 import { ANNOTATION } from '../instance/service.ts'
 
 const SPELLINGS: readonly IdDialect[] = ['native', 'lambda', 'mithril', 'hypeman']
@@ -33,6 +34,16 @@ export async function findOfService(engine: Engine, caller: Caller, serviceId: s
   const found = instances.find(({ phase }) => isServing(phase)) ?? instances.find(({ phase }) => phase === 'standby') ?? instances[0]
   if (found === undefined) throw new BerthError('not_found', `There is no instance of a service ${quoteGo(serviceId)} in this project.`)
   return found
+}
+
+/** The snapshot that a model means: by its id in any dialect's spelling, or by a name that one alone has. */
+export async function findSnapshot(engine: Engine, caller: Caller, word: string): Promise<Snapshot> {
+  const all = await engine.snapshots.list(withRead(caller))
+  const id = SPELLINGS.map(dialect => parseId('snapshot', dialect, word)).find(each => each !== null)
+  const found = all.filter(snapshot => snapshot.id === id || snapshot.name === word)
+  if (found.length > 1) throw new BerthError('ambiguous', `${quoteGo(word)} means ${found.length} snapshots: give the id; list-snapshots tells it.`)
+  if (found[0] !== undefined) return found[0]
+  throw new BerthError('not_found', `There is no snapshot ${quoteGo(word)} in this project; list-snapshots tells which there are.`)
 }
 
 /** The id behind any dialect's spelling, or null. */

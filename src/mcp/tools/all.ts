@@ -1,4 +1,4 @@
-/** Every tool. Snapshots are not among them: the engine keeps none. */
+/** Every tool. */
 import type { Tool } from '../tool.ts'
 import { catalogueTools } from './catalogue.ts'
 import { createInstance } from './create.ts'
@@ -7,5 +7,6 @@ import { fileTools } from './files.ts'
 import { instanceTools } from './instances.ts'
 import { lifecycleTools } from './lifecycle.ts'
 import { observeTools } from './observe.ts'
+import { snapshotTools } from './snapshots.ts'
 
-export const ALL_TOOLS: readonly Tool[] = [...catalogueTools, createInstance, execCommand, ...fileTools, ...instanceTools, ...lifecycleTools, ...observeTools]
+export const ALL_TOOLS: readonly Tool[] = [...catalogueTools, createInstance, execCommand, ...fileTools, ...instanceTools, ...lifecycleTools, ...observeTools, ...snapshotTools]

@@ -8,7 +8,7 @@ import type { Tool } from '../tool.ts'
 const READ = { readOnly: true, destructive: false, idempotent: true, openWorld: false } as const
 const MIB = 2 ** 20
 const paging = { limit: Limit, offset: Offset }
-const pageInfo = { count: z.int(), limit: z.int(), offset: z.int(), has_next: z.boolean() }
+export const pageInfo = { count: z.int(), limit: z.int(), offset: z.int(), has_next: z.boolean() }
 
 const ImageOut = z.strictObject({
   name: z.string(),
@@ -94,7 +94,7 @@ export const listRegions = defineTool({
   },
 })
 
-function paged<T>(all: readonly T[], limit: number, offset: number) {
+export function paged<T>(all: readonly T[], limit: number, offset: number) {
   const page = all.slice(offset, offset + limit)
   return { page, info: { count: all.length, limit, offset, has_next: offset + page.length < all.length } }
 }
