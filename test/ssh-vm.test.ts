@@ -197,6 +197,15 @@ test('berth run and berth ssh make and enter one, by the name of a key', async (
   assert.equal((await berth('ssh-keys', 'rm', 'mine')).status, 0)
 })
 
+test('without a bridge a port of the host leads in, and berth ssh knows it', async () => {
+  await using other = await startServer({ host: 'qemu', env: { BERTH_NETWORK: 'user', BERTH_TEMPLATES: 'no' } })
+  const berth = (...args: readonly string[]) => startBerth(commandEnv(other, { XDG_STATE_HOME: scratch }), args).done
+  const made = await berth('run', '-d', '--name', 'inside', '--ssh-key', join(scratch, 'id.pub'), 'localhost/busybox')
+  assert.equal(made.status, 0, made.stderr)
+  const ended = await berth('ssh', '-i', join(scratch, 'id'), 'inside', '-o', 'BatchMode=yes', '-o', 'ConnectTimeout=120', 'hostname')
+  assert.deepEqual([ended.status, ended.stdout], [0, 'inside\n'], ended.stderr)
+})
+
 describe('an image', () => {
   test('with the user ubuntu is entered as ubuntu and as root, and keeps the keys that it has', async () => {
     const passwd = 'root:x:0:0::/root:/bin/sh\nubuntu:x:1000:1000::/home/ubuntu:/bin/bash\nclosed:x:1001:1001::/home/closed:/usr/sbin/nologin\n'

@@ -29,6 +29,7 @@ import { allocate } from './operations.ts'
 import type { Reconciler } from './reconcile.ts'
 import { refuseOrderAnnotations, requireGrant } from './market/grant.ts'
 import type { IdempotencyRecord, StoreTx } from './store-port.ts'
+import { withSshPort } from './ssh-port.ts'
 import { checkUserData } from './user-data/first-boot.ts'
 import type { Waiting } from './waiting.ts'
 
@@ -225,16 +226,17 @@ async function create(
     if (earlier !== null) return earlier
   }
   const image = await imageFor(parts, caller, request)
-  const spec = specOf(request, request.name ?? (await freeName(core, caller)))
-  checkSpec(spec, limitsIn(core, spec), core.now())
+  const asked = specOf(request, request.name ?? (await freeName(core, caller)))
+  checkSpec(asked, limitsIn(core, asked), core.now())
   const userData = request.userData === undefined || request.userData === '' ? null : request.userData
   if (userData !== null) checkUserData(userData)
   checkAnnotations(request.annotations ?? {}, core.config.limits.maxAnnotationsBytes)
-  if (image.digest !== null) await checkRunnable(core, image.digest, spec)
-  const volumeIds = spec.volumes.map(mount => mount.volumeId)
-  const links = await core.fleet.holding(image.digest, volumeIds, spec.place)
+  if (image.digest !== null) await checkRunnable(core, image.digest, asked)
+  const volumeIds = asked.volumes.map(mount => mount.volumeId)
+  const links = await core.fleet.holding(image.digest, volumeIds, asked.place)
   // Content is local to one host.
-  const candidates = await candidatesOf(await linksWithFileSystems(core, caller, spec, links))
+  const candidates = await candidatesOf(await linksWithFileSystems(core, caller, asked, links))
+  const spec = await withSshPort(core, asked, candidates)
   return core.journal.commit(async change => {
     const earlier = idempotency === null ? null : await recall(change.tx, idempotency)
     if (earlier !== null) return earlier
@@ -254,8 +256,8 @@ async function create(
     const { reservation, address } = await placeNew(change.tx, candidates, inserted, core)
     for (const { volumeId, path, mode } of spec.volumes) await change.tx.putAttachment(volumeId, { instanceId: id, path, mode })
     if (idempotency !== null) await change.tx.putIdempotent({ ...idempotency, instanceId: id, createdAt: core.now() })
-    const { image: asked, vcpus, memoryBytes } = spec
-    await core.audit.record(change.tx, caller, { action: 'instance.create', target: instanceTarget(inserted), details: { image: asked, vcpus, memoryBytes } })
+    const { image: wanted, vcpus, memoryBytes } = spec
+    await core.audit.record(change.tx, caller, { action: 'instance.create', target: instanceTarget(inserted), details: { image: wanted, vcpus, memoryBytes } })
     return change.step(inserted, 'allocated', { hostId: reservation.hostId, address, generation: 1 })
   })
 }
