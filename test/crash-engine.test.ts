@@ -23,6 +23,7 @@ import { SCOPES } from '../src/instance/model.ts'
 import type { Phase } from '../src/instance/phase.ts'
 import { openStore } from '../src/store/open.ts'
 import { assertNothingLeaked, BUSYBOX, collectInto, eventually, openEngine, QUICK, settle, SMALL } from './engine-fixture.ts'
+import { Saboteur } from './support/saboteur.ts'
 
 const KILLS = 30
 /** The worker is killed within this long of its first wish. */
@@ -102,46 +103,6 @@ async function assertSnapshots({ host, store }: Pick<Awaited<ReturnType<typeof o
 }
 
 // --- every await fails once -----------------------------------------------------------------------------------
-
-/** Throws at one await of the whole run: of the host, of a transaction, or of a read; before its effect or after. */
-class Saboteur {
-  readonly #at: number
-  readonly #when: 'before' | 'after'
-  armed = false
-  count = 0
-  fired: string | null = null
-
-  constructor(at: number, when: 'before' | 'after') {
-    this.#at = at
-    this.#when = when
-  }
-
-  async around<T>(name: string, work: () => Promise<T>): Promise<T> {
-    if (!this.armed) return work()
-    const fires = ++this.count === this.#at
-    if (fires) this.fired = `${this.#when} ${name}`
-    const failure = () => new BerthError(name.startsWith('host') ? 'guest_unreachable' : 'disk_full', `sabotaged ${this.#when} ${name}`)
-    if (fires && this.#when === 'before') throw failure()
-    const result = await work()
-    if (fires) throw failure()
-    return result
-  }
-
-  /** The same object, each of whose calls that give a promise may be hit. */
-  wrap<T extends object>(target: T, prefix: string): T {
-    return new Proxy(target, {
-      get: (object, name, receiver) => {
-        const value: unknown = Reflect.get(object, name, receiver)
-        if (typeof value !== 'function') return value
-        return (...wishes: unknown[]) => {
-          const call = () => value.apply(object, wishes) as unknown
-          if (['onEvent', 'close', 'logs', 'copyOut'].includes(String(name))) return call()
-          return this.around(`${prefix}.${String(name)}`, async () => call())
-        }
-      },
-    })
-  }
-}
 
 const LIVES = [
   ['create, standby, restore, stop, start and delete', wholeLife, ['prepare', 'start', 'suspend', 'resume', 'stop', 'destroy']],

@@ -138,7 +138,9 @@ export class MarketController {
   }
 
   #lookAt(at: number): void {
-    if (this.#closing || at >= this.#nextAt) return
+    // A time that is over and was not looked at is the clock's doing: it has jumped.
+    const isSet = this.#nextAt > this.#parts.core.now()
+    if (this.#closing || (isSet && at >= this.#nextAt)) return
     if (this.#timer !== null) clearTimeout(this.#timer)
     this.#nextAt = at
     this.#timer = setTimeout(() => {
