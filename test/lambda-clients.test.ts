@@ -5,22 +5,18 @@
  * The Python SDK whose document Berth was planned from (`lambda_cloud_sdk`) is on no package index.
  */
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import { fileURLToPath } from 'node:url'
 import { runGenerated, whyNoGenerator } from './support/generated-client.ts'
 import { LAMBDA_CONTRACT_FILE } from './support/lambda.ts'
+import { pythonWith } from './support/python-client.ts'
 import { run } from './support/ssh.ts'
 import type { TestServer } from './support/server.ts'
 import { eventually, startServer } from './support/server.ts'
 
-const VENV = fileURLToPath(new URL('../.berth/lambda-clients', import.meta.url))
-const PYTHON = join(VENV, 'bin', 'python')
-const PACKAGE = 'lambda-cloud-api-client==0.1.145'
-const INSTALL_LIMIT_MS = 180_000
+const CLIENT = { name: 'lambda-clients', requirement: 'lambda-cloud-api-client==0.1.145', module: 'lambda_cloud_api_client' } as const
 
 /** Every call is checked against the types that the schema gives, then made. */
 const GENERATED = `
@@ -134,9 +130,9 @@ test('a client generated from the schema does what its types promise', async t =
 })
 
 test('the Python client of the package index reads every answer', async t => {
-  const reason = whyNoPython()
-  if (reason !== null) return t.skip(reason)
-  const ended = await run(PYTHON, ['-c', PYTHON_PROGRAM], { env: env() })
+  const found = pythonWith(CLIENT)
+  if ('reason' in found) return t.skip(found.reason)
+  const ended = await run(found.python, ['-c', PYTHON_PROGRAM], { env: env() })
   assert.equal(ended.code, 0, ended.stderr)
   const told = JSON.parse(ended.stdout) as { readonly cents: readonly number[] }
   assert.deepEqual(told, {
@@ -153,12 +149,3 @@ test('the Python client of the package index reads every answer', async t => {
   })
   assert.equal(told.cents.length, 1)
 })
-
-/** Why there is no Python client; null if there is, brought now or earlier. */
-function whyNoPython(): string | null {
-  const isThere = () => existsSync(PYTHON) && spawnSync(PYTHON, ['-c', 'import lambda_cloud_api_client']).status === 0
-  if (isThere()) return null
-  if (spawnSync('python3', ['-m', 'venv', VENV], { timeout: INSTALL_LIMIT_MS }).status !== 0) return 'python3 with venv and pip is not on this machine'
-  spawnSync(PYTHON, ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', PACKAGE], { timeout: INSTALL_LIMIT_MS })
-  return isThere() ? null : `${PACKAGE} can't be had from the package index`
-}
