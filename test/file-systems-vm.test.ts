@@ -4,15 +4,30 @@
  */
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { Readable } from 'node:stream'
 import { after, before, describe, test } from 'node:test'
 import type { VmSpec } from '../src/engine/host-port.ts'
+import { runCommand } from '../src/host/command.ts'
 import type { FileSystemId } from '../src/instance/model.ts'
 import { eventually, exec, isRoot, openLab, refOf, shell } from './host-lab.ts'
 import type { Lab } from './host-lab.ts'
 
 const MIB = 2 ** 20
+/** `lock FILE` says `held` and keeps a lock of the file to the end of its input; `lock FILE try` ends with 3 if another has it. */
+const LOCK = `#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+int main(int count, char **words) {
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    int file = open(words[1], O_RDWR | O_CREAT, 0644);
+    if (file < 0 || fcntl(file, count > 2 ? F_SETLK : F_SETLKW, &whole) < 0) return 3;
+    puts("held"), fflush(stdout);
+    while (count == 2 && getchar() != EOF) continue;
+    return 0;
+}
+`
 const PATH = '/lambda/nfs/shared'
 
 describe('a shared file system', { skip: isRoot ? false : 'needs root' }, () => {
@@ -50,6 +65,22 @@ describe('a shared file system', { skip: isRoot ? false : 'needs root' }, () => 
     const append = (vm: VmSpec, word: string) => shell(lab.host, vm, `for i in 1 2 3 4 5 6 7 8; do mkdir ${PATH}/${word}$i; done`)
     await Promise.all([append(one, 'a'), append(two, 'b')])
     assert.equal(await shell(lab.host, one, `ls -d ${PATH}/[ab]* | wc -l`), '16')
+  })
+
+  test('has locks that exclude each other across instances', async () => {
+    await writeFile(join(lab.dataDir, 'lock.c'), LOCK)
+    const program = join(lab.dataDir, 'lock')
+    await runCommand('musl-gcc', ['-static', '-o', program, join(lab.dataDir, 'lock.c')])
+    const data = await readFile(program)
+    const file = { path: 'lock', kind: 'file', mode: 0o755, uid: 0, gid: 0, sizeBytes: data.length, mtimeSeconds: 0, linkTarget: null } as const
+    await lab.host.copyIn(refOf(one), PATH, Readable.from([{ type: 'entry', entry: file }, { type: 'data', data }]))
+    const held = await lab.host.exec(refOf(one), { command: [`${PATH}/lock`, `${PATH}/mine`], env: {}, workingDir: null, user: null, tty: null, timeoutMs: null })
+    const said = await held.output[Symbol.asyncIterator]().next()
+    assert.equal(Buffer.from(said.value?.data ?? []).toString(), 'held\n')
+    assert.equal((await exec(lab.host, two, [`${PATH}/lock`, `${PATH}/mine`, 'try'])).code, 3)
+    await held.endInput()
+    assert.equal((await held.exit).code, 0)
+    await eventually('the lock is free', async () => (await exec(lab.host, two, [`${PATH}/lock`, `${PATH}/mine`, 'try'])).code === 0)
   })
 
   test('holds what its size allows, and tells what is used', async () => {
