@@ -3,99 +3,103 @@
  *
  *   --quick          fewer samples, less data        --only NAME     the figures of that name alone
  *   --json FILE      { machine, figures }            --results       writes bench/RESULTS.md
+ *
+ * Figures that belong together are taken on a server of their own. What can't be taken is told, and the others go on.
  */
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { apiFigures } from './api.ts'
-import { burst, density, execFigures, firstOf, launch, openBench, standby, untilTemplates } from './berth.ts'
+import { firstOf, onServer, untilTemplate } from './berth.ts'
+import { execFigures } from './execs.ts'
 import type { Figure } from './figure.ts'
+import { launches, poolLaunches, standbys } from './launches.ts'
 import { readMachine } from './machine.ts'
 import { podmanFigures } from './podman.ts'
-import { resultsPage } from './results.ts'
+import { figureJson, resultsPage } from './results.ts'
+import { burst, crowd, serverStart } from './scale.ts'
 
 const { values: options } = parseArgs({
   options: { quick: { type: 'boolean', default: false }, only: { type: 'string' }, json: { type: 'string' }, results: { type: 'boolean', default: false } },
 })
 const samples = options.quick ? 5 : 20
 const figures: Record<string, Figure> = {}
-const skipped: string[] = []
-const wants = (...names: readonly string[]): boolean => options.only === undefined || names.some((name) => name === options.only)
-const keep = (name: string, figure: Figure): void => {
-  figures[name] = figure
-  console.log(`${name.padEnd(18)} p50 ${figure.p50} ${figure.unit}, p95 ${figure.p95}, min ${figure.min}, n ${figure.n}`)
-}
-const skip = (text: string): void => {
-  skipped.push(text)
+const notes: string[] = []
+const note = (text: string): void => {
+  notes.push(text)
   console.log(text)
 }
 
-/** Takes figures that are wanted; one that can't be taken is told, and the others go on. */
-async function attempt(names: readonly string[], take: () => Promise<Readonly<Record<string, Figure>>>): Promise<void> {
-  if (!wants(...names)) return
-  try {
-    for (const [name, figure] of Object.entries(await take())) keep(name, figure)
-  } catch (error) {
-    skip(`${names.join(', ')}: failed (${error instanceof Error ? error.message : String(error)})`)
-  }
+interface Group {
+  readonly names: readonly string[]
+  /** Tells by itself what can't be taken here. */
+  readonly take: () => Promise<Readonly<Record<string, Figure>>>
 }
+
+const groups: readonly Group[] = [
+  { names: ['podman_run', 'podman_exec'], take: () => podmanFigures(samples, note) },
+  { names: ['launch_cold'], take: () => onServer({ BERTH_TEMPLATES: 'no' }, async (server) => ({ launch_cold: await launches(server, Math.min(samples, 5)) })) },
+  {
+    names: ['launch_template'],
+    take: () =>
+      onServer({}, async (server) => {
+        await untilTemplate(server)
+        return { launch_template: await launches(server, samples) }
+      }),
+  },
+  { names: ['launch_pool'], take: () => onServer({ BERTH_POOL: 'yes' }, async (server) => ({ launch_pool: await poolLaunches(server, samples) })) },
+  {
+    names: ['exec_true', 'exec_out', 'exec_in'],
+    take: () =>
+      onServer({}, async (server) => {
+        await untilTemplate(server)
+        return await execFigures(server, options.quick ? 10 : 50, options.quick ? 2 : 8)
+      }),
+  },
+  {
+    names: ['standby_512', 'standby_4096', 'restore_exec'],
+    take: () =>
+      onServer({}, async (server) => {
+        await untilTemplate(server)
+        return await standbys(server, samples)
+      }),
+  },
+  {
+    names: ['burst_50'],
+    take: () =>
+      onServer({}, async (server) => {
+        await firstOf(server, 128)
+        return { burst_50: await burst(server) }
+      }),
+  },
+  {
+    names: ['density_100', 'idle_100'],
+    take: () =>
+      onServer({}, async (server) => {
+        await firstOf(server, 256)
+        return await crowd(server, options.quick ? 10 : 100)
+      }),
+  },
+  { names: ['server_start_1000'], take: async () => ({ server_start_1000: await serverStart(options.quick ? 3 : 5) }) },
+  { names: ['api'], take: () => apiFigures(samples) },
+]
 
 const machine = readMachine(process.env['BERTH_ACCEL'] ?? 'auto')
 console.log(Object.entries(machine).map(([name, value]) => `${name}: ${value}`).join('\n'))
-
-await attempt(['api'], () => apiFigures(samples))
-if (options.only === 'api') {
-  await tell()
-  process.exit()
+const wanted = groups.filter(({ names }) => options.only === undefined || names.includes(options.only))
+if (wanted.length === 0) {
+  console.error(`There is no figure ${options.only}; there are ${groups.flatMap(({ names }) => names).join(', ')}.`)
+  process.exit(2)
 }
-if (wants('podman_run', 'podman_exec')) {
-  const podman = await podmanFigures(samples, skip)
-  if (podman !== null) {
-    keep('podman_run', podman.run)
-    keep('podman_exec', podman.exec)
-  }
-}
-if (wants('launch_cold')) {
-  const server = await openBench({ BERTH_TEMPLATES: 'no' })
+for (const { names, take } of wanted) {
   try {
-    keep('launch_cold', await launch(server, Math.min(samples, 5)))
-  } finally {
-    await server.stop()
+    for (const [name, figure] of Object.entries(await take())) {
+      figures[name] = figure
+      console.log(`${name.padEnd(18)} p50 ${figure.p50} ${figure.unit}, p95 ${figure.p95}, min ${figure.min}, n ${figure.n}`)
+    }
+  } catch (error) {
+    note(`${names.join(', ')}: failed (${error instanceof Error ? error.message.split('\n')[0] : String(error)}).`)
   }
 }
-const server = await openBench()
-try {
-  await untilTemplates(server, 1)
-  await attempt(['launch_template'], async () => ({ launch_template: await launch(server, samples) }))
-  await attempt(['exec_true', 'exec_out', 'exec_in'], () => execFigures(server, samples, options.quick))
-  await attempt(['standby_512', 'restore_exec'], async () => {
-    const { standby: down, restore } = await standby(server, '512MB', samples)
-    return { standby_512: down, restore_exec: restore }
-  })
-  await attempt(['standby_4096'], async () => {
-    // The first of a size boots; what is measured is a clone.
-    await firstOf(server, '4096MB')
-    return { standby_4096: (await standby(server, '4096MB', samples)).standby }
-  })
-  await attempt(['burst_50'], async () => {
-    await firstOf(server, '128MB')
-    return { burst_50: await burst(server) }
-  })
-  await attempt(['density_100'], async () => {
-    await firstOf(server, '256MB')
-    return { density_100: await density(server, options.quick ? 10 : 100) }
-  })
-} finally {
-  await server.stop()
-}
-
-await tell()
-
-/** Writes what was asked for. */
-async function tell(): Promise<void> {
-  if (options.json !== undefined) {
-    const plain = Object.fromEntries(Object.entries(figures).map(([name, { unit, p50, p95, n }]) => [name, { unit, p50, p95, n }]))
-    await writeFile(options.json, `${JSON.stringify({ machine, figures: plain }, null, 2)}\n`)
-  }
-  if (options.results) await writeFile(join(import.meta.dirname, 'RESULTS.md'), resultsPage(machine, figures, skipped))
-}
+if (options.json !== undefined) await writeFile(options.json, figureJson(machine, figures))
+if (options.results) await writeFile(join(import.meta.dirname, 'RESULTS.md'), resultsPage(machine, figures, notes))

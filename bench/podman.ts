@@ -13,13 +13,8 @@ const NAME = `berth-bench-${process.pid}`
 const RUN = ['--runtime', 'runc', 'run', '--ulimit', 'nofile=1024:1024', '--ulimit', 'nproc=1024:1024']
 const TIMEOUT_MS = 120_000
 
-export interface PodmanFigures {
-  readonly run: Figure
-  readonly exec: Figure
-}
-
-/** null where podman is missing or can't run a container here; `say` is told why. */
-export async function podmanFigures(samples: number, say: (text: string) => void): Promise<PodmanFigures | null> {
+/** None where podman is missing or can't run a container here; `say` is told why. */
+export async function podmanFigures(samples: number, say: (text: string) => void): Promise<Readonly<Record<string, Figure>>> {
   try {
     await makeImage()
     const starts: number[] = []
@@ -27,10 +22,10 @@ export async function podmanFigures(samples: number, say: (text: string) => void
     await podman([...RUN, '-d', '--name', NAME, IMAGE, 'sleep', '1000000'])
     const execs: number[] = []
     for (let round = 0; round < samples; round += 1) execs.push(await timed(() => podman(['--runtime', 'runc', 'exec', NAME, 'true'])))
-    return { run: figureOf('ms', starts), exec: figureOf('ms', execs) }
+    return { podman_run: figureOf('ms', starts), podman_exec: figureOf('ms', execs) }
   } catch (error) {
     say(`podman: skipped (${error instanceof Error ? error.message.split('\n').slice(0, 2).join(' ') : String(error)})`)
-    return null
+    return {}
   } finally {
     await podman(['rm', '-f', NAME]).catch(() => undefined)
     await podman(['rmi', '-f', IMAGE]).catch(() => undefined)
