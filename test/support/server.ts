@@ -18,6 +18,7 @@ import { openNetwork } from '../../src/host/network/network.ts'
 import { hostPaths } from '../../src/host/paths.ts'
 
 const MAIN = fileURLToPath(new URL('../../src/server/main.ts', import.meta.url))
+const COMPILE_CACHE = fileURLToPath(new URL('../../.berth/compile-cache', import.meta.url))
 /** A busy machine starts slowly; a broken server says so at once by ending. */
 const START_WAIT_MS = 120_000
 const STOP_WAIT_MS = 60_000
@@ -80,6 +81,8 @@ export async function startServer(options: TestServerOptions = {}): Promise<Test
     env: {
       PATH: process.env['PATH'] ?? '',
       HOME: process.env['HOME'] ?? '/root',
+      // As the launcher sets it.
+      NODE_COMPILE_CACHE: COMPILE_CACHE,
       BERTH_HOST: host,
       BERTH_LISTEN: '127.0.0.1:0',
       BERTH_MCP_LISTEN: '',
