@@ -153,17 +153,19 @@ else
   say "agent: built, $(stat -c %s "$out/agent") bytes"
 fi
 
-# --- the host's tool ------------------------------------------------------------------------------------
+# --- the host's tools -----------------------------------------------------------------------------------
 
-tool_key=$(cd "$here" && { sha256sum host/sealed-memory.c; echo "${flags[*]}"; musl-gcc -dumpfullversion; } | sha256sum | cut -c1-24)
-if [ "$(cat "$out/.sealed-memory.key" 2>/dev/null)" = "$tool_key" ] && [ -x "$out/sealed-memory" ]; then
-  say 'sealed-memory: up to date'
-else
-  musl-gcc "${flags[@]}" -o "$work/sealed-memory" "$here/host/sealed-memory.c"
-  mv "$work/sealed-memory" "$out/sealed-memory"
-  printf '%s\n' "$tool_key" > "$out/.sealed-memory.key"
-  say 'sealed-memory: built'
-fi
+for tool in sealed-memory small-pages; do
+  tool_key=$(cd "$here" && { sha256sum "host/$tool.c"; echo "${flags[*]}"; musl-gcc -dumpfullversion; } | sha256sum | cut -c1-24)
+  if [ "$(cat "$out/.$tool.key" 2>/dev/null)" = "$tool_key" ] && [ -x "$out/$tool" ]; then
+    say "$tool: up to date"
+  else
+    musl-gcc "${flags[@]}" -o "$work/$tool" "$here/host/$tool.c"
+    mv "$work/$tool" "$out/$tool"
+    printf '%s\n' "$tool_key" > "$out/.$tool.key"
+    say "$tool: built"
+  fi
+done
 
 # --- the SSH server -------------------------------------------------------------------------------------
 

@@ -10,11 +10,17 @@
  * Where a machine gives none (no root, no controllers) VMs run without, and `warnings` says what that means.
  */
 import { mkdir, readdir, readFile, rename, rmdir, writeFile } from 'node:fs/promises'
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 const PARENT = 'berth'
 const CPU_PERIOD_US = 100_000
+/** All VMs together weigh as much as one program on each CPU, not as one: else a busy host starves them. */
+const CPUS = availableParallelism()
+const V1_SHARES = 1024
+const V2_WEIGHT = 100
+const V2_MAX_WEIGHT = 10_000
 /** QEMU needs a bounded number of threads: vCPUs, I/O workers, its main loop. */
 const MAX_TASKS = 512
 const V1_CONTROLLERS = ['cpu', 'cpuacct', 'memory', 'pids'] as const
@@ -71,6 +77,7 @@ async function openV2(root: string, controllers: readonly string[]): Promise<Cgr
   const enable = wanted.map((name) => `+${name}`).join(' ')
   await mkdir(parent, { recursive: true })
   if (wanted.length > 0) for (const dir of [root, parent]) await writeFile(join(dir, 'cgroup.subtree_control'), enable)
+  if (wanted.includes('cpu')) await writeFile(join(parent, 'cpu.weight'), `${Math.min(V2_MAX_WEIGHT, V2_WEIGHT * CPUS)}`)
   const missing = ['cpu', 'memory'].filter((name) => !wanted.includes(name))
   const groups: Cgroups = {
     version: 2,
@@ -122,6 +129,8 @@ async function openV1(root: string): Promise<Cgroups> {
     }
   }
   if (parents.size === 0) return without('This machine has no control groups, so CPU and memory of a VM are limited by QEMU alone.')
+  const cpu = parents.get('cpu')
+  if (cpu !== undefined) await writeFile(join(cpu, 'cpu.shares'), `${V1_SHARES * CPUS}`)
   const dirs = (name: string) => [...parents.values()].map((parent) => join(parent, name))
   const fileOf = (controller: string, name: string, file: string) => {
     const parent = parents.get(controller)

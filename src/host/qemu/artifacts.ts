@@ -6,7 +6,7 @@
  */
 import { createHash } from 'node:crypto'
 import { constants, createReadStream } from 'node:fs'
-import { access, chmod, copyFile, mkdir, readdir, readFile, realpath, rename, rm, stat } from 'node:fs/promises'
+import { access, chmod, copyFile, mkdir, open, readFile, readdir, realpath, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { BerthError } from '../../instance/errors.ts'
@@ -19,6 +19,13 @@ const MEMORY_TOOL = 'sealed-memory'
 const SENT = 'kernel/sent'
 const MODULE_NAME = /^[a-z0-9_-]{1,64}$/
 const AGENT = 'agent'
+const SMALL_PAGES_TOOL = 'small-pages'
+/** As much of the kernel as QEMU looks at before it runs it. */
+const KERNEL_STUB = 'vmlinuz-stub'
+const SECTOR_BYTES = 512
+/** Where a kernel says how many sectors its set-up has after the first. */
+const SETUP_SECTORS_AT = 0x1f1
+const DEFAULT_SETUP_SECTORS = 4
 
 /** Takes what was built into `ownDir`, and removes older versions there. Throws `host_unavailable` if nothing was built. */
 export async function takeArtifacts(builtDir: string, ownDir: string): Promise<GuestArtifacts> {
@@ -32,7 +39,9 @@ export async function takeArtifacts(builtDir: string, ownDir: string): Promise<G
     kernel: join(dir, KERNEL),
     initramfs: join(dir, INITRAMFS),
     agent: await program(AGENT),
+    kernelStub: join(dir, KERNEL_STUB),
     memoryTool: await program(MEMORY_TOOL),
+    smallPagesTool: await program(SMALL_PAGES_TOOL),
     sentModules: await builtModules(builtDir, dir),
     version,
   }
@@ -42,6 +51,7 @@ export async function takeArtifacts(builtDir: string, ownDir: string): Promise<G
     await chmod(dir, 0o711)
     await copyOnce(kernel, own.kernel)
     await copyOnce(initramfs, own.initramfs)
+    await makeStub(own.kernel, own.kernelStub)
     if (own.sentModules !== null) {
       await mkdir(own.sentModules.dir, { recursive: true })
       for (const name of own.sentModules.order) await copyOnce(join(builtDir, SENT, `${name}.ko`), join(own.sentModules.dir, `${name}.ko`))
@@ -87,6 +97,23 @@ async function copyOnce(from: string, to: string): Promise<void> {
   await copyFile(from, beside)
   await chmod(beside, 0o644)
   await rename(beside, to)
+}
+
+/** A VM whose state is loaded never runs the kernel's file: its set-up header is enough, and costs no memory. */
+async function makeStub(kernel: string, to: string): Promise<void> {
+  if (await access(to).then(() => true, () => false)) return
+  const file = await open(kernel, 'r')
+  try {
+    const { buffer: sectors } = await file.read(Buffer.alloc(1), 0, 1, SETUP_SECTORS_AT)
+    const bytes = ((sectors[0] || DEFAULT_SETUP_SECTORS) + 2) * SECTOR_BYTES
+    const { buffer } = await file.read(Buffer.alloc(bytes), 0, bytes, 0)
+    const beside = `${to}.${process.pid}`
+    await writeFile(beside, buffer)
+    await chmod(beside, 0o644)
+    await rename(beside, to)
+  } finally {
+    await file.close()
+  }
 }
 
 async function hashOf(path: string): Promise<string> {

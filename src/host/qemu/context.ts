@@ -23,10 +23,14 @@ export interface HostLog {
 export interface GuestArtifacts {
   readonly kernel: string
   readonly initramfs: string
+  /** Stands for the kernel in a VM whose state is loaded. */
+  readonly kernelStub: string
   /** The program in it; null where the build left only the initramfs. */
   readonly agent: string | null
   /** Makes the memory that a template's clones share; null where it wasn't built. */
   readonly memoryTool: string | null
+  /** Starts an emulating QEMU without large pages; null where it wasn't built. */
+  readonly smallPagesTool: string | null
   /** Kernel modules that are sent to the guests that need them, in load order; null where they weren't built. */
   readonly sentModules: { readonly dir: string; readonly order: readonly string[] } | null
   /** Changes when either does. */

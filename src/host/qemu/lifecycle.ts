@@ -128,10 +128,12 @@ async function bringUp(seat: Seat, prepared: Prepared, startedAt: number): Promi
   const template = context.templates?.take(key) ?? null
   if (template !== null) {
     try {
-      return { running: await cloneTemplate(context, prepared, template, (process) => begin(process, template.id)), how: 'template' }
+      const running = await cloneTemplate(context, prepared, template, (process) => begin(process, template.id))
+      context.templates?.cloned(template)
+      return { running, how: 'template' }
     } catch (error) {
       await seat.note(`cloning template ${template.id} failed, booting instead: ${asBerthError(error).message}`)
-      context.templates?.retire(template, error)
+      context.templates?.failed(template, error)
     }
   } else if (context.templates !== null) {
     await seat.note('no template of this size is ready: booting; one is made for the next')

@@ -33,7 +33,8 @@ export interface MachineSpec {
   /** Default `own`. */
   readonly memory?: MachineMemory
   readonly kernelPath: string
-  readonly initramfsPath: string
+  /** null where the guest won't boot. */
+  readonly initramfsPath: string | null
   /** null in a guest that is to run nothing (the probe). */
   readonly root: string | null
   readonly overlay: string | null
@@ -85,7 +86,7 @@ export function machineArgs(spec: MachineSpec): string[] {
     ['-smp', `${spec.vcpus}`],
     ['-m', `size=${spec.memoryBytes}B`],
     ['-object', `memory-backend-file,id=ram,size=${spec.memoryBytes},mem-path=${quote(spec.memoryPath)},share=${share},dump=off`],
-    ['-kernel', spec.kernelPath, '-initrd', spec.initramfsPath, '-append', kernelArguments(spec.accelerator)],
+    ['-kernel', spec.kernelPath, ...(spec.initramfsPath === null ? [] : ['-initrd', spec.initramfsPath]), '-append', kernelArguments(spec.accelerator)],
     ['-chardev', `socket,id=qmp,path=${quote(spec.qmpSocket)},server=on,wait=off`, '-mon', 'chardev=qmp,mode=control'],
     ['-chardev', `file,id=console,path=${quote(spec.consoleLog)},append=on`, '-serial', 'chardev:console'],
     ['-device', 'virtio-serial-pci,id=serial,bus=pcie.0,addr=02,max_ports=4'],

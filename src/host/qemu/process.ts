@@ -48,7 +48,8 @@ export async function spawnVm(request: Spawn): Promise<VmProcess> {
   try {
     const child = spawn(program, args, {
       cwd: '/',
-      env: TOOL_ENVIRONMENT,
+      // One heap for all of QEMU's threads: each of its own would be a megabyte or two in every VM.
+      env: { ...TOOL_ENVIRONMENT, MALLOC_ARENA_MAX: '1' },
       stdio: ['ignore', log.fd, log.fd, ...(request.descriptors ?? [])],
       detached: true,
     })

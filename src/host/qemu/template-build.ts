@@ -14,6 +14,7 @@ import type { InstanceId } from '../../instance/model.ts'
 import { asDiskError } from '../command.ts'
 import { GuestLink } from '../guest-link/link.ts'
 import { ipBatch } from '../network/tap.ts'
+import type { HostPaths } from '../paths.ts'
 import { QEMU } from './accel.ts'
 import { saveDeviceState } from './device-state.ts'
 import { machineArgs, type MachineNetwork, type MachineSpec } from './machine.ts'
@@ -58,6 +59,11 @@ export async function buildTemplate(home: TemplateHome, key: TemplateKey, tool: 
   }
 }
 
+/** The tap of the template that is being made: one at a time on a host. */
+export function templateTap(paths: Pick<HostPaths, 'run'>): string {
+  return `bt${paths.run.slice(-8)}`
+}
+
 interface Boot {
   readonly home: TemplateHome
   readonly key: TemplateKey
@@ -72,7 +78,7 @@ async function bootOnce(boot: Boot): Promise<void> {
   const { home, key, owner } = boot
   const dir = join(home.paths.run, `t-${owner.slice(0, 8)}`)
   const file = (name: string): string => join(dir, name)
-  const tap = key.network === 'tap' ? `bt${home.paths.run.slice(-8)}` : null
+  const tap = key.network === 'tap' ? templateTap(home.paths) : null
   try {
     await mkdir(dir, { recursive: true })
     for (const log of ['console', 'app']) await writeFile(file(log), '', { mode: 0o600 })

@@ -13,7 +13,8 @@ import type { HostPaths } from '../paths.ts'
 import type { GuestArtifacts, HostLog } from './context.ts'
 import type { Jail } from './jail.ts'
 import { keyText, loadTemplate, readTemplate, templateFiles, type Template, type TemplateKey, type TemplateRecord } from './template.ts'
-import { buildTemplate } from './template-build.ts'
+import { removeTaps } from '../network/tap.ts'
+import { buildTemplate, templateTap } from './template-build.ts'
 
 /** Each costs some 60 MB of memory and as much disk. */
 const MAX_TEMPLATES = 8
@@ -21,6 +22,8 @@ const MAX_TEMPLATES = 8
 const MAX_WANTED = 16
 /** After a template could not be made, launches go without for this long. */
 const RETRY_AFTER_MS = 60_000
+/** So many clones in a row that failed are the template's fault, not the moment's. */
+const MAX_FAILURES = 3
 
 /** What building needs of the host. */
 export interface TemplateHome {
@@ -34,8 +37,10 @@ interface Known {
   readonly id: string
   readonly record: TemplateRecord
   usedAt: number
-  /** A clone of it failed. */
+  /** No launch gets it any more. */
   retired: boolean
+  /** Clones that failed since one came up. */
+  failures: number
 }
 
 export class Templates {
@@ -65,10 +70,12 @@ export class Templates {
     await mkdir(dir, { recursive: true })
     // QEMU passes through to the one file it writes while a template is made.
     await chmod(dir, 0o711)
+    // A server that was killed while it made one may have left its tap.
+    await removeTaps([templateTap(home.paths)])
     for (const id of await readdir(dir)) {
       const record = await readTemplate(templateFiles(dir, id))
       if (record === null) await rm(templateFiles(dir, id).dir, { recursive: true, force: true })
-      else templates.#known.set(id, { id, record, usedAt: record.builtAt, retired: false })
+      else templates.#known.set(id, { id, record, usedAt: record.builtAt, retired: false, failures: 0 })
     }
     return templates
   }
@@ -117,11 +124,23 @@ export class Templates {
     return loaded
   }
 
-  /** A clone of it failed: no launch gets it any more. It goes when no instance needs it. */
-  retire(template: Template, why: unknown): void {
-    this.#home.log.warn({ err: why, template: template.id }, 'a template is given up')
+  /** A clone of it came up. */
+  cloned(template: Template): void {
     const known = this.#known.get(template.id)
-    if (known !== undefined) known.retired = true
+    if (known !== undefined) known.failures = 0
+  }
+
+  /**
+   * A clone of it failed. If it is damaged, or that happens again and again, no launch gets it any more; it goes when
+   * no instance needs it.
+   */
+  failed(template: Template, why: unknown): void {
+    const known = this.#known.get(template.id)
+    if (known === undefined) return
+    known.failures += 1
+    if (asBerthError(why).code !== 'host_unavailable' && known.failures < MAX_FAILURES) return
+    this.#home.log.warn({ err: why, template: template.id }, 'a template is given up')
+    known.retired = true
     this.onChange()
   }
 
@@ -156,7 +175,7 @@ export class Templates {
     const template = await buildTemplate(this.#home, key, this.#tool, this.#closing.signal)
     const record = await readTemplate(templateFiles(this.#home.paths.templates, template.id))
     if (record === null) throw new BerthError('internal', 'A template vanished as soon as it was made.')
-    this.#known.set(template.id, { id: template.id, record, usedAt: Date.now(), retired: false })
+    this.#known.set(template.id, { id: template.id, record, usedAt: Date.now(), retired: false, failures: 0 })
     this.#ready.set(template.id, template)
     this.#home.log.info({ template: template.id, key: keyText(key), ms: Math.round(performance.now() - begun) }, 'a template is ready')
   }

@@ -53,17 +53,18 @@ export class Vmm {
     const paths = context.paths.instance(request.id)
     await context.cgroups.make(request.id, limitsOf(context, request.machine))
     const process = await spawnVm({
-      command: context.jail.wrap(QEMU, machineArgs(request.machine), request.id),
+      command: inSmallPages(context, context.jail.wrap(QEMU, machineArgs(request.machine), request.id)),
       logPath: paths.vmmLog,
       ...(request.descriptors === undefined ? {} : { descriptors: request.descriptors }),
     })
     try {
-      await context.cgroups.enter(request.id, process.identity.pid).catch((error: unknown) => {
+      const entering = context.cgroups.enter(request.id, process.identity.pid).catch((error: unknown) => {
         // The process may have ended already, which is told below; a VM without limits is not started.
         throw new BerthError('internal', "The VM's process could not be put into its control group.", { cause: error })
       })
-      await request.onSpawned(process.identity)
-      return new Vmm(process, await connectQmp(process, paths))
+      // The kernel takes its time to move a process; QEMU makes its machine meanwhile.
+      const [qmp] = await Promise.all([connectQmp(process, paths), entering, request.onSpawned(process.identity)])
+      return new Vmm(process, qmp)
     } catch (error) {
       await killVm(process.identity)
       throw error
@@ -126,6 +127,11 @@ export class Vmm {
       killedForMemory: use.oomKills > 0,
     })
   }
+}
+
+/** Emulation's buffers are large and mostly empty; in small pages they take what is used of them. */
+function inSmallPages({ accelerator, artifacts }: VmContext, command: readonly string[]): readonly string[] {
+  return accelerator.accelerator === 'tcg' && artifacts.smallPagesTool !== null ? [artifacts.smallPagesTool, ...command] : command
 }
 
 export interface KnownEnd {
