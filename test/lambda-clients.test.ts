@@ -104,8 +104,11 @@ before(async () => {
   })
 })
 after(async () => {
-  await server.stop()
-  rmSync(scratch, { recursive: true, force: true })
+  try {
+    await server.stop()
+  } finally {
+    rmSync(scratch, { recursive: true, force: true })
+  }
 })
 
 const env = () => ({ LAMBDA_URL: server.url, LAMBDA_KEY: server.key })

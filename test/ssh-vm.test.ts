@@ -60,8 +60,11 @@ before(async () => {
   first = await launch()
 })
 after(async () => {
-  await server.stop()
-  rmSync(scratch, { recursive: true, force: true })
+  try {
+    await server.stop()
+  } finally {
+    rmSync(scratch, { recursive: true, force: true })
+  }
 })
 
 describe('whoever holds a key', () => {

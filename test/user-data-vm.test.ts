@@ -51,8 +51,11 @@ before(async () => {
   server = await startServer({ host: 'qemu', dataDir })
 })
 after(async () => {
-  await server.stop()
-  rmSync(dataDir, { recursive: true, force: true })
+  try {
+    await server.stop()
+  } finally {
+    rmSync(dataDir, { recursive: true, force: true })
+  }
 })
 
 test('cloud-config and scripts of one MIME message are done, once', async () => {
