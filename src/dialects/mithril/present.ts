@@ -37,6 +37,7 @@ const STATUS: Readonly<Record<Phase, wire.InstanceStatus>> = {
   lost: 'STATUS_RELOCATING',
 }
 
+const SSH_PORT = 22
 /** Phases in which its address leads to it. */
 const REACHABLE: readonly Phase[] = ['running', 'unhealthy', 'preempting']
 
@@ -76,10 +77,16 @@ export function presentInstance(instance: Instance, catalogue: Catalogue): wire.
     instance_type: instanceTypeFid(instance, catalogue),
     region: region === null ? null : regionName(region),
     ...orderFids(instance),
-    ssh_destination: ip,
+    ssh_destination: ip === null ? null : sshDestination(instance, ip),
     private_ip: ip,
     status: STATUS[instance.phase],
   }
+}
+
+/** The address alone where it can be reached, else the port of the host that an order's instance got for SSH. */
+function sshDestination(instance: Instance, ip: string): string {
+  const port = instance.spec.network.ports.find(({ guestPort, protocol }) => guestPort === SSH_PORT && protocol === 'tcp')
+  return orderOf(instance) === null || port === undefined ? ip : `127.0.0.1:${port.hostPort}`
 }
 
 /** Steps into phases as statuses, oldest first; what is one status to this wire is told once. */
