@@ -1,6 +1,7 @@
 /** The market over HTTP on a simulated host: what is to be had, bids and reservations, and what instances cost. */
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
+import { commandEnv, startBerth } from './support/berth-command.ts'
 import { makeNativeClient } from './support/native-client.ts'
 import type { NativeClient } from './support/native-client.ts'
 import { startServer } from './support/server.ts'
@@ -129,6 +130,18 @@ test('a reservation holds its slots, is paused and resumed, extended, and told i
   assert.equal(later.status, 'pending')
   assert.equal((await api.ok<BidView>(200, 'DELETE', '/market/reservations/later')).status, 'canceled')
   assert.equal((await api.call('POST', '/market/reservations', { body: { ...wish, quantity: 7, endAt: inHours(4) } })).status, 409)
+})
+
+test('the command line bids, changes, ends and tells what it costs', async () => {
+  const env = commandEnv(server)
+  const berth = (...words: readonly string[]) => startBerth(env, words).done
+  const placed = await berth('bids', 'place', 'line', '--type', 'small', '--region', 'simulated', '--limit', '0.05', IMAGE, 'sleep', '100000')
+  assert.match(placed.stdout, /\nline +[0-9a-f]{8} +small +simulated +1 +0\.05 +0\.01 +allocated/)
+  assert.match((await berth('market')).stdout, /\nsmall +simulated +/)
+  assert.equal((await berth('bids', 'change', 'line', '--limit', '0.005')).status, 2)
+  const ended = await berth('bids', 'end', 'line', '--json')
+  assert.equal((JSON.parse(ended.stdout) as BidView[])[0]?.status, 'terminated')
+  assert.match((await berth('usage')).stdout, /\ntotal +\d+\.\d\d +/)
 })
 
 test('what is wrong is told with its field and changes nothing', async () => {
