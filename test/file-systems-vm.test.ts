@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
-import { readFile, writeFile } from 'node:fs/promises'
+import { readFile, readdir, readlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { after, before, describe, test } from 'node:test'
@@ -104,7 +104,9 @@ describe('a shared file system', { skip: isRoot ? false : 'needs root' }, () => 
     // A file handle is a number of the whole ext4; the host's own root must not be on it.
     const [mine, theirs] = await Promise.all([readFile('/proc/self/mounts', 'utf8'), readFile(`/proc/${await serverPid()}/mounts`, 'utf8')])
     assert.ok(!mine.includes(dir()), 'it is mounted for its server alone')
-    assert.match(theirs, new RegExp(`^/dev/loop\\d+ ${dir()}/data ext4 .*nosuid,nodev,noexec`, 'm'))
+    assert.match(theirs, /^none \/ tmpfs \S+ 0 0\n\/dev\/loop\d+ \/data ext4 \S*nosuid,nodev,noexec\S* 0 0\n$/, 'and its server sees nothing else')
+    const open = await Promise.all((await readdir(`/proc/${await serverPid()}/fd`)).map(async (fd) => readlink(`/proc/${await serverPid()}/fd/${fd}`).catch(() => '')))
+    assert.deepEqual(open.filter((path) => path.startsWith('/') && !/^\/(run|data)/.test(path)), [], 'no file of the host is open there')
   })
 
   test('goes on after standby and after the server of Berth was another', async () => {

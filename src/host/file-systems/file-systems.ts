@@ -163,7 +163,7 @@ export class FileSystems {
   async usedBytes(id: FileSystemId): Promise<number> {
     const dir = this.#dir(id)
     const server = this.#servers.get(id)
-    const now = server === undefined ? null : await usedBytes(dir, server)
+    const now = server === undefined ? null : await usedBytes(server)
     if (now !== null) return now
     const last = await readJson(join(dir, USAGE))
     return typeof last === 'number' ? last : 0
@@ -200,7 +200,7 @@ export class FileSystems {
     const dir = this.#dir(id)
     const server = this.#servers.get(id)
     if (server === undefined) return
-    const used = await usedBytes(dir, server)
+    const used = await usedBytes(server)
     if (used !== null) await writeJson(join(dir, USAGE), used)
     await stopServer(dir, server)
     this.#servers.delete(id)

@@ -10,7 +10,7 @@
  */
 
 export interface ExportPlace {
-  /** Where the file system is mounted in the server's own namespace. */
+  /** Where the file system is, in the root that the server sees. */
   readonly path: string
   /** For what the server keeps of its clients. */
   readonly stateDir: string

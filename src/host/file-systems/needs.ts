@@ -4,7 +4,7 @@ import { delimiter, join } from 'node:path'
 import { TOOL_PATH } from '../command.ts'
 import type { NetworkMode } from '../network/network.ts'
 
-const TOOLS = [['ganesha.nfsd', 'nfs-ganesha'], ['unshare', 'util-linux'], ['setpriv', 'util-linux'], ['mount', 'mount'], ['mke2fs', 'e2fsprogs']] as const
+const TOOLS = [['ganesha.nfsd', 'nfs-ganesha'], ['unshare', 'util-linux'], ['setpriv', 'util-linux'], ['mount', 'mount'], ['busybox', 'busybox-static'], ['mke2fs', 'e2fsprogs']] as const
 const PLUGIN = 'libfsalvfs.so'
 const PLUGIN_PLACES = ['/usr/lib/x86_64-linux-gnu/ganesha', '/usr/lib/aarch64-linux-gnu/ganesha', '/usr/lib64/ganesha', '/usr/lib/ganesha']
 const LOOP_DEVICES = '/dev/loop-control'

@@ -17,6 +17,8 @@ import { ganeshaConfig } from './ganesha-config.ts'
 
 const SCRIPT = fileURLToPath(new URL('server.sh', import.meta.url))
 const RECORD = 'server.json'
+/** Where the file system is, in the root that the server sees. */
+const DATA = '/data'
 /** It starts in less than a second; a busy machine takes longer. */
 const START_TIMEOUT_MS = 60_000
 const STOP_TIMEOUT_MS = 5_000
@@ -37,9 +39,8 @@ export async function findServer(dir: string): Promise<ServerRecord | null> {
 
 /** Starts a server and waits until it answers; leaves none behind if it throws. */
 export async function startServer(dir: string, address: string, port: number): Promise<ServerRecord> {
-  await writeFile(join(dir, 'ganesha.conf'), ganeshaConfig({ path: join(dir, 'data'), stateDir: join(dir, 'state'), address, port }), { mode: 0o600 })
-  // What clients held of a server before is void, and a log of it is of no more use.
-  await Promise.all([rm(join(dir, 'state'), { recursive: true, force: true }), rm(join(dir, 'server.log'), { force: true })])
+  await writeFile(join(dir, 'ganesha.conf'), ganeshaConfig({ path: DATA, stateDir: '/run/state', address, port }), { mode: 0o600 })
+  await rm(join(dir, 'server.log'), { force: true })
   // Two servers of one epoch would look like one to a client of both.
   const epoch = String(randomInt(1, MAX_EPOCH))
   const { identity } = await spawnVm({
@@ -66,9 +67,9 @@ export async function stopServer(dir: string, { process }: ServerRecord): Promis
 }
 
 /** Bytes that files take, as the server's own mount tells; null if the server has just ended. */
-export async function usedBytes(dir: string, { process }: ServerRecord): Promise<number | null> {
+export async function usedBytes({ process }: ServerRecord): Promise<number | null> {
   try {
-    const { bsize, blocks, bfree } = await statfs(`/proc/${process.pid}/root${join(dir, 'data')}`)
+    const { bsize, blocks, bfree } = await statfs(`/proc/${process.pid}/root${DATA}`)
     return (await isAlive(process)) ? (blocks - bfree) * bsize : null
   } catch {
     // Its namespace went with it.
@@ -89,7 +90,7 @@ async function untilItAnswers(dir: string, { process, port }: ServerRecord, addr
   const deadline = Date.now() + START_TIMEOUT_MS
   while (!(await answers(address, port))) {
     if (!(await isAlive(process))) {
-      throw new BerthError('host_unavailable', `The NFS server of a file system ended as soon as it was started; ${join(dir, 'server.log')} says why.`)
+      throw new BerthError('host_unavailable', `The NFS server of a file system ended as soon as it was started; ${join(dir, 'server.log')} may say why.`)
     }
     if (Date.now() > deadline) throw new BerthError('timeout', `The NFS server of a file system did not answer within ${START_TIMEOUT_MS / 1000} s; the machine may be overloaded.`)
     await sleep(LOOK_EVERY_MS)
