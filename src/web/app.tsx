@@ -31,7 +31,7 @@ export function App() {
   const leave = useCallback(async () => {
     await signOut()
     setWasSignedIn(false)
-    queries.clear()
+    queries.removeQueries({ predicate: ({ queryKey }) => queryKey[0] !== 'whoami' })
     await queries.resetQueries({ queryKey: ['whoami'] })
   }, [queries])
 

@@ -8,7 +8,7 @@ const slate: MantineColorsTuple = ['#c9d3dd', '#b4c0cc', '#94a3b3', '#66788a', '
 
 export const theme = createTheme({
   primaryColor: 'harbour',
-  primaryShade: { light: 7, dark: 5 },
+  primaryShade: { light: 7, dark: 7 },
   autoContrast: true,
   luminanceThreshold: 0.32,
   colors: { harbour, dark: slate },

@@ -33,7 +33,7 @@ export function SizeFields({ wish, types, onChange }: SizeProps) {
             {offered.map(({ id, description, priceMicrosPerHour }) => (
               <Chip key={id} value={id} size="xs" radius="md">
                 {description}{' '}
-                <span className="numeric chip-price">
+                <span className="numeric">
                   ${(priceMicrosPerHour / 1e6).toFixed(priceMicrosPerHour % 10_000 === 0 ? 2 : 4)}/h
                 </span>
               </Chip>
