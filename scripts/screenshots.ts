@@ -86,6 +86,11 @@ function scenes(id: string): readonly Scene[] {
     { name: 'activity', path: '/ui/activity', ready: async page => page.getByRole('table').waitFor() },
     { name: 'audit', path: '/ui/activity/audit', ready: async page => page.getByRole('table').waitFor() },
     { name: 'host', path: '/ui/host', ready: async page => page.getByText('Templates').waitFor() },
+    { name: 'snapshots', path: `${instance}/snapshots`, ready: async page => page.getByRole('table').waitFor() },
+    { name: 'market', path: '/ui/market', ready: async page => page.getByRole('table').waitFor() },
+    { name: 'bids', path: '/ui/market/orders', ready: async page => page.getByRole('table').first().waitFor() },
+    { name: 'prices', path: '/ui/market/prices', ready: async page => page.getByRole('img').nth(1).waitFor() },
+    { name: 'costs', path: '/ui/market/costs', ready: async page => page.getByRole('table').waitFor() },
     { name: 'keys', path: '/ui/keys', ready: async page => page.getByRole('table').nth(1).waitFor() },
     { name: 'projects', path: '/ui/projects', ready: heading('Projects') },
   ]
@@ -124,6 +129,8 @@ async function furnish(at: TestServer): Promise<{ readonly web: string }> {
   await launch('agent-7f3a')
   await launch('preview-142')
   await make('POST', '/instances/preview-142/standby?wait=true')
+  await make('POST', `/instances/${web.id}/snapshots`, { name: 'before-upgrade' })
+  await make('POST', '/market/bids', { name: 'batch', type: 'small', region: 'simulated', image: 'localhost/busybox', pull: 'missing', quantity: 2, limitMicros: 30_000 })
   await launch('nightly')
   await make('POST', '/instances/nightly/stop?wait=true', {})
   await make('POST', `/instances/${web.id}/standby?wait=true`)

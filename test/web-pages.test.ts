@@ -51,12 +51,17 @@ const pages = (): readonly (readonly [path: string, shown: string])[] => [
   [`/ui/instances/${id}/files?path=/`, 'Upload'],
   [`/ui/instances/${id}/metrics`, 'CPU'],
   [`/ui/instances/${id}/volumes`, '/data'],
+  [`/ui/instances/${id}/snapshots`, 'No snapshots yet'],
   [`/ui/instances/${id}/events`, 'in all'],
   ['/ui/images', 'localhost/busybox'],
   ['/ui/volumes', '/data'],
   ['/ui/activity', 'sleeper'],
   ['/ui/activity/audit', 'instance.create'],
   ['/ui/host', 'Reservations'],
+  ['/ui/market', 'small'],
+  ['/ui/market/orders', 'No bids'],
+  ['/ui/market/prices', 'small'],
+  ['/ui/market/costs', 'web'],
   ['/ui/keys', 'laptop'],
   ['/ui/projects', 'staging'],
   ['/ui/nonsense', 'There is no such page'],
@@ -119,8 +124,9 @@ describe('the table of instances', () => {
     await page.goto('/')
     await page.getByLabel('Search instances').fill('team=shop')
     await page.waitForURL('**/?q=team*')
-    assert.equal(await page.getByRole('row').count(), 2)
+    await page.getByRole('row', { name: /sleeper/ }).waitFor({ state: 'detached' })
     await page.getByRole('row', { name: /web/ }).waitFor()
+    assert.equal(await page.getByRole('row').count(), 2)
   })
 
   test('is driven by keys alone', async () => {

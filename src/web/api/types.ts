@@ -1,4 +1,6 @@
 /** The wire's types: all that the dashboard shares with the server's code. */
+import type { InstanceCostBody, PricePeriodBody, UsageBody } from '../../dialects/native/schema/market.ts'
+
 export type { KeyBody as Key, ProjectBody as Project } from '../../dialects/native/schema/access.ts'
 export type { AuditBody as AuditLine } from '../../dialects/native/schema/audit.ts'
 export type { CatalogueBody as Catalogue } from '../../dialects/native/schema/catalogue.ts'
@@ -7,8 +9,18 @@ export type { DirectoryBody as Directory, LogRecordBody as LogRecord, PathBody a
 export type { DeviceBody as Device, HostBody as Host, ResourcesBody as Resources } from '../../dialects/native/schema/host.ts'
 export type { ImageBody as Image } from '../../dialects/native/schema/images.ts'
 export type { InstanceBody as Instance, InstanceDetailBody as InstanceDetail } from '../../dialects/native/schema/instances.ts'
+export type {
+  BidBody as Bid,
+  PriceSeriesBody as PriceSeries,
+  ReservationBody as Reservation,
+  SupplyBody as Supply,
+} from '../../dialects/native/schema/market.ts'
+export type { SnapshotBody as Snapshot } from '../../dialects/native/schema/snapshots.ts'
 export type { SshKeyBody as SshKey } from '../../dialects/native/schema/ssh-keys.ts'
 export type { VolumeBody as Volume } from '../../dialects/native/schema/volumes.ts'
+
+/** With the parts that the wire's own types only refer to. */
+export type Usage = Omit<UsageBody, 'items'> & { readonly items: readonly (Omit<InstanceCostBody, 'periods'> & { readonly periods: readonly PricePeriodBody[] })[] }
 
 export interface Page<T> {
   readonly items: readonly T[]

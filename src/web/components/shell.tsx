@@ -1,7 +1,7 @@
 /** What stands around every page: where one can go, who one is, and whether the server is there. */
 import { ActionIcon, Alert, AppShell, Burger, Button, Group, Menu, Text, Tooltip, useComputedColorScheme, useMantineColorScheme } from '@mantine/core'
 import { useDisclosure } from '@mantine/hooks'
-import { Activity, Anchor, Boxes, CircleUser, FolderKanban, HardDrive, KeyRound, Layers, LogOut, Moon, Plus, Server, Sun, WifiOff } from 'lucide-react'
+import { Activity, Anchor, Boxes, CircleUser, FolderKanban, HardDrive, KeyRound, Layers, LogOut, Moon, Plus, Server, Store, Sun, WifiOff } from 'lucide-react'
 import type { LucideIcon } from 'lucide-react'
 import { useEffect } from 'react'
 import type { ReactNode } from 'react'
@@ -26,7 +26,13 @@ const PLACES: readonly { readonly group: string | null; readonly places: readonl
       { to: '/ui/activity', name: 'Activity', icon: Activity },
     ],
   },
-  { group: 'Machines', places: [{ to: '/ui/host', name: 'Host', icon: Server }] },
+  {
+    group: 'Capacity',
+    places: [
+      { to: '/ui/host', name: 'Host', icon: Server },
+      { to: '/ui/market', name: 'Market', icon: Store },
+    ],
+  },
   {
     group: 'Access',
     places: [

@@ -13,6 +13,7 @@ const ImagesPage = lazy(() => import('./images/images-page.tsx').then(module => 
 const VolumesPage = lazy(() => import('./volumes/volumes-page.tsx').then(module => ({ default: module.VolumesPage })))
 const ActivityPage = lazy(() => import('./activity/activity-page.tsx').then(module => ({ default: module.ActivityPage })))
 const HostPage = lazy(() => import('./machine/host-page.tsx').then(module => ({ default: module.HostPage })))
+const MarketPage = lazy(() => import('./market/market-page.tsx').then(module => ({ default: module.MarketPage })))
 const KeysPage = lazy(() => import('./access/keys-page.tsx').then(module => ({ default: module.KeysPage })))
 const ProjectsPage = lazy(() => import('./access/projects-page.tsx').then(module => ({ default: module.ProjectsPage })))
 
@@ -27,6 +28,7 @@ export function Pages() {
         <Route path="/ui/volumes" component={VolumesPage} />
         <Route path="/ui/activity/:tab?">{({ tab }) => <ActivityPage tab={tab ?? 'events'} />}</Route>
         <Route path="/ui/host" component={HostPage} />
+        <Route path="/ui/market/:tab?">{({ tab }) => <MarketPage tab={tab ?? 'supply'} />}</Route>
         <Route path="/ui/keys" component={KeysPage} />
         <Route path="/ui/projects" component={ProjectsPage} />
         <Route component={NotFoundPage} />

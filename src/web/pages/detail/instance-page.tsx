@@ -1,7 +1,7 @@
 /** One instance: what it is, what can be done to it, and the tabs that look into it. */
 import { Alert, Button, Group, Tabs, Title } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
-import { ChartLine, FileText, Folder, HardDrive, History, Info, SquareTerminal, TriangleAlert, Unplug } from 'lucide-react'
+import { Camera, ChartLine, FileText, Folder, HardDrive, History, Info, SquareTerminal, TriangleAlert, Unplug } from 'lucide-react'
 import { lazy, Suspense } from 'react'
 import { Link, useLocation } from 'wouter'
 import { ApiError, call, part } from '../../api/http.ts'
@@ -20,6 +20,7 @@ const LogsTab = lazy(() => import('./logs-tab.tsx').then(module => ({ default: m
 const FilesTab = lazy(() => import('./files-tab.tsx').then(module => ({ default: module.FilesTab })))
 const MetricsTab = lazy(() => import('./metrics-tab.tsx').then(module => ({ default: module.MetricsTab })))
 const StorageTab = lazy(() => import('./storage-tab.tsx').then(module => ({ default: module.StorageTab })))
+const SnapshotsTab = lazy(() => import('./snapshots-tab.tsx').then(module => ({ default: module.SnapshotsTab })))
 const EventsTab = lazy(() => import('./events-tab.tsx').then(module => ({ default: module.EventsTab })))
 
 const TABS = [
@@ -29,6 +30,7 @@ const TABS = [
   { value: 'files', name: 'Files', icon: Folder, exec: true },
   { value: 'metrics', name: 'Metrics', icon: ChartLine },
   { value: 'volumes', name: 'Volumes', icon: HardDrive },
+  { value: 'snapshots', name: 'Snapshots', icon: Camera },
   { value: 'events', name: 'Events', icon: History },
 ] as const
 
@@ -99,6 +101,9 @@ function Living({ instance, tab }: { readonly instance: InstanceDetail; readonly
           </Tabs.Panel>
           <Tabs.Panel value="volumes">
             <StorageTab instance={instance} />
+          </Tabs.Panel>
+          <Tabs.Panel value="snapshots">
+            <SnapshotsTab instance={instance} />
           </Tabs.Panel>
           <Tabs.Panel value="events">
             <EventsTab instance={instance} />

@@ -16,7 +16,7 @@ export function VolumeFields({ volumes, onChange }: { readonly volumes: readonly
   if (names.length === 0) {
     return (
       <Text size="sm" c="dimmed">
-        There is no volume yet. <Link to="/ui/volumes">Make one</Link> first.
+        There is no volume yet. <Link inText to="/ui/volumes">Make one</Link> first.
       </Text>
     )
   }

@@ -62,9 +62,12 @@ export function HostPage() {
                 </Text>
               ) : (
                 <Facts
-                  facts={templates.map(({ vcpus, memoryBytes, state }) => [
+                  facts={templates.map(({ vcpus, memoryBytes, state, waiting }) => [
                     `${vcpus} vCPU, ${formatBytes(memoryBytes)}`,
-                    <Status key={state} tone={state === 'ready' ? 'good' : 'busy'} word={state} />,
+                    <span key={state}>
+                      <Status tone={state === 'ready' ? 'good' : 'busy'} word={state} />
+                      {waiting > 0 && ` · ${waiting} in the pool wait for whom they will be`}
+                    </span>,
                   ])}
                 />
               )}

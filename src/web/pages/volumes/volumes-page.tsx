@@ -55,7 +55,7 @@ export function VolumesPage() {
         ) : (
           attachments.map(({ instanceId, path, mode }) => (
             <div key={instanceId}>
-              <Link to={`/ui/instances/${instanceId}/volumes`}>{byId.get(instanceId)?.name ?? instanceId}</Link> at <span className="mono">{path}</span> ({mode})
+              <Link inText to={`/ui/instances/${instanceId}/volumes`}>{byId.get(instanceId)?.name ?? instanceId}</Link> at <span className="mono">{path}</span> ({mode})
             </div>
           ))
         ),

@@ -1,0 +1,58 @@
+/** What each type has in each region, and for how much; one bids from here. */
+import { Button } from '@mantine/core'
+import { useQuery, useQueryClient } from '@tanstack/react-query'
+import { Store } from 'lucide-react'
+import { useCallback, useState } from 'react'
+import { call } from '../../api/http.ts'
+import type { Page as Items, Supply } from '../../api/types.ts'
+import { DataTable } from '../../components/data-table.tsx'
+import { useMay } from '../../components/me.tsx'
+import { formatMoney } from '../../components/money.ts'
+import { Panel } from '../../components/page.tsx'
+import { EmptyState } from '../../components/states.tsx'
+import { useEvents } from '../../live/use-fleet.ts'
+import { BidForm } from './bid-form.tsx'
+
+export function SupplyTab() {
+  const queries = useQueryClient()
+  const mayWrite = useMay('write')
+  const [wanted, setWanted] = useState<Supply | null>(null)
+  const supply = useQuery({ queryKey: ['market', 'supply'], queryFn: async ({ signal }) => (await call<Items<Supply>>('GET', '/market/supply', { signal })).items, staleTime: 0 })
+  // Whatever starts or ends takes or gives room.
+  useEvents(useCallback(() => void queries.invalidateQueries({ queryKey: ['market', 'supply'] }), [queries]))
+  return (
+    <Panel>
+      <DataTable
+        label="Supply"
+        items={supply.data}
+        error={supply.error}
+        onRetry={() => void supply.refetch()}
+        keyOf={({ type, region }) => `${type} ${region}`}
+        empty={<EmptyState icon={Store} title="Nothing is for sale">The catalogue has no types.</EmptyState>}
+        fields={[
+          { name: 'Type', cell: ({ type }) => type },
+          { name: 'Region', cell: ({ region }) => region },
+          { name: 'Free', cell: ({ available }) => <span className="numeric">{available}</span>, right: true },
+          { name: 'Of', cell: ({ total }) => <span className="numeric">{total}</span>, right: true },
+          { name: 'Bids have', cell: ({ allocated }) => <span className="numeric">{allocated}</span>, right: true },
+          { name: 'Reserved', cell: ({ reserved }) => <span className="numeric">{reserved}</span>, right: true },
+          { name: 'Spot', cell: ({ spotMicros }) => <span className="numeric">{formatMoney(spotMicros)}</span>, right: true },
+          { name: 'Reservation', cell: ({ reservedMicros }) => <span className="numeric">{formatMoney(reservedMicros)}</span>, right: true },
+          { name: 'On demand', cell: ({ onDemandMicros }) => <span className="numeric">{formatMoney(onDemandMicros)}</span>, right: true },
+          {
+            name: 'Actions',
+            quiet: true,
+            right: true,
+            cell: row =>
+              mayWrite && (
+                <Button variant="default" size="compact-xs" aria-label={`Bid for ${row.type} in ${row.region}`} onClick={() => setWanted(row)}>
+                  Bid
+                </Button>
+              ),
+          },
+        ]}
+      />
+      {wanted !== null && <BidForm supply={wanted} onClose={() => setWanted(null)} />}
+    </Panel>
+  )
+}
