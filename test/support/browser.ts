@@ -33,7 +33,7 @@ export interface Visit {
   readonly context: BrowserContext
   readonly page: Page
   /** Fails on what a page did that it must not. */
-  check(): void
+  readonly check: () => void
 }
 
 /** A browser of a new visitor. */
