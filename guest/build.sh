@@ -155,7 +155,7 @@ fi
 
 # --- the host's tools -----------------------------------------------------------------------------------
 
-for tool in sealed-memory small-pages; do
+for tool in sealed-memory small-pages tsc-rate; do
   tool_key=$(cd "$here" && { sha256sum "host/$tool.c"; echo "${flags[*]}"; musl-gcc -dumpfullversion; } | sha256sum | cut -c1-24)
   if [ "$(cat "$out/.$tool.key" 2>/dev/null)" = "$tool_key" ] && [ -x "$out/$tool" ]; then
     say "$tool: up to date"

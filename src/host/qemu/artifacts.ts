@@ -10,7 +10,7 @@ import { access, chmod, copyFile, mkdir, open, readFile, readdir, realpath, rena
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { BerthError } from '../../instance/errors.ts'
-import { asDiskError } from '../command.ts'
+import { asDiskError, runCommand } from '../command.ts'
 import type { GuestArtifacts } from './context.ts'
 
 const KERNEL = 'vmlinuz'
@@ -26,6 +26,7 @@ const SECTOR_BYTES = 512
 /** Where a kernel says how many sectors its set-up has after the first. */
 const SETUP_SECTORS_AT = 0x1f1
 const DEFAULT_SETUP_SECTORS = 4
+const TSC_TOOL = 'tsc-rate'
 
 /** Takes what was built into `ownDir`, and removes older versions there. Throws `host_unavailable` if nothing was built. */
 export async function takeArtifacts(builtDir: string, ownDir: string): Promise<GuestArtifacts> {
@@ -42,6 +43,7 @@ export async function takeArtifacts(builtDir: string, ownDir: string): Promise<G
     kernelStub: join(dir, KERNEL_STUB),
     memoryTool: await program(MEMORY_TOOL),
     smallPagesTool: await program(SMALL_PAGES_TOOL),
+    tscKhz: await measuredTsc(await program(TSC_TOOL)),
     sentModules: await builtModules(builtDir, dir),
     version,
   }
@@ -71,6 +73,13 @@ export async function closedDirectory(path: string): Promise<string | null> {
     if (((await stat(part)).mode & 0o001) === 0) return part
   }
   return null
+}
+
+/** null without the tool, or on a machine that it can't run on: guests then measure for themselves. */
+async function measuredTsc(tool: string | null): Promise<number | null> {
+  if (tool === null) return null
+  const khz = Number((await runCommand(tool, []).catch(() => '')).trim())
+  return Number.isSafeInteger(khz) && khz > 0 ? khz : null
 }
 
 async function builtFile(dir: string, name: string): Promise<string> {

@@ -95,6 +95,7 @@ export function machineSpec(context: VmContext, prepared: MachineNeeds, options:
     memory: options.memory ?? 'own',
     kernelPath: options.incoming ? context.artifacts.kernelStub : context.artifacts.kernel,
     initramfsPath: options.incoming ? null : context.artifacts.initramfs,
+    tscKhz: context.artifacts.tscKhz,
     root: prepared.root,
     overlay: prepared.overlay,
     disksStandIn: options.disksStandIn ?? false,

@@ -31,6 +31,8 @@ export interface GuestArtifacts {
   readonly memoryTool: string | null
   /** Starts an emulating QEMU without large pages; null where it wasn't built. */
   readonly smallPagesTool: string | null
+  /** What the time stamp counter of this machine counts a millisecond, which emulated guests can't measure well; null where that isn't known. */
+  readonly tscKhz: number | null
   /** Kernel modules that are sent to the guests that need them, in load order; null where they weren't built. */
   readonly sentModules: { readonly dir: string; readonly order: readonly string[] } | null
   /** Changes when either does. */

@@ -32,6 +32,13 @@ function devicesOf(args: readonly string[]): string[] {
 }
 
 describe('machineArgs', () => {
+  it('tells emulated guests how fast their counter counts, where that is known', () => {
+    const append = (more: Partial<MachineSpec>) => valuesOf(machineArgs({ ...spec, ...more }), '-append')[0] ?? ''
+    assert.match(append({ tscKhz: 2_596_122 }), / tsc=reliable tsc_early_khz=2596122 /)
+    assert.doesNotMatch(append({ tscKhz: null }), /tsc_early_khz/)
+    assert.doesNotMatch(append({ accelerator: 'kvm', tscKhz: 2_596_122 }), /tsc/)
+  })
+
   it('names every device itself, and denies QEMU what it needs not', () => {
     const args = machineArgs(spec)
     for (const option of ['-nodefaults', '-no-user-config', '-no-reboot']) assert.ok(args.includes(option), option)

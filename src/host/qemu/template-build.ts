@@ -129,6 +129,7 @@ function templateMachine(home: TemplateHome, key: TemplateKey, file: (name: stri
     memoryPath: `/proc/self/fd/${MEMORY_DESCRIPTOR}`,
     kernelPath: home.artifacts.kernel,
     initramfsPath: home.artifacts.initramfs,
+    tscKhz: home.artifacts.tscKhz,
     root: null,
     overlay: null,
     placeholderBytes: PLACEHOLDER_BYTES,
