@@ -86,7 +86,6 @@ function scenes(id: string): readonly Scene[] {
     { name: 'activity', path: '/ui/activity', ready: async page => page.getByRole('table').waitFor() },
     { name: 'audit', path: '/ui/activity/audit', ready: async page => page.getByRole('table').waitFor() },
     { name: 'host', path: '/ui/host', ready: async page => page.getByText('Templates').waitFor() },
-    { name: 'snapshots', path: `${instance}/snapshots`, ready: async page => page.getByRole('table').waitFor() },
     { name: 'market', path: '/ui/market', ready: async page => page.getByRole('table').waitFor() },
     { name: 'bids', path: '/ui/market/orders', ready: async page => page.getByRole('table').first().waitFor() },
     { name: 'prices', path: '/ui/market/prices', ready: async page => page.getByRole('img').nth(1).waitFor() },
@@ -129,7 +128,7 @@ async function furnish(at: TestServer): Promise<{ readonly web: string }> {
   await launch('agent-7f3a')
   await launch('preview-142')
   await make('POST', '/instances/preview-142/standby?wait=true')
-  await make('POST', `/instances/${web.id}/snapshots`, { name: 'before-upgrade' })
+  await make('POST', '/instances/shop-worker/snapshots', { name: 'before-upgrade' })
   await make('POST', '/market/bids', { name: 'batch', type: 'small', region: 'simulated', image: 'localhost/busybox', pull: 'missing', quantity: 2, limitMicros: 30_000 })
   await launch('nightly')
   await make('POST', '/instances/nightly/stop?wait=true', {})
