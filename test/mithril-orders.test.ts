@@ -86,8 +86,11 @@ before(async () => {
   key = bodyOf<{ fid: string }>(await call('POST', '/ssh-keys', { body: { project, name: 'mine', public_key: KEY } })).fid
 })
 after(async () => {
-  await server.stop()
-  rmSync(dataDir, { recursive: true, force: true })
+  try {
+    await server.stop()
+  } finally {
+    rmSync(dataDir, { recursive: true, force: true })
+  }
 })
 
 const order = (name: string, change: object = {}) => ({

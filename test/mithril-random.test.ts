@@ -44,8 +44,11 @@ before(async () => {
   type = bodyOf<readonly Row[]>(await call('GET', '/instance-types'))[0]?.fid ?? ''
 })
 after(async () => {
-  await server.stop()
-  rmSync(dataDir, { recursive: true, force: true })
+  try {
+    await server.stop()
+  } finally {
+    rmSync(dataDir, { recursive: true, force: true })
+  }
 })
 
 const soon = (hours: number) => new Date(Date.now() + hours * HOUR_MS).toISOString()

@@ -71,9 +71,12 @@ before(async () => {
   type = bodyOf<readonly { fid: string }[]>(await call('GET', '/instance-types'))[0]?.fid ?? ''
 })
 after(async () => {
-  await server.stop()
-  rmSync(dataDir, { recursive: true, force: true })
-  rmSync(scratch, { recursive: true, force: true })
+  try {
+    await server.stop()
+  } finally {
+    rmSync(dataDir, { recursive: true, force: true })
+    rmSync(scratch, { recursive: true, force: true })
+  }
 })
 
 const order = (name: string) => ({ project, region: REGION, instance_type: type, instance_quantity: 1, name, launch_specification: { ssh_keys: [], volumes: [] } })
