@@ -79,7 +79,7 @@ export class Wire {
       return channel
     }
     if (body.length > REQUEST_MAX_BYTES) {
-      channel.fail(new BerthError('limit_exceeded', 'The command and its environment are longer than 2 MiB together.'))
+      channel.fail(new BerthError('limit_exceeded', `A request to the guest may have ${REQUEST_MAX_BYTES / 2 ** 20} MiB at most, with its command, environment and files.`))
       return channel
     }
     this.#channels.set(channel.id, channel)
