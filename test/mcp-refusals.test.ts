@@ -8,7 +8,7 @@ import type { Scope } from '../src/instance/model.ts'
 import { EVERYTHING } from '../src/mcp/mode.ts'
 import { CALLS_LIMIT } from '../src/mcp/tool.ts'
 import { eventually, SMALL } from './engine-fixture.ts'
-import { connect, dataOf, ERAS, mcpFixture, textOf } from './support/mcp.ts'
+import { connect, dataOf, ERAS, mcpFixture, textOf, TOOLS } from './support/mcp.ts'
 import type { McpFixture } from './support/mcp.ts'
 
 const PING = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'initialize', params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 't', version: '1' } } })
@@ -180,14 +180,14 @@ describe('what each key is shown', () => {
     await client.close()
     return tools.map(({ name }) => name)
   }
-  const READ = ['get-instance', 'get-instance-logs', 'get-instance-metrics', 'list-images', 'list-instance-events', 'list-instance-types', 'list-instances', 'list-regions', 'wait-for-instance']
+  const READ = ['get-instance', 'get-instance-logs', 'get-instance-metrics', 'list-images', 'list-instance-events', 'list-instance-types', 'list-instances', 'list-regions', 'list-snapshots', 'wait-for-instance']
   const EXEC = ['exec-command', 'list-files', 'read-file', 'write-file']
 
   for (const era of ERAS) {
     test(`tools follow the scopes of the key (${era})`, async () => {
       assert.deepEqual(await shown(await mcp.keyWith(['read']), {}, era), READ)
       assert.deepEqual(await shown(await mcp.keyWith(['exec']), {}, era), EXEC)
-      assert.equal((await shown(mcp.key, {}, era)).length, 20)
+      assert.equal((await shown(mcp.key, {}, era)).length, TOOLS.length)
     })
 
     test(`a tool that the key may not use is not there (${era})`, async () => {

@@ -8,7 +8,7 @@ import { after, before, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { Client } from '@modelcontextprotocol/client'
 import { StdioClientTransport } from '@modelcontextprotocol/client/stdio'
-import { dataOf, ERAS, textOf } from './support/mcp.ts'
+import { dataOf, ERAS, textOf, TOOLS } from './support/mcp.ts'
 import type { Era } from './support/mcp.ts'
 import { eventually, startServer } from './support/server.ts'
 import type { TestServer } from './support/server.ts'
@@ -53,7 +53,7 @@ for (const era of ERAS) {
 
     test('gets a computer in two calls, and hears how it goes', async () => {
       const { tools } = await client.listTools()
-      assert.equal(tools.length, 20)
+      assert.equal(tools.length, TOOLS.length)
       const created = await client.callTool({ name: 'create-instance', arguments: { image: 'localhost/busybox', name: `stdio-${era}`, type: 'nano' } })
       assert.equal(dataOf<{ instance: { status: string } }>(created).instance.status, 'HEALTHY')
       const said = await client.callTool({ name: 'exec-command', arguments: { id: `stdio-${era}`, command: ['echo', 'hello'] } })

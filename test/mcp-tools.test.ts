@@ -7,36 +7,8 @@ import type { Client } from '@modelcontextprotocol/client'
 import { serveMcp } from '../src/server/mcp-server.ts'
 import { makeLog } from '../src/server/logging.ts'
 import { EVERYTHING } from '../src/mcp/mode.ts'
-import { catalogue, connect, dataOf, ERAS, mcpFixture, textOf } from './support/mcp.ts'
+import { catalogue, connect, dataOf, ERAS, mcpFixture, textOf, TOOLS } from './support/mcp.ts'
 import type { McpFixture } from './support/mcp.ts'
-
-const TOOLS = [
-  'create-instance',
-  'create-snapshot',
-  'delete-instance',
-  'delete-snapshot',
-  'exec-command',
-  'fork-instance',
-  'get-instance',
-  'get-instance-logs',
-  'get-instance-metrics',
-  'list-files',
-  'list-images',
-  'list-instance-events',
-  'list-instance-types',
-  'list-instances',
-  'list-regions',
-  'list-snapshots',
-  'read-file',
-  'restart-instance',
-  'restore-snapshot',
-  'start-instance',
-  'stop-instance',
-  'suspend-instance',
-  'update-instance',
-  'wait-for-instance',
-  'write-file',
-]
 
 let mcp: McpFixture
 before(async () => {

@@ -12,6 +12,35 @@ import { EVERYTHING } from '../../src/mcp/mode.ts'
 import { engineFixture } from '../engine-fixture.ts'
 import type { Fixture } from '../engine-fixture.ts'
 
+/** Every tool that a key with all scopes is shown, in order. */
+export const TOOLS = [
+  'create-instance',
+  'create-snapshot',
+  'delete-instance',
+  'delete-snapshot',
+  'exec-command',
+  'fork-instance',
+  'get-instance',
+  'get-instance-logs',
+  'get-instance-metrics',
+  'list-files',
+  'list-images',
+  'list-instance-events',
+  'list-instance-types',
+  'list-instances',
+  'list-regions',
+  'list-snapshots',
+  'read-file',
+  'restart-instance',
+  'restore-snapshot',
+  'start-instance',
+  'stop-instance',
+  'suspend-instance',
+  'update-instance',
+  'wait-for-instance',
+  'write-file',
+]
+
 export const ERAS = ['2026-07-28', '2025'] as const
 export type Era = (typeof ERAS)[number]
 
