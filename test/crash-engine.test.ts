@@ -88,8 +88,8 @@ function note(expected: Map<string, Set<string>>, said: readonly string[]): void
 
 async function assertExpected(engine: BerthEngine, caller: Caller, expected: ReadonlyMap<string, ReadonlySet<string>>): Promise<void> {
   for (const [id, states] of expected) {
-    const { phase } = await engine.instances.get(caller, id as InstanceId)
-    assert.ok(states.has(phase), `${id} is ${phase}, wanted ${[...states].join(' or ')}`)
+    const { phase, reason } = await engine.instances.get(caller, id as InstanceId)
+    assert.ok(states.has(phase), `${id} is ${phase} (${reason ?? 'no reason'}), wanted ${[...states].join(' or ')}`)
   }
 }
 

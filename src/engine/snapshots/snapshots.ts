@@ -24,6 +24,7 @@ import { checkFileSystems } from '../file-systems.ts'
 import { checkFirewallRulesets } from '../firewalls.ts'
 import { checkRoomInProject, refused } from '../instances.ts'
 import type { Change } from '../journal.ts'
+import { observe } from '../operations.ts'
 import type { Reconciler } from '../reconcile.ts'
 import type { StoreReader } from '../store-port.ts'
 import type { CreateSnapshot, ForkInstance, Snapshots } from './api.ts'
@@ -38,7 +39,9 @@ export function makeSnapshots(core: Core, loop: Reconciler): Snapshots {
       checkWishes(request)
       await ownInstance(reader, caller, instanceId)
       return loop.run(instanceId, async () => {
-        const { facts } = await hostOf(core, await ownInstance(reader, caller, instanceId))
+        const before = await ownInstance(reader, caller, instanceId)
+        const { facts } = await hostOf(core, before)
+        await refuseEmpty(core, before)
         const id = newId('snapshot', core.randomBytes(ID_BYTES))
         const draft = await recorded(core, id, () => core.store.transaction(async tx => {
           const source = await ownInstance(tx, caller, instanceId)
@@ -134,7 +137,9 @@ export function makeSnapshots(core: Core, loop: Reconciler): Snapshots {
       const fork = Promise.withResolvers<Instance>()
       const id = newId('snapshot', core.randomBytes(ID_BYTES))
       const work = async (): Promise<void> => {
-        const candidate = await hostOf(core, await ownInstance(reader, caller, instanceId))
+        const before = await ownInstance(reader, caller, instanceId)
+        const candidate = await hostOf(core, before)
+        await refuseEmpty(core, before)
         await recorded(core, id, () => core.journal.commit(async change => {
           const source = await ownInstance(change.tx, caller, instanceId)
           const made = await forkNow(core, change, caller, source, id, request, candidate)
@@ -181,6 +186,15 @@ function kindOf(source: Instance, wanted: SnapshotKind | undefined): SnapshotKin
   const possible = phase === 'running' || phase === 'unhealthy' || phase === 'standby' ? 'standby' : phase === 'stopped' || phase === 'preempted' ? 'stopped' : null
   if (possible === null || (wanted !== undefined && wanted !== possible)) throw refused(wanted === undefined ? 'snapshot' : `snapshot of kind ${wanted}`, source)
   return possible
+}
+
+/** One that was stopped before its host had made anything has nothing to copy. */
+async function refuseEmpty(core: Core, source: Instance): Promise<void> {
+  if (source.startedAt !== null || source.phase !== 'stopped') return
+  if ((await observe(core, source)).kind !== 'absent') return
+  throw new BerthError('invalid_state', 'The instance was stopped before it had a disk, so there is nothing to copy: start it first.', {
+    details: { operation: 'snapshot', phase: source.phase },
+  })
 }
 
 function refuseWritable(spec: InstanceSpec, kind: SnapshotKind): void {
