@@ -69,7 +69,7 @@ export class ImageKeeper implements ImageLookUp {
       const { imageDigest } = instance
       if (event.kind === 'phase' && event.to === 'deleted' && imageDigest !== null) this.#collect(imageDigest)
     })
-    void this.#makeBuiltIns()
+    this.#beginBuiltIns()
     const interrupted = (await this.#core.store.read.images(null)).filter(image => image.status !== 'ready' && image.status !== 'failed')
     for (const { projectId, name } of interrupted) this.#queue.add({ projectId, name, platform: null, credentials: null })
   }
@@ -281,6 +281,13 @@ export class ImageKeeper implements ImageLookUp {
     }
   }
 
+  #beginBuiltIns(): void {
+    this.#makeBuiltIns().catch((error: unknown) => {
+      // The store may close while the host still works; who waits then is told by the next server.
+      if (!this.#closed) this.#core.logger.warn({ err: error }, 'who waits for a built-in image could not be told; their next change does it')
+    })
+  }
+
   async #makeBuiltIns(): Promise<void> {
     for (const [name, record] of this.#builtIn) {
       if (record.status === 'ready' || this.#closed) continue
@@ -298,6 +305,7 @@ export class ImageKeeper implements ImageLookUp {
       this.#builtIn.set(name, { ...record, ...resultOf(pulled), updatedAt: this.#core.now() })
       this.#changed()
     }
+    if (this.#closed) return
     for (const project of await this.#core.store.read.projects()) this.onSettled(project.id)
   }
 
@@ -305,7 +313,7 @@ export class ImageKeeper implements ImageLookUp {
     if (this.#closed || this.#retry !== null) return
     this.#retry = setTimeout(() => {
       this.#retry = null
-      void this.#makeBuiltIns()
+      this.#beginBuiltIns()
     }, BUILT_IN_RETRY_MS)
     this.#retry.unref()
   }
