@@ -1,6 +1,6 @@
 /**
  * The same launch in every tongue that Berth speaks, ready to copy: the command, and each dialect's call. What a
- * dialect has no word for is said beside it. Pure; test/web-equivalents.test.ts runs every one of them.
+ * dialect has no word for is said beside it. Pure.
  *
  * They read the key from BERTH_KEY, so that none is ever written into a command line.
  */
