@@ -3,23 +3,23 @@ import type { Command } from 'commander'
 import type { FileSystemBody } from '../../dialects/native/schema/file-systems.ts'
 import { formatFriendlySize } from '../../instance/sizes.ts'
 import { part } from '../client.ts'
+import { addList, addRemove, IDS } from '../collection.ts'
 import { commonOptions, withServer } from '../context.ts'
 import type { Context } from '../context.ts'
 import { parseSize } from '../flags.ts'
 import { shortId } from '../instance-text.ts'
-import { age, print, printJson, printLines, table } from '../output.ts'
+import { age, print, printJson } from '../output.ts'
+import type { Column } from '../output.ts'
 
 export function register(program: Command, context: Context): void {
   const all = program.command('filesystems').alias('fs').description('list, make and delete file systems that instances share')
 
-  withServer(all.command('ls', { isDefault: true }).alias('list').description('list shared file systems'))
-    .option('-q, --quiet', 'ids only')
-    .action(async (options: { quiet?: boolean }, command: Command) => {
-      const found = await context.connect(command).list<FileSystemBody>('/file-systems')
-      if (commonOptions(command).json === true) return printJson(found)
-      if (options.quiet === true) return printLines(found.map(({ id }) => id))
-      await print(fileSystemTable(found))
-    })
+  addList<FileSystemBody>(all, context, {
+    path: '/file-systems',
+    description: 'list shared file systems',
+    quiet: IDS,
+    columns: COLUMNS,
+  })
 
   withServer(all.command('create <name>').description('make one; instances get it with berth run --fs NAME:PATH'))
     .option('-s, --size <size>', 'the most that its files may take, like 100G', '10G')
@@ -39,25 +39,15 @@ export function register(program: Command, context: Context): void {
     },
   )
 
-  withServer(all.command('rm <filesystem...>').description('delete file systems and what they hold')).action(
-    async (words: readonly string[], _options: unknown, command: Command) => {
-      const client = context.connect(command)
-      for (const word of words) {
-        await client.call('DELETE', `/file-systems/${part(word)}`)
-        if (commonOptions(command).json !== true) await print(`${word}\n`)
-      }
-    },
-  )
+  addRemove(all, context, { path: '/file-systems', argument: '<filesystem...>', description: 'delete file systems and what they hold' })
 }
 
-function fileSystemTable(found: readonly FileSystemBody[]): string {
-  return table(found, [
-    { title: 'ID', text: ({ id }) => id },
-    { title: 'NAME', text: ({ name }) => name },
-    { title: 'REGION', text: ({ region }) => region },
-    { title: 'USED', text: ({ usedBytes }) => formatFriendlySize(usedBytes), align: 'right' },
-    { title: 'SIZE', text: ({ sizeBytes }) => formatFriendlySize(sizeBytes), align: 'right' },
-    { title: 'AGE', text: ({ createdAt }) => age(createdAt), align: 'right' },
-    { title: 'INSTANCES', text: ({ instanceIds }) => instanceIds.map(shortId).join(', ') || '-' },
-  ])
-}
+const COLUMNS: readonly Column<FileSystemBody>[] = [
+  { title: 'ID', text: ({ id }) => id },
+  { title: 'NAME', text: ({ name }) => name },
+  { title: 'REGION', text: ({ region }) => region },
+  { title: 'USED', text: ({ usedBytes }) => formatFriendlySize(usedBytes), align: 'right' },
+  { title: 'SIZE', text: ({ sizeBytes }) => formatFriendlySize(sizeBytes), align: 'right' },
+  { title: 'AGE', text: ({ createdAt }) => age(createdAt), align: 'right' },
+  { title: 'INSTANCES', text: ({ instanceIds }) => instanceIds.map(shortId).join(', ') || '-' },
+]

@@ -7,24 +7,24 @@ import type { ImageBody } from '../../dialects/native/schema/images.ts'
 import { formatFriendlySize } from '../../instance/sizes.ts'
 import { part } from '../client.ts'
 import type { Client } from '../client.ts'
+import { addList, addRemove } from '../collection.ts'
 import { commonOptions, withServer } from '../context.ts'
 import type { Context } from '../context.ts'
 import { CliError } from '../failure.ts'
 import { bringImage } from '../image-pull.ts'
-import { age, print, printJson, printLines, table } from '../output.ts'
-import type { Colour } from '../output.ts'
+import { age, print, printJson } from '../output.ts'
+import type { Colour, Column } from '../output.ts'
 
 const SHORT_DIGEST_CHARACTERS = 19
 
 export function register(program: Command, context: Context): void {
   const images = program.command('images').alias('image').description('list, pull, import, tag and delete images')
-  const list = async (options: { quiet?: boolean }, command: Command) => {
-    const all = await context.connect(command).list<ImageBody>('/images')
-    if (commonOptions(command).json === true) return printJson(all)
-    if (options.quiet === true) return printLines(all.map(({ name }) => name))
-    await print(imageTable(all))
-  }
-  withServer(images.command('ls', { isDefault: true }).alias('list').description('list images')).option('-q, --quiet', 'names only').action(list)
+  addList<ImageBody>(images, context, {
+    path: '/images',
+    description: 'list images',
+    quiet: { what: 'names', text: ({ name }) => name },
+    columns: COLUMNS,
+  })
 
   withServer(images.command('pull <name>').description('pull an image, by tag or digest'))
     .option('--platform <os/arch>', 'other than this machine')
@@ -54,26 +54,16 @@ export function register(program: Command, context: Context): void {
     },
   )
 
-  withServer(images.command('rm <name...>').description('delete images')).action(
-    async (names: readonly string[], _options: unknown, command: Command) => {
-      const client = context.connect(command)
-      for (const name of names) {
-        await client.call('DELETE', `/images/${part(name)}`)
-        if (commonOptions(command).json !== true) await print(`${name}\n`)
-      }
-    },
-  )
+  addRemove(images, context, { path: '/images', argument: '<name...>', description: 'delete images' })
 }
 
-function imageTable(images: readonly ImageBody[]): string {
-  return table(images, [
-    { title: 'NAME', text: ({ name }) => name },
-    { title: 'DIGEST', text: ({ digest }) => digest?.slice(0, SHORT_DIGEST_CHARACTERS) ?? '-' },
-    { title: 'SIZE', text: ({ sizeBytes }) => (sizeBytes === null ? '-' : formatFriendlySize(sizeBytes)), align: 'right' },
-    { title: 'AGE', text: ({ createdAt }) => age(createdAt), align: 'right' },
-    { title: 'STATUS', text: ({ status, error }) => (error === null ? status : `${status}: ${error}`), colour: statusColour },
-  ])
-}
+const COLUMNS: readonly Column<ImageBody>[] = [
+  { title: 'NAME', text: ({ name }) => name },
+  { title: 'DIGEST', text: ({ digest }) => digest?.slice(0, SHORT_DIGEST_CHARACTERS) ?? '-' },
+  { title: 'SIZE', text: ({ sizeBytes }) => (sizeBytes === null ? '-' : formatFriendlySize(sizeBytes)), align: 'right' },
+  { title: 'AGE', text: ({ createdAt }) => age(createdAt), align: 'right' },
+  { title: 'STATUS', text: ({ status, error }) => (error === null ? status : `${status}: ${error}`), colour: statusColour },
+]
 
 function statusColour({ status }: ImageBody): Colour {
   if (status === 'ready') return 'green'

@@ -1,11 +1,11 @@
 /** `berth keys ls | create | rm` */
 import type { Command } from 'commander'
 import type { KeyBody } from '../../dialects/native/schema/access.ts'
-import { part } from '../client.ts'
+import { addList, addRemove, IDS } from '../collection.ts'
 import { commonOptions, withServer } from '../context.ts'
 import type { Context } from '../context.ts'
 import { parseTtlMs } from '../flags.ts'
-import { age, print, printJson, printLines, say, table } from '../output.ts'
+import { age, print, printJson, say } from '../output.ts'
 
 const DEFAULT_SCOPES = 'read,write,exec'
 
@@ -18,23 +18,19 @@ interface CreateOptions {
 export function register(program: Command, context: Context): void {
   const keys = program.command('keys').alias('key').description('list, create and delete API keys')
 
-  withServer(keys.command('ls', { isDefault: true }).alias('list').description('list keys'))
-    .option('-q, --quiet', 'ids only')
-    .action(async (options: { quiet?: boolean }, command: Command) => {
-      const all = await context.connect(command).list<KeyBody>('/keys')
-      if (commonOptions(command).json === true) return printJson(all)
-      if (options.quiet === true) return printLines(all.map(({ id }) => id))
-      await print(
-        table(all, [
-          { title: 'ID', text: ({ id }) => id },
-          { title: 'NAME', text: ({ name }) => name },
-          { title: 'SCOPES', text: ({ scopes }) => scopes.join(',') },
-          { title: 'AGE', text: ({ createdAt }) => age(createdAt), align: 'right' },
-          { title: 'LAST USED', text: ({ lastUsedAt }) => (lastUsedAt === null ? 'never' : `${age(lastUsedAt)} ago`) },
-          { title: 'EXPIRES', text: ({ expiresAt }) => expiresAt ?? 'never' },
-        ]),
-      )
-    })
+  addList<KeyBody>(keys, context, {
+    path: '/keys',
+    description: 'list keys',
+    quiet: IDS,
+    columns: [
+      { title: 'ID', text: ({ id }) => id },
+      { title: 'NAME', text: ({ name }) => name },
+      { title: 'SCOPES', text: ({ scopes }) => scopes.join(',') },
+      { title: 'AGE', text: ({ createdAt }) => age(createdAt), align: 'right' },
+      { title: 'LAST USED', text: ({ lastUsedAt }) => (lastUsedAt === null ? 'never' : `${age(lastUsedAt)} ago`) },
+      { title: 'EXPIRES', text: ({ expiresAt }) => expiresAt ?? 'never' },
+    ],
+  })
 
   withServer(keys.command('create <name>').description('make a key; its secret is printed now and never again'))
     .option('--scopes <list>', 'of read, write, exec and admin', DEFAULT_SCOPES)
@@ -54,13 +50,5 @@ export function register(program: Command, context: Context): void {
       await print(`${made.secret}\n`)
     })
 
-  withServer(keys.command('rm <key...>').description('delete keys, by id or name')).action(
-    async (words: readonly string[], _options: unknown, command: Command) => {
-      const client = context.connect(command)
-      for (const word of words) {
-        await client.call('DELETE', `/keys/${part(word)}`)
-        if (commonOptions(command).json !== true) await print(`${word}\n`)
-      }
-    },
-  )
+  addRemove(keys, context, { path: '/keys', argument: '<key...>', description: 'delete keys, by id or name' })
 }

@@ -2,9 +2,10 @@
 import type { Command } from 'commander'
 import type { ProjectBody } from '../../dialects/native/schema/access.ts'
 import { part } from '../client.ts'
+import { addList, IDS } from '../collection.ts'
 import { commonOptions, withServer } from '../context.ts'
 import type { Context } from '../context.ts'
-import { age, print, printJson, printLines, table } from '../output.ts'
+import { age, print, printJson } from '../output.ts'
 
 interface ChangeOptions {
   readonly guestToGuest?: boolean
@@ -14,21 +15,17 @@ interface ChangeOptions {
 export function register(program: Command, context: Context): void {
   const projects = program.command('projects').alias('project').description('list, create and change projects')
 
-  withServer(projects.command('ls', { isDefault: true }).alias('list').description('list projects'))
-    .option('-q, --quiet', 'ids only')
-    .action(async (options: { quiet?: boolean }, command: Command) => {
-      const all = await context.connect(command).list<ProjectBody>('/projects')
-      if (commonOptions(command).json === true) return printJson(all)
-      if (options.quiet === true) return printLines(all.map(({ id }) => id))
-      await print(
-        table(all, [
-          { title: 'ID', text: ({ id }) => id },
-          { title: 'NAME', text: ({ name }) => name },
-          { title: 'GUEST TO GUEST', text: ({ guestToGuest }) => (guestToGuest ? 'allowed' : 'refused') },
-          { title: 'AGE', text: ({ createdAt }) => age(createdAt), align: 'right' },
-        ]),
-      )
-    })
+  addList<ProjectBody>(projects, context, {
+    path: '/projects',
+    description: 'list projects',
+    quiet: IDS,
+    columns: [
+      { title: 'ID', text: ({ id }) => id },
+      { title: 'NAME', text: ({ name }) => name },
+      { title: 'GUEST TO GUEST', text: ({ guestToGuest }) => (guestToGuest ? 'allowed' : 'refused') },
+      { title: 'AGE', text: ({ createdAt }) => age(createdAt), align: 'right' },
+    ],
+  })
 
   withServer(projects.command('create <name>').description('make a project'))
     .option('--guest-to-guest', 'its instances may reach each other')

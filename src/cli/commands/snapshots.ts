@@ -6,12 +6,14 @@ import { FORK_TARGETS } from '../../instance/snapshot.ts'
 import { formatFriendlySize } from '../../instance/sizes.ts'
 import type { Client } from '../client.ts'
 import { part } from '../client.ts'
+import { addList, addRemove, IDS } from '../collection.ts'
 import { commonOptions, withServer } from '../context.ts'
 import type { Context } from '../context.ts'
 import { CliError, STATUS } from '../failure.ts'
 import { parseKeyValues } from '../flags.ts'
 import { shortId } from '../instance-text.ts'
-import { age, print, printJson, printLines, table } from '../output.ts'
+import { age, print, printJson } from '../output.ts'
+import type { Column } from '../output.ts'
 import { collect } from './ps.ts'
 
 /** How long a command waits for its work; the work goes on after it. */
@@ -35,14 +37,13 @@ export function register(program: Command, context: Context): void {
 
   const snapshots = program.command('snapshots').alias('snapshot').description('keep instances as they are, go back, and make new ones from them')
 
-  withServer(snapshots.command('ls [instance]', { isDefault: true }).alias('list').description('list snapshots'))
-    .option('-q, --quiet', 'ids only')
-    .action(async (instance: string | undefined, options: { quiet?: boolean }, command: Command) => {
-      const all = await context.connect(command).list<SnapshotBody>('/snapshots', instance === undefined ? {} : { instance })
-      if (commonOptions(command).json === true) return printJson(all)
-      if (options.quiet === true) return printLines(all.map(({ id }) => id))
-      await print(snapshotTable(all))
-    })
+  addList<SnapshotBody>(snapshots, context, {
+    path: '/snapshots',
+    description: 'list snapshots',
+    quiet: IDS,
+    columns: COLUMNS,
+    argument: { spelling: '[instance]', query: (instance) => ({ instance }) },
+  })
 
   withServer(snapshots.command('create <instance>').description('keep an instance as it is now; one that runs stands still for a moment'))
     .option('-n, --name <name>', 'a name; unique among the snapshots of the instance')
@@ -73,15 +74,7 @@ export function register(program: Command, context: Context): void {
       await finish(command, await context.connect(command).call<InstanceBody>('POST', `/snapshots/${part(snapshot)}/fork`, request(options, { name })))
     })
 
-  withServer(snapshots.command('rm <snapshot...>').description('delete snapshots')).action(
-    async (words: readonly string[], _options: unknown, command: Command) => {
-      const client = context.connect(command)
-      for (const word of words) {
-        await client.call('DELETE', `/snapshots/${part(word)}`)
-        if (commonOptions(command).json !== true) await print(`${word}\n`)
-      }
-    },
-  )
+  addRemove(snapshots, context, { path: '/snapshots', argument: '<snapshot...>', description: 'delete snapshots' })
 }
 
 function withTarget(command: Command): Command {
@@ -105,14 +98,12 @@ async function ofInstance(client: Client, instance: string, word: string): Promi
   throw new CliError(`The snapshot ${word} is of ${snapshot.instanceName}, not of ${instance}; make an instance from it with "berth snapshots fork ${word} NAME".`)
 }
 
-function snapshotTable(snapshots: readonly SnapshotBody[]): string {
-  return table(snapshots, [
-    { title: 'ID', text: ({ id }) => shortId(id) },
-    { title: 'NAME', text: ({ name }) => name ?? '-' },
-    { title: 'INSTANCE', text: ({ instanceName }) => instanceName },
-    { title: 'KIND', text: ({ kind }) => kind },
-    { title: 'SIZE', text: ({ sizeBytes }) => formatFriendlySize(sizeBytes), align: 'right' },
-    { title: 'AGE', text: ({ createdAt }) => age(createdAt), align: 'right' },
-    { title: 'STATUS', text: ({ status }) => status },
-  ])
-}
+const COLUMNS: readonly Column<SnapshotBody>[] = [
+  { title: 'ID', text: ({ id }) => shortId(id) },
+  { title: 'NAME', text: ({ name }) => name ?? '-' },
+  { title: 'INSTANCE', text: ({ instanceName }) => instanceName },
+  { title: 'KIND', text: ({ kind }) => kind },
+  { title: 'SIZE', text: ({ sizeBytes }) => formatFriendlySize(sizeBytes), align: 'right' },
+  { title: 'AGE', text: ({ createdAt }) => age(createdAt), align: 'right' },
+  { title: 'STATUS', text: ({ status }) => status },
+]

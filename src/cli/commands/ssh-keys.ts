@@ -2,11 +2,11 @@
 import { readFileSync } from 'node:fs'
 import type { Command } from 'commander'
 import type { SshKeyBody } from '../../dialects/native/schema/ssh-keys.ts'
-import { part } from '../client.ts'
+import { addList, addRemove, IDS } from '../collection.ts'
 import { commonOptions, withServer } from '../context.ts'
 import type { Context } from '../context.ts'
 import { usage } from '../flags.ts'
-import { age, print, printJson, printLines, say, table } from '../output.ts'
+import { age, print, printJson, say } from '../output.ts'
 
 interface Made {
   readonly key: SshKeyBody
@@ -16,21 +16,17 @@ interface Made {
 export function register(program: Command, context: Context): void {
   const keys = program.command('ssh-keys').alias('ssh-key').description('list, add and delete the public keys that instances are entered with')
 
-  withServer(keys.command('ls', { isDefault: true }).alias('list').description('list SSH keys'))
-    .option('-q, --quiet', 'ids only')
-    .action(async (options: { quiet?: boolean }, command: Command) => {
-      const all = await context.connect(command).list<SshKeyBody>('/ssh-keys')
-      if (commonOptions(command).json === true) return printJson(all)
-      if (options.quiet === true) return printLines(all.map(({ id }) => id))
-      await print(
-        table(all, [
-          { title: 'ID', text: ({ id }) => id },
-          { title: 'NAME', text: ({ name }) => name },
-          { title: 'KEY', text: ({ publicKey }) => `${publicKey.split(' ')[0] ?? ''} …${publicKey.split(' ')[1]?.slice(-12) ?? ''}` },
-          { title: 'AGE', text: ({ createdAt }) => age(createdAt), align: 'right' },
-        ]),
-      )
-    })
+  addList<SshKeyBody>(keys, context, {
+    path: '/ssh-keys',
+    description: 'list SSH keys',
+    quiet: IDS,
+    columns: [
+      { title: 'ID', text: ({ id }) => id },
+      { title: 'NAME', text: ({ name }) => name },
+      { title: 'KEY', text: ({ publicKey }) => `${publicKey.split(' ')[0] ?? ''} …${publicKey.split(' ')[1]?.slice(-12) ?? ''}` },
+      { title: 'AGE', text: ({ createdAt }) => age(createdAt), align: 'right' },
+    ],
+  })
 
   withServer(keys.command('add <name> <file>').description('keep a public key, like ~/.ssh/id_ed25519.pub')).action(
     async (name: string, file: string, _options: unknown, command: Command) => {
@@ -49,15 +45,7 @@ export function register(program: Command, context: Context): void {
     },
   )
 
-  withServer(keys.command('rm <key...>').description('delete SSH keys, by id or name')).action(
-    async (words: readonly string[], _options: unknown, command: Command) => {
-      const client = context.connect(command)
-      for (const word of words) {
-        await client.call('DELETE', `/ssh-keys/${part(word)}`)
-        if (commonOptions(command).json !== true) await print(`${word}\n`)
-      }
-    },
-  )
+  addRemove(keys, context, { path: '/ssh-keys', argument: '<key...>', description: 'delete SSH keys, by id or name' })
 }
 
 export function readText(file: string): string {

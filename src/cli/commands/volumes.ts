@@ -4,11 +4,13 @@ import type { Command } from 'commander'
 import type { VolumeBody } from '../../dialects/native/schema/volumes.ts'
 import { formatFriendlySize } from '../../instance/sizes.ts'
 import { part } from '../client.ts'
+import { addList, addRemove, IDS } from '../collection.ts'
 import { commonOptions, withServer } from '../context.ts'
 import type { Context } from '../context.ts'
 import { parseKeyValues, parseSize, parseVolume } from '../flags.ts'
 import { shortId } from '../instance-text.ts'
-import { age, print, printJson, printLines, table } from '../output.ts'
+import { age, print, printJson } from '../output.ts'
+import type { Column } from '../output.ts'
 import { collect } from './ps.ts'
 
 interface CreateOptions {
@@ -21,14 +23,12 @@ interface CreateOptions {
 export function register(program: Command, context: Context): void {
   const volumes = program.command('volumes').alias('volume').description('list, create, attach, detach and delete volumes')
 
-  withServer(volumes.command('ls', { isDefault: true }).alias('list').description('list volumes'))
-    .option('-q, --quiet', 'ids only')
-    .action(async (options: { quiet?: boolean }, command: Command) => {
-      const all = await context.connect(command).list<VolumeBody>('/volumes')
-      if (commonOptions(command).json === true) return printJson(all)
-      if (options.quiet === true) return printLines(all.map(({ id }) => id))
-      await print(volumeTable(all))
-    })
+  addList<VolumeBody>(volumes, context, {
+    path: '/volumes',
+    description: 'list volumes',
+    quiet: IDS,
+    columns: COLUMNS,
+  })
 
   withServer(volumes.command('create <name>').description('make a volume'))
     .option('-s, --size <size>', 'like 10G', '1G')
@@ -73,27 +73,17 @@ export function register(program: Command, context: Context): void {
     },
   )
 
-  withServer(volumes.command('rm <volume...>').description('delete volumes and what they hold')).action(
-    async (words: readonly string[], _options: unknown, command: Command) => {
-      const client = context.connect(command)
-      for (const word of words) {
-        await client.call('DELETE', `/volumes/${part(word)}`)
-        if (commonOptions(command).json !== true) await print(`${word}\n`)
-      }
-    },
-  )
+  addRemove(volumes, context, { path: '/volumes', argument: '<volume...>', description: 'delete volumes and what they hold' })
 }
 
-function volumeTable(volumes: readonly VolumeBody[]): string {
-  return table(volumes, [
-    { title: 'ID', text: ({ id }) => id },
-    { title: 'NAME', text: ({ name }) => name },
-    { title: 'SIZE', text: ({ sizeBytes }) => formatFriendlySize(sizeBytes), align: 'right' },
-    { title: 'AGE', text: ({ createdAt }) => age(createdAt), align: 'right' },
-    { title: 'STATUS', text: ({ status }) => status },
-    {
-      title: 'ATTACHED TO',
-      text: ({ attachments }) => attachments.map(({ instanceId, path, mode }) => `${shortId(instanceId)}:${path}:${mode}`).join(', ') || '-',
-    },
-  ])
-}
+const COLUMNS: readonly Column<VolumeBody>[] = [
+  { title: 'ID', text: ({ id }) => id },
+  { title: 'NAME', text: ({ name }) => name },
+  { title: 'SIZE', text: ({ sizeBytes }) => formatFriendlySize(sizeBytes), align: 'right' },
+  { title: 'AGE', text: ({ createdAt }) => age(createdAt), align: 'right' },
+  { title: 'STATUS', text: ({ status }) => status },
+  {
+    title: 'ATTACHED TO',
+    text: ({ attachments }) => attachments.map(({ instanceId, path, mode }) => `${shortId(instanceId)}:${path}:${mode}`).join(', ') || '-',
+  },
+]
