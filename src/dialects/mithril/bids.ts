@@ -7,10 +7,10 @@ import type { Bid, OrderEvent, OrderEventType } from '../../instance/market.ts'
 import type { BidId, VolumeId } from '../../instance/model.ts'
 import type { Identity } from '../dialect.ts'
 import { bodyFields, queryFields } from './body.ts'
-import { MAX_LIMIT, pageOf, SORT_DIRECTIONS } from './cursor.ts'
 import { httpError } from './errors.ts'
 import { userFid, volumeFid } from './fids.ts'
 import { acceptLaunch, changedVolumes, launchOf } from './launch.ts'
+import { acceptOrderFilter, orderPage } from './order-list.ts'
 import { marketRefusal, microsOf, moneyOf, ORDER_NAME_LIMIT_CHARACTERS, presentOrder } from './orders.ts'
 import type * as wire from './schema.ts'
 import { BID_STATUSES, QUANTITY_LIMIT, VOLUMES_PER_ORDER_LIMIT } from './schema.ts'
@@ -31,35 +31,19 @@ const STATUS: Readonly<Record<Bid['status'], wire.BidStatus>> = {
 export async function listBids(surface: Surface, request: FastifyRequest): Promise<wire.Page<wire.Bid>> {
   const caller = callerOf(request)
   const query = queryFields(request)
-  const cursor = query.text('next_cursor')
-  const sort = query.choice('sort_by', ['created_at', 'status']) ?? 'created_at'
-  const direction = query.choice('sort_dir', SORT_DIRECTIONS, 'enum') ?? 'desc'
+  const filter = acceptOrderFilter(query, BID_STATUSES)
   const project = query.text('project')
-  const type = query.text('instance_type')
-  const region = query.text('region')
-  const status = query.choice('status', BID_STATUSES)
   const name = query.text('name')
-  const limit = query.integer('limit', { minimum: 1, maximum: MAX_LIMIT })
   query.finish()
   checkProject(caller, project)
-  const found = await surface.engine.market.bids(caller, name === null ? {} : { name })
-  const rows = found
-    .map(bid => ({ bid, row: presentBid(surface, bid) }))
-    .filter(({ row }) => type === null || row.instance_type === type)
-    .filter(({ row }) => region === null || row.region === region)
-    .filter(({ row }) => status === null || row.status === status)
-    .filter(({ row }) => name === null || row.name === name)
+  const bids = await surface.engine.market.bids(caller, name === null ? {} : { name })
   // A bid that is over must not stand before a living one of its name: one client takes the first row for "the" bid.
-  const isShadow = (bid: Bid) => name !== null && bid.status === 'terminated'
-  const page = pageOf({
-    rows,
-    sortValue: ({ bid, row }) => (sort === 'status' ? row.status : isShadow(bid) && direction === 'desc' ? bid.createdAt - Number.MAX_SAFE_INTEGER / 2 : bid.createdAt),
-    id: ({ row }) => row.fid,
-    direction,
-    limit,
-    cursor,
+  const isShadow = (bid: Bid) => name !== null && bid.status === 'terminated' && filter.direction === 'desc'
+  return orderPage(bids, {
+    filter,
+    present: bid => presentBid(surface, bid),
+    timeOf: bid => (isShadow(bid) ? bid.createdAt - Number.MAX_SAFE_INTEGER / 2 : bid.createdAt),
   })
-  return { data: page.rows.map(({ row }) => row), next_cursor: page.next_cursor }
 }
 
 export async function createBid(surface: Surface, request: FastifyRequest): Promise<wire.Bid> {

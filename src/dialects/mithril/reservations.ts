@@ -4,17 +4,15 @@ import type { ReservationChange, WithInstances } from '../../engine/market/api.t
 import { BerthError } from '../../instance/errors.ts'
 import { parseId, spellId } from '../../instance/ids.ts'
 import type { OrderEvent, OrderEventType, Reservation } from '../../instance/market.ts'
-import { centsOf, ORDER } from '../../instance/market.ts'
+import { centsOf } from '../../instance/market.ts'
 import type { InstanceId, ReservationId } from '../../instance/model.ts'
 import type { Identity } from '../dialect.ts'
 import { bodyFields, queryFields } from './body.ts'
-import { MAX_LIMIT, pageOf, SORT_DIRECTIONS } from './cursor.ts'
 import { httpError } from './errors.ts'
-import { derivedFid, derivedUuid, userFid } from './fids.ts'
-import { phaseEvents } from './histories.ts'
+import { userFid } from './fids.ts'
 import { acceptLaunch, changedVolumes, launchOf } from './launch.ts'
+import { acceptOrderFilter, orderPage } from './order-list.ts'
 import { marketRefusal, microsOf, moneyOf, ORDER_NAME_LIMIT_CHARACTERS, presentOrder } from './orders.ts'
-import { nameOf, presentStatuses } from './present.ts'
 import type * as wire from './schema.ts'
 import { QUANTITY_LIMIT, RESERVATION_STATUSES, VOLUMES_PER_ORDER_LIMIT } from './schema.ts'
 import { findShape } from './shape.ts'
@@ -36,40 +34,17 @@ const STATUS: Readonly<Record<Reservation['status'], wire.ReservationStatus>> = 
   canceled: 'Canceled',
   ended: 'Ended',
 }
-/** The usage endpoint tells a reservation in the words of bids. */
-const AS_BID: Readonly<Record<Reservation['status'], wire.BidStatus>> = {
-  pending: 'Open',
-  active: 'Allocated',
-  paused: 'Paused',
-  canceled: 'Terminated',
-  ended: 'Terminated',
-}
 
 export async function listReservations(surface: Surface, request: FastifyRequest): Promise<wire.Page<wire.Reservation>> {
   const caller = callerOf(request)
   const query = queryFields(request)
-  const cursor = query.text('next_cursor')
-  const sort = query.choice('sort_by', ['created_at', 'status']) ?? 'created_at'
-  const direction = query.choice('sort_dir', SORT_DIRECTIONS, 'enum') ?? 'desc'
-  const type = query.text('instance_type')
-  const region = query.text('region')
-  const status = query.choice('status', RESERVATION_STATUSES)
-  const limit = query.integer('limit', { minimum: 1, maximum: MAX_LIMIT })
+  const filter = acceptOrderFilter(query, RESERVATION_STATUSES)
   finishInProject(query, caller)
-  const rows = (await surface.engine.market.reservations(caller))
-    .map(reservation => ({ reservation, row: presentReservation(surface, reservation) }))
-    .filter(({ row }) => type === null || row.instance_type === type)
-    .filter(({ row }) => region === null || row.region === region)
-    .filter(({ row }) => status === null || row.status === status)
-  const page = pageOf({
-    rows,
-    sortValue: ({ reservation, row }) => (sort === 'status' ? row.status : reservation.createdAt),
-    id: ({ row }) => row.fid,
-    direction,
-    limit,
-    cursor,
+  return orderPage(await surface.engine.market.reservations(caller), {
+    filter,
+    present: reservation => presentReservation(surface, reservation),
+    timeOf: ({ createdAt }) => createdAt,
   })
-  return { data: page.rows.map(({ row }) => row), next_cursor: page.next_cursor }
 }
 
 export async function createReservation(surface: Surface, request: FastifyRequest): Promise<wire.Reservation> {
@@ -168,69 +143,6 @@ export async function getReservationHistory(
   return { reservation_fid: spellId('reservation', DIALECT, reservation.id), events: events.flatMap(event => presentEvent(event, reservation)) }
 }
 
-export async function getReservationUsage(surface: Surface, request: FastifyRequest): Promise<wire.ReservationUsage> {
-  const caller = callerOf(request)
-  const reservation = await findReservation(surface, caller, pathId(request))
-  const { engine } = surface
-  const [usage, orderEvents, instances] = await Promise.all([
-    engine.market.reservationUsage(caller, reservation.id),
-    engine.market.orderEvents(caller, reservation.id),
-    engine.instances.list(caller, { annotations: { [ORDER.id]: reservation.id }, includeDeleted: true }),
-  ])
-  const steps = await phaseEvents(surface, caller, instances)
-  const committed = centsOf(usage.committedMicros)
-  const flex = centsOf(usage.pauseCreditMicros)
-  const early = centsOf(usage.returnCreditMicros)
-  const reservedSeconds = Math.round(usage.reservedMs / 1000)
-  const activeSeconds = Math.min(reservedSeconds, Math.round(usage.activeMs / 1000))
-  const fid = spellId('reservation', DIALECT, reservation.id)
-  return {
-    reservation: {
-      fid,
-      order_name: reservation.name,
-      start_date: formatTime(reservation.startAt),
-      end_date: formatTime(reservation.endAt),
-      status: AS_BID[reservation.status],
-      committed_cost_cents: committed,
-    },
-    summary: {
-      committed_cost_cents: committed,
-      flex_use_credits_cents: flex,
-      early_termination_credits_cents: early,
-      net_cost_cents: committed - flex - early,
-      reserved_instance_hours: isoDuration(reservedSeconds),
-      active_instance_hours: isoDuration(activeSeconds),
-      // So that the two are the third, as they stand there.
-      idle_instance_hours: isoDuration(reservedSeconds - activeSeconds),
-      as_of: formatTime(usage.asOf),
-    },
-    grants: [
-      {
-        fid: derivedFid('grant_', reservation.id),
-        starts_at: formatTime(reservation.startAt),
-        ends_at: formatTime(reservation.endAt),
-        quantity: reservation.quantity,
-        unit_price: centsOf(reservation.unitMicros),
-        price_credit: centsOf(reservation.pauseBuybackMicros),
-        return_credit: centsOf(reservation.returnBuybackMicros),
-      },
-    ],
-    pricing_events: instances.flatMap(instance =>
-      presentStatuses(steps.filter(step => step.instanceId === instance.id)).map(({ at, status }) => ({
-        id: derivedUuid(`${instance.id}/${at}/${status}`),
-        occurred_at: formatTime(at),
-        instance_fid: spellId('instance', DIALECT, instance.id),
-        instance_name: nameOf(instance),
-        instance_status: status,
-      })),
-    ),
-    reservation_events: orderEvents.flatMap(event => {
-      const type = LEVEL_EVENTS[event.type]
-      return type === undefined ? [] : [{ occurred_at: formatTime(event.at), event_type: type, reservation_name: reservation.name }]
-    }),
-  }
-}
-
 export async function getQuote(surface: Surface, request: FastifyRequest): Promise<{ readonly offers: readonly wire.ReservationOffer[] }> {
   const caller = callerOf(request)
   const query = queryFields(request)
@@ -281,11 +193,6 @@ const EVENTS: Readonly<Partial<Record<OrderEventType, wire.ReservationEvent['eve
   // Giving instances back makes it smaller.
   returned: 'Terms Changed',
 }
-const LEVEL_EVENTS: Readonly<Partial<Record<OrderEventType, 'Started' | 'Paused' | 'Extended'>>> = {
-  active: 'Started',
-  paused: 'Paused',
-  'terms-changed': 'Extended',
-}
 
 function presentEvent(event: OrderEvent, reservation: Reservation): readonly wire.ReservationEvent[] {
   const type = EVENTS[event.type]
@@ -320,19 +227,11 @@ function acceptTrue(body: Fields, name: string): void {
   else body.issues.push({ type: 'literal_error', loc: [...body.loc, name], msg: 'Input should be True', input: value, ctx: { expected: 'True' } })
 }
 
-async function findReservation(surface: Surface, caller: Identity, fid: string): Promise<WithInstances<Reservation>> {
+export async function findReservation(surface: Surface, caller: Identity, fid: string): Promise<WithInstances<Reservation>> {
   const id: ReservationId | null = parseId('reservation', DIALECT, fid)
   const missing = (cause?: unknown) => httpError(404, 'Reservation not found.', cause)
   if (id === null) throw missing()
   return surface.engine.market.reservation(caller, id).catch((error: unknown) => {
     throw error instanceof BerthError && error.code === 'not_found' ? missing(error) : error
   })
-}
-
-/** `PT1H30M5S`: whole seconds, which is all that readers of the format agree on. */
-function isoDuration(seconds: number): string {
-  const hours = Math.floor(seconds / 3600)
-  const minutes = Math.floor((seconds % 3600) / 60)
-  const rest = seconds % 60
-  return `PT${hours === 0 ? '' : `${hours}H`}${minutes === 0 ? '' : `${minutes}M`}${rest === 0 && (hours > 0 || minutes > 0) ? '' : `${rest}S`}`
 }

@@ -28,11 +28,11 @@ import {
   getExtensionAvailability,
   getQuote,
   getReservationHistory,
-  getReservationUsage,
   listReservations,
   terminateInstances,
   updateReservation,
 } from './reservations.ts'
+import { getReservationUsage } from './reservation-usage.ts'
 import { SideNotes } from './side-notes.ts'
 import { Signals } from './signal.ts'
 import { createSshKey, deleteSshKey, listSshKeys, updateSshKey } from './ssh-keys.ts'
