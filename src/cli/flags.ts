@@ -1,5 +1,6 @@
 /** Reads the values of flags: sizes, ports, volumes, key=value pairs, durations. A bad one is one sentence. */
 import { readFileSync } from 'node:fs'
+import type { FirewallRuleRequest } from '../dialects/native/schema/firewalls.ts'
 import type { MountRequest } from '../dialects/native/schema/instance-requests.ts'
 import { parseDuration } from '../instance/duration.ts'
 import { parseFriendlySize } from '../instance/sizes.ts'
@@ -52,6 +53,17 @@ export function parseFileSystem(text: string): { readonly fileSystem: string; re
   const [fileSystem = '', path = '', ...more] = text.split(':')
   if (fileSystem !== '' && path.startsWith('/') && more.length === 0) return { fileSystem, path }
   throw usage(`--fs "${text}" is not FILESYSTEM:PATH: write it like data:/srv.`)
+}
+
+/** `tcp:80@10.0.0.0/8`, `udp:5000-5010`, `icmp`. */
+export function parseFirewallRule(text: string): FirewallRuleRequest {
+  const [, protocol, first, last, source] = /^(tcp|udp|icmp|all)(?::(\d{1,5})(?:-(\d{1,5}))?)?(?:@([\d./]+))?$/.exec(text) ?? []
+  if (protocol === undefined) throw usage(`--rule "${text}" is no rule: write PROTOCOL[:PORT[-PORT]][@NETWORK], like tcp:80@10.0.0.0/8.`)
+  return {
+    protocol: protocol as FirewallRuleRequest['protocol'],
+    ports: first === undefined ? null : [Number(first), Number(last ?? first)],
+    ...(source === undefined ? {} : { source }),
+  }
 }
 
 /** `key=value` pairs. */

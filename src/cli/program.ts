@@ -34,6 +34,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = {
   fork: () => import('./commands/snapshots.ts'),
   volumes: () => import('./commands/volumes.ts'),
   filesystems: () => import('./commands/file-systems.ts'),
+  firewall: () => import('./commands/firewalls.ts'),
   keys: () => import('./commands/keys.ts'),
   'ssh-keys': () => import('./commands/ssh-keys.ts'),
   projects: () => import('./commands/projects.ts'),

@@ -8,10 +8,13 @@ import type { AuditTarget } from '../instance/audit.ts'
 import { BerthError } from '../instance/errors.ts'
 import { checkFirewallRules } from '../instance/firewall.ts'
 import { ID_BYTES, newId } from '../instance/ids.ts'
-import type { FirewallRule, FirewallRuleset, FirewallRulesetId, InstanceId } from '../instance/model.ts'
+import type { FirewallRule, FirewallRuleset, FirewallRulesetId, Instance, InstanceId, InstanceSpec } from '../instance/model.ts'
 import { checkLabel } from '../instance/names.ts'
-import { requireScope } from './access.ts'
+import { ownInstance, requireScope } from './access.ts'
+import type { Candidate } from './admission.ts'
+import { candidatesOf } from './admission.ts'
 import type { Caller } from './api.ts'
+import { instanceTarget } from './audit.ts'
 import type { Core } from './core.ts'
 import { firewallOf, globalRulesOf } from './firewall-rules.ts'
 import { withDeadline } from './fleet.ts'
@@ -41,7 +44,17 @@ export interface Firewalls {
   update(caller: Caller, id: FirewallRulesetId, change: { readonly name?: string; readonly rules?: readonly FirewallRule[] }): Promise<FirewallRulesetView>
   /** `volume_in_use` while an instance has it. */
   delete(caller: Caller, id: FirewallRulesetId): Promise<void>
+  /** Changes what the firewall of a living instance has; resolves when it is in force. */
+  assign(caller: Caller, instanceId: InstanceId, change: FirewallChange): Promise<Instance>
 }
+
+/** What becomes of an instance's firewall. */
+export type FirewallChange =
+  /** null takes it away, and with it every limit on what may reach the instance. */
+  | { readonly set: readonly FirewallRulesetId[] | null }
+  /** An instance without a firewall gets one. */
+  | { readonly add: FirewallRulesetId }
+  | { readonly remove: FirewallRulesetId }
 
 export function makeFirewalls(core: Core, loop: Reconciler): Firewalls {
   const reader = core.store.read
@@ -117,6 +130,11 @@ export function makeFirewalls(core: Core, loop: Reconciler): Firewalls {
         await core.audit.record(tx, caller, { action: 'firewall-ruleset.delete', target: targetOf({ id, name }) })
       })
     },
+    async assign(caller, instanceId, change) {
+      requireScope(caller, 'write')
+      await ownInstance(reader, caller, instanceId)
+      return loop.run(instanceId, () => assign(core, caller, instanceId, change))
+    },
   }
 }
 
@@ -129,6 +147,14 @@ export async function checkFirewallRulesets(reader: StoreReader, caller: Caller,
   for (const id of wanted) await ownRuleset(reader, caller, id)
 }
 
+/** Refuses a firewall where no host can hold one; returns those that can. */
+export function hostsWithFirewalls(wanted: InstanceSpec['firewallRulesets'], candidates: readonly Candidate[]): readonly Candidate[] {
+  if (wanted === null) return candidates
+  const able = candidates.filter(({ facts }) => facts.network.mode === 'bridge')
+  if (able.length === 0) throw new BerthError('not_supported', 'This host can hold no firewall: Berth must run as root there, on the bridge network.')
+  return able
+}
+
 /** After a start: a crash may have come between a change and its instances. */
 export async function reapplyFirewalls(core: Core, loop: Reconciler): Promise<void> {
   const users = await core.store.read.firewallUsers(null)
@@ -139,6 +165,43 @@ export async function reapplyFirewalls(core: Core, loop: Reconciler): Promise<vo
 
 function targetOf({ id, name }: Pick<FirewallRuleset, 'id' | 'name'>): AuditTarget {
   return { kind: 'firewall-ruleset', id, name }
+}
+
+/** Recorded, then put to the instance; if its host can't, the record is undone. */
+async function assign(core: Core, caller: Caller, id: InstanceId, wish: FirewallChange): Promise<Instance> {
+  const { before, after } = await core.journal.commit(async change => {
+    const instance = await ownInstance(change.tx, caller, id)
+    if (instance.phase === 'deleting') throw new BerthError('invalid_state', 'An instance that is being deleted needs no firewall any more.')
+    const wanted = changed(instance, wish)
+    await checkFirewallRulesets(change.tx, caller, wanted)
+    if (instance.hostId !== null) hostsWithFirewalls(wanted, await candidatesOf([core.fleet.link(instance.hostId)]))
+    await core.audit.record(change.tx, caller, { action: 'instance.firewall', target: instanceTarget(instance), details: { rulesets: wanted } })
+    return { before: instance, after: await change.note(instance, tell(wanted), { spec: { ...instance.spec, firewallRulesets: wanted } }) }
+  })
+  try {
+    await applyTo(core, id)
+    return after
+  } catch (error) {
+    await core.journal.commit(async change => {
+      const now = await change.tx.instance(id)
+      if (now === null || now.phase === 'deleted') return
+      const { firewallRulesets } = before.spec
+      await change.note(now, 'The firewall could not be changed; it is as before.', { spec: { ...now.spec, firewallRulesets } })
+    })
+    throw error
+  }
+}
+
+function changed({ spec: { firewallRulesets: now } }: Pick<Instance, 'spec'>, wish: FirewallChange): readonly FirewallRulesetId[] | null {
+  if ('set' in wish) return wish.set === null ? null : [...new Set(wish.set)]
+  if ('add' in wish) return [...new Set([...(now ?? []), wish.add])]
+  if (now?.includes(wish.remove) === true) return now.filter(id => id !== wish.remove)
+  throw new BerthError('not_found', `The instance does not have the firewall ruleset ${wish.remove}.`, { details: { firewallRulesetId: wish.remove } })
+}
+
+function tell(wanted: readonly FirewallRulesetId[] | null): string {
+  if (wanted === null) return 'Its firewall is taken away.'
+  return wanted.length === 0 ? 'Its firewall has the global rules.' : `Its firewall has the global rules and ${wanted.length === 1 ? 'a ruleset' : `${wanted.length} rulesets`} besides.`
 }
 
 async function apply(core: Core, loop: Reconciler, ids: readonly InstanceId[]): Promise<void> {

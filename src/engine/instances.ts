@@ -22,7 +22,7 @@ import type { Caller, CreateInstance, Images, InstanceChange, InstanceFilter, In
 import type { Core } from './core.ts'
 import { specOf } from './defaults.ts'
 import { checkFileSystems, linksWithFileSystems } from './file-systems.ts'
-import { checkFirewallRulesets } from './firewalls.ts'
+import { checkFirewallRulesets, hostsWithFirewalls } from './firewalls.ts'
 import { checkCount, checkExpiry, checkRestartPolicy, checkSpec, limitsIn } from './limits.ts'
 import type { Change } from './journal.ts'
 import { allocate } from './operations.ts'
@@ -235,7 +235,7 @@ async function create(
   const volumeIds = asked.volumes.map(mount => mount.volumeId)
   const links = await core.fleet.holding(image.digest, volumeIds, asked.place)
   // Content is local to one host.
-  const candidates = await candidatesOf(await linksWithFileSystems(core, caller, asked, links))
+  const candidates = hostsWithFirewalls(asked.firewallRulesets, await candidatesOf(await linksWithFileSystems(core, caller, asked, links)))
   const spec = await withSshPort(core, asked, candidates)
   return core.journal.commit(async change => {
     const earlier = idempotency === null ? null : await recall(change.tx, idempotency)

@@ -120,6 +120,22 @@ describe('firewalls', () => {
     assert.deepEqual(inForce(instance), last)
   })
 
+  test('are given to an instance that runs and taken from it; one that its host can’t hold leaves the record as it was', async () => {
+    const { id } = await firewalls().create(fixture.caller, { name: 'web', region: 'home', rules: [WEB] })
+    const instance = await run()
+    const record = async () => (await fixture.engine.instances.get(fixture.caller, instance.id)).spec.firewallRulesets
+    await firewalls().assign(fixture.caller, instance.id, { add: id })
+    assert.deepEqual([await record(), inForce(instance)], [[id], [...DEFAULT_FIREWALL_RULES, WEB]])
+    fixture.host.setFaults(({ call }) => (call === 'setFirewall' ? { kind: 'before', code: 'host_unavailable', message: 'the cable is out' } : null))
+    await refused('host_unavailable', firewalls().assign(fixture.caller, instance.id, { set: null }))
+    assert.deepEqual([await record(), inForce(instance)], [[id], [...DEFAULT_FIREWALL_RULES, WEB]])
+    fixture.host.setFaults(() => null)
+    await firewalls().assign(fixture.caller, instance.id, { remove: id })
+    assert.deepEqual([await record(), inForce(instance)], [[], DEFAULT_FIREWALL_RULES])
+    await firewalls().assign(fixture.caller, instance.id, { set: null })
+    assert.deepEqual([await record(), inForce(instance)], [null, null])
+  })
+
   test('that can’t be are refused, and so are rulesets that nobody has', async () => {
     for (const rule of [{ ...WEB, source: '10.0.0.1/8' }, { ...WEB, ports: [2, 1] as const }, { ...WEB, protocol: 'icmp' as const }]) {
       await refused('invalid_request', firewalls().setGlobalRules(fixture.caller, [rule]))

@@ -6,7 +6,7 @@ import type { FirewallRule } from './model.ts'
 /** Of one ruleset, and of the rules that all firewalls of a project have. */
 export const FIREWALL_RULES_LIMIT = 100
 export const FIREWALL_DESCRIPTION_LIMIT_CHARACTERS = 128
-const ANYWHERE = '0.0.0.0/0'
+export const ANYWHERE = '0.0.0.0/0'
 
 /** SSH and ping from anywhere, as clouds begin. */
 export const DEFAULT_FIREWALL_RULES: readonly FirewallRule[] = [

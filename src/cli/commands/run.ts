@@ -57,6 +57,7 @@ interface RunOptions {
   readonly userData?: string
   readonly network: boolean
   readonly ttl?: string
+  readonly firewall?: readonly string[]
   readonly pull: string
   readonly platform?: string
   readonly interactive?: boolean
@@ -84,6 +85,7 @@ export function register(program: Command, context: Context): void {
     .option('--env-file <file>', 'variables, one a line', collect)
     .option('-v, --volume <volume:path[:mode]>', 'mode is rw, ro or overlay=SIZE; may be given several times', collect)
     .option('--fs <filesystem:path>', 'a shared file system; may be given several times', collect)
+    .option('--firewall <ruleset>', 'let in only what this ruleset and the global rules say; may be given several times', collect)
     .option('-p, --publish <host:guest[/udp]>', 'a port of the host that leads into it; may be given several times', collect)
     .option('--vcpus <n>', 'virtual CPUs')
     .option('--cpus <n>', 'the same')
@@ -152,6 +154,7 @@ function wishOf(image: string, argv: readonly string[], options: RunOptions, { e
     network: { enabled: options.network, ports: (options.publish ?? []).map(parsePort) },
     volumes: (options.volume ?? []).map(parseVolume),
     fileSystems: (options.fs ?? []).map(parseFileSystem),
+    ...(options.firewall === undefined ? {} : { firewalls: options.firewall }),
     tags: parseKeyValues('--tag', options.tag ?? []),
     ...(options.sshKey === undefined ? {} : { sshKeys: options.sshKey.map(sshKeyOf) }),
     ...(options.userData === undefined ? {} : { userData: readText(options.userData) }),

@@ -3,8 +3,10 @@ import type { CreateInstance } from '../../engine/api.ts'
 import type { Catalogue, Region } from '../../instance/catalogue.ts'
 import { placeIn } from '../../instance/catalogue.ts'
 import { BerthError } from '../../instance/errors.ts'
+import { ANYWHERE, networkOf } from '../../instance/firewall.ts'
 import { quoteGo } from '../../instance/go-text.ts'
-import type { FileSystemId, FileSystemMount, InstanceSpec, NetworkSpec, RestartPolicy, TimestampMs, VolumeId, VolumeMount } from '../../instance/model.ts'
+import type { FileSystemId, FileSystemMount, FirewallRule, FirewallRulesetId, InstanceSpec, NetworkSpec, RestartPolicy, TimestampMs, VolumeId, VolumeMount } from '../../instance/model.ts'
+import type { FirewallRuleRequest } from './schema/firewalls.ts'
 import type { CreateInstanceBody, MountRequest, UpdateInstanceBody } from './schema/instance-requests.ts'
 
 /** What a restart policy has where the request says nothing. */
@@ -58,20 +60,31 @@ export async function acceptMount(request: MountRequest, findVolume: FindVolume)
   }
 }
 
+/** A source as a person writes it: without one anywhere, an address alone is a network of one. The engine checks the rest. */
+export function acceptFirewallRules(rules: readonly FirewallRuleRequest[]): readonly FirewallRule[] {
+  return rules.map(({ protocol, ports, source = ANYWHERE, description = '' }) => {
+    const [first, last] = ports ?? []
+    return { protocol, ports: first === undefined || last === undefined ? null : [first, last], source: networkOf(source) ?? source, description }
+  })
+}
+
 export interface Finders {
   readonly volume: FindVolume
   readonly fileSystem: (word: string) => Promise<FileSystemId>
+  readonly firewall: (word: string) => Promise<FirewallRulesetId>
   /** The public key that a word stands for: itself, or one of the project's by its name. */
   readonly sshKey: (word: string) => Promise<string>
 }
 
 export async function acceptCreate(body: CreateInstanceBody, find: Finders, now: TimestampMs, catalogue: Catalogue): Promise<CreateInstance> {
-  const { image, pull, network, volumes, fileSystems, restart, expiresAt, ttlMs, sshKeys, type, region, ...same } = body
+  const { image, pull, network, volumes, fileSystems, firewalls, restart, expiresAt, ttlMs, sshKeys, type, region, ...same } = body
   const expiry = acceptExpiry(expiresAt, ttlMs, now)
   const mounts: VolumeMount[] = []
   for (const mount of volumes ?? []) mounts.push(await acceptMount(mount, find.volume))
   const shares: FileSystemMount[] = []
   for (const { fileSystem, path } of fileSystems ?? []) shares.push({ fileSystemId: await find.fileSystem(fileSystem), path })
+  const rulesets: FirewallRulesetId[] = []
+  for (const word of firewalls ?? []) rulesets.push(await find.firewall(word))
   const publicKeys: string[] = []
   for (const word of sshKeys ?? []) publicKeys.push(await find.sshKey(word))
   return {
@@ -82,6 +95,7 @@ export async function acceptCreate(body: CreateInstanceBody, find: Finders, now:
     ...(network === undefined ? {} : { network: acceptNetwork(network) }),
     ...(volumes === undefined ? {} : { volumes: mounts }),
     ...(fileSystems === undefined ? {} : { fileSystems: shares }),
+    ...(firewalls === undefined ? {} : { firewallRulesets: firewalls === null ? null : [...new Set(rulesets)] }),
     ...(restart === undefined ? {} : { restart: acceptRestart(restart) }),
     ...(expiry === undefined ? {} : { expiresAt: expiry }),
     ...(sshKeys === undefined ? {} : { sshKeys: publicKeys }),

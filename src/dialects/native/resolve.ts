@@ -6,6 +6,7 @@
  */
 import type { Caller, Engine } from '../../engine/api.ts'
 import type { FileSystemView } from '../../engine/file-systems.ts'
+import type { FirewallRulesetView } from '../../engine/firewalls.ts'
 import type { WithInstances } from '../../engine/market/api.ts'
 import { BerthError } from '../../instance/errors.ts'
 import { quoteGo } from '../../instance/go-text.ts'
@@ -52,6 +53,10 @@ export async function findVolume(engine: Engine, caller: Caller, word: string): 
 
 export async function findFileSystem(engine: Engine, caller: Caller, word: string): Promise<FileSystemView> {
   return pick('fileSystem', word, await engine.fileSystems.list(caller))
+}
+
+export async function findFirewall(engine: Engine, caller: Caller, word: string): Promise<FirewallRulesetView> {
+  return pick('firewallRuleset', word, await engine.firewalls.list(caller))
 }
 
 /** By id, by a name that means one of them, or by the beginning of the id. */
@@ -108,11 +113,12 @@ function newest<T>(kind: 'bid' | 'reservation', word: string, [first]: readonly 
   return first
 }
 
-/** What a request's own words mean: volumes, file systems and SSH keys of the project. */
+/** What a request's own words mean: volumes, file systems, firewall rulesets and SSH keys of the project. */
 export function findersOf(engine: Engine, caller: Caller): Finders {
   return {
     volume: async (word) => (await findVolume(engine, caller, word)).id,
     fileSystem: async (word) => (await findFileSystem(engine, caller, word)).id,
+    firewall: async (word) => (await findFirewall(engine, caller, word)).id,
     sshKey: async (word) => (isPublicKey(word) ? checkedPublicKey(word) : (await findSshKey(engine, caller, word)).publicKey),
   }
 }
@@ -126,7 +132,7 @@ function readId<K extends IdKind>(kind: K, word: string): IdKinds[K] | null {
   return null
 }
 
-const NAMES = { key: 'key', project: 'project', sshKey: 'SSH key', fileSystem: 'file system' } as const
+const NAMES = { key: 'key', project: 'project', sshKey: 'SSH key', fileSystem: 'file system', firewallRuleset: 'firewall ruleset' } as const
 
 function pick<T extends { readonly id: string; readonly name: string }>(kind: keyof typeof NAMES, word: string, all: readonly T[]): T {
   const id = readId(kind, word)

@@ -18,6 +18,7 @@ import { capacityRoutes } from './routes/capacity.ts'
 import { catalogueRoutes } from './routes/catalogue.ts'
 import { eventRoutes } from './routes/events.ts'
 import { fileSystemRoutes } from './routes/file-systems.ts'
+import { firewallRoutes } from './routes/firewalls.ts'
 import { guestRoutes } from './routes/guest.ts'
 import { hostRoutes } from './routes/host.ts'
 import { imageRoutes } from './routes/images.ts'
@@ -34,7 +35,7 @@ import { validatorCompiler } from './validation.ts'
 export const PREFIX = '/berth/v1'
 const NAME = 'native'
 
-const GROUPS = [instanceRoutes, guestRoutes, observeRoutes, eventRoutes, imageRoutes, volumeRoutes, snapshotRoutes, fileSystemRoutes, accessRoutes, sshKeyRoutes, auditRoutes, capacityRoutes, marketRoutes, sessionRoutes, hostRoutes, catalogueRoutes]
+const GROUPS = [instanceRoutes, guestRoutes, observeRoutes, eventRoutes, imageRoutes, volumeRoutes, snapshotRoutes, fileSystemRoutes, firewallRoutes, accessRoutes, sshKeyRoutes, auditRoutes, capacityRoutes, marketRoutes, sessionRoutes, hostRoutes, catalogueRoutes]
 
 const plugin: FastifyPluginAsync<DialectOptions> = async (root, options) => {
   await root.register(

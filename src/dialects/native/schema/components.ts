@@ -6,6 +6,7 @@ import { CatalogueBody } from './catalogue.ts'
 import { ErrorBody } from './errors.ts'
 import { EventBody } from './events.ts'
 import { FileSystemBody } from './file-systems.ts'
+import { FirewallBody, GlobalRulesBody } from './firewalls.ts'
 import { DirectoryBody, LogRecordBody, PathBody, StatsBody, StatsSampleBody } from './guest.ts'
 import { DeviceBody, HostBody, ResourcesBody } from './host.ts'
 import { ImageBody } from './images.ts'
@@ -28,6 +29,8 @@ export const COMPONENTS = [
   ImageBody,
   VolumeBody,
   FileSystemBody,
+  FirewallBody,
+  GlobalRulesBody,
   SnapshotBody,
   KeyBody,
   ProjectBody,

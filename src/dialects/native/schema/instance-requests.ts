@@ -72,6 +72,9 @@ export const CreateInstanceBody = Type.Object(
     ),
     volumes: Type.Optional(Type.Array(MountRequest, { maxItems: 64 })),
     fileSystems: Type.Optional(Type.Array(FileSystemMountRequest, { maxItems: 16, description: 'Shared file systems of its region.' })),
+    firewalls: Type.Optional(
+      nullable(Type.Array(Type.String({ minLength: 1, maxLength: 128 }), { maxItems: 64 }), 'Names or ids of firewall rulesets: only what these and the global rules let in reaches it. Empty: the global rules alone; null: no firewall.'),
+    ),
     restart: Type.Optional(Restart),
     afterHostRestart: Type.Optional(Type.Enum(['restart', 'stop'], { description: 'After the host has restarted.' })),
     tags: Type.Optional(Tags),
