@@ -132,6 +132,48 @@ test('a reservation holds its slots, is paused and resumed, extended, and told i
   assert.equal((await api.call('POST', '/market/reservations', { body: { ...wish, quantity: 7, endAt: inHours(4) } })).status, 409)
 })
 
+test('a reservation is quoted before it is placed, and given back before its end', async () => {
+  const inHours = (hours: number) => new Date(Date.now() + hours * 3_600_000).toISOString()
+  const query = (more: Readonly<Record<string, string>>) => new URLSearchParams({ ...WHERE, endAt: inHours(30), startAt: inHours(24), ...more }).toString()
+  const quote = (more: Readonly<Record<string, string>> = {}) => api.ok<{ isAvailable: boolean; unitMicros: number; totalMicros: number }>(200, 'GET', `/market/quote?${query(more)}`)
+  assert.deepEqual([(await quote({ quantity: '8' })).isAvailable, (await quote({ quantity: '9' })).isAvailable], [true, false])
+  const { unitMicros, totalMicros } = await quote({ quantity: '2' })
+  assert.equal(totalMicros, unitMicros * 12)
+  await api.refused(400, 'invalid_request', 'GET', `/market/quote?${query({ endAt: 'soon' })}`)
+  await api.refused(400, 'invalid_request', 'GET', `/market/quote?${query({ type: 'none' })}`)
+  const win = (quantity: number) => api.ok<{ limitMicros: number | null }>(200, 'GET', `/market/price-to-win?type=small&region=simulated&quantity=${quantity}`)
+  assert.equal((await win(1)).limitMicros, 10_000)
+  assert.equal((await win(200)).limitMicros, null)
+  const ends = async (...args: readonly string[]) => {
+    const outcome = await startBerth(commandEnv(server), args).done
+    assert.equal(outcome.status, 0, outcome.stderr)
+    return outcome.stdout
+  }
+  const small = ['--type', 'small', '--region', 'simulated', '--quantity', '2']
+  assert.match(await ends('reservation', 'quote', ...small, '--for', '6h'), /^There is room for it\.\n\$0\.0100 an hour for each, \$0\.1200 in all/)
+  const placed = await ends('reservation', 'place', 'week', ...small, '--for', '5h', IMAGE, 'sleep', '100000')
+  assert.match(placed, /week .*small +simulated +2 .* 0\.1000 +active/)
+  const latest = (await ends('reservation', 'extend', 'week')).trim()
+  assert.ok(Date.parse(latest) > Date.now() + 5 * 3_600_000, latest)
+  assert.match(await ends('reservation', 'extend', 'week', '--end', inHours(7)), /week/)
+  const reservation = () => api.ok<{ instanceIds: string[] }>(200, 'GET', '/market/reservations/week')
+  const phases = async () => Promise.all((await reservation()).instanceIds.map(async (id) => (await api.ok<{ phase: string }>(200, 'GET', `/instances/${id}`)).phase))
+  await eventually(async () => (await phases()).join() === 'running,running', 'both run')
+  assert.match(await ends('reservation', 'pause', 'week'), /paused/)
+  await eventually(async () => (await phases()).join() === 'stopped,stopped', 'both are paused')
+  const [one = '', two = ''] = (await reservation()).instanceIds
+  assert.equal((await ends('reservation', 'return', 'week', one)).trim(), one)
+  assert.match(await ends('reservation', 'usage', 'week'), /^charged \$0\.1\d+, back .* for returns: \$0\.\d+\n/)
+  await api.refused(404, 'not_found', 'POST', '/market/reservations/week/return', { body: { instances: ['nobody'] } })
+  assert.equal((await ends('reservation', 'return', 'week', two)).trim(), two)
+  assert.doesNotMatch(await ends('reservation'), /week/)
+  assert.match(await ends('reservation', 'ls', '-a'), /week/)
+  for (const args of [['quote', '--type', 'small'], ['quote', '--type', 'small', '--for', 'x'], ['quote', ...small, '--start', 'x', '--for', '4h']]) {
+    const { status } = await startBerth(commandEnv(server), ['reservation', ...args]).done
+    assert.equal(status, 2, args.join(' '))
+  }
+})
+
 test('the command line bids, changes, ends and tells what it costs', async () => {
   const env = commandEnv(server)
   const berth = (...words: readonly string[]) => startBerth(env, words).done

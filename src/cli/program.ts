@@ -41,6 +41,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = {
   types: () => import('./commands/types.ts'),
   market: () => import('./commands/market.ts'),
   bids: () => import('./commands/market.ts'),
+  reservation: () => import('./commands/reservations.ts'),
   usage: () => import('./commands/market.ts'),
   host: () => import('./commands/host.ts'),
   mcp: () => import('./commands/mcp.ts'),

@@ -24,6 +24,7 @@ import { hostRoutes } from './routes/host.ts'
 import { imageRoutes } from './routes/images.ts'
 import { instanceRoutes } from './routes/instances.ts'
 import { marketRoutes } from './routes/market.ts'
+import { marketQuoteRoutes } from './routes/market-quotes.ts'
 import { observeRoutes } from './routes/observe.ts'
 import { sessionRoutes } from './routes/session.ts'
 import { snapshotRoutes } from './routes/snapshots.ts'
@@ -35,7 +36,7 @@ import { validatorCompiler } from './validation.ts'
 export const PREFIX = '/berth/v1'
 const NAME = 'native'
 
-const GROUPS = [instanceRoutes, guestRoutes, observeRoutes, eventRoutes, imageRoutes, volumeRoutes, snapshotRoutes, fileSystemRoutes, firewallRoutes, accessRoutes, sshKeyRoutes, auditRoutes, capacityRoutes, marketRoutes, sessionRoutes, hostRoutes, catalogueRoutes]
+const GROUPS = [instanceRoutes, guestRoutes, observeRoutes, eventRoutes, imageRoutes, volumeRoutes, snapshotRoutes, fileSystemRoutes, firewallRoutes, accessRoutes, sshKeyRoutes, auditRoutes, capacityRoutes, marketRoutes, marketQuoteRoutes, sessionRoutes, hostRoutes, catalogueRoutes]
 
 const plugin: FastifyPluginAsync<DialectOptions> = async (root, options) => {
   await root.register(

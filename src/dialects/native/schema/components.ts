@@ -11,7 +11,7 @@ import { DirectoryBody, LogRecordBody, PathBody, StatsBody, StatsSampleBody } fr
 import { DeviceBody, HostBody, ResourcesBody } from './host.ts'
 import { ImageBody } from './images.ts'
 import { InstanceBody, InstanceDetailBody } from './instances.ts'
-import { BidBody, InstanceCostBody, OrderEventBody, PricePeriodBody, PriceSeriesBody, ReservationBody, ReservationUsageBody, SupplyBody, UsageBody } from './market.ts'
+import { BidBody, ExtensionBody, InstanceCostBody, OrderEventBody, PricePeriodBody, PriceSeriesBody, QuoteBody, ReservationBody, ReservationUsageBody, SupplyBody, UsageBody, WinBody } from './market.ts'
 import { SnapshotBody } from './snapshots.ts'
 import { SshKeyBody } from './ssh-keys.ts'
 import { VolumeBody } from './volumes.ts'
@@ -46,6 +46,9 @@ export const COMPONENTS = [
   InstanceCostBody,
   UsageBody,
   ReservationUsageBody,
+  QuoteBody,
+  WinBody,
+  ExtensionBody,
   DeviceBody,
   HostBody,
   ResourcesBody,

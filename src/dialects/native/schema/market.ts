@@ -180,3 +180,37 @@ export const UpdateReservationBody = Type.Object(
   { paused: Type.Optional(Type.Boolean({ description: 'Of all its instances. Its capacity stays its own.' })), endAt: Type.Optional(When('RFC3339: a later end.')) },
   { minProperties: 1, ...closed },
 )
+
+export const QuoteQuery = Type.Object(
+  {
+    type: Word('Type of the catalogue.'),
+    region: Type.Optional(Word('Region of the catalogue; default this machine.')),
+    quantity: Type.Optional(Count('Instances. Default 1.', 1, 256)),
+    startAt: Type.Optional(When('RFC3339; default now.')),
+    endAt: When('RFC3339.'),
+  },
+  closed,
+)
+export const QuoteBody = Type.Object(
+  {
+    isAvailable: Type.Boolean({ description: 'Whether there is room from start to end, now.' }),
+    startAt: Time('As it would be.'),
+    endAt: Time('As it would be.'),
+    unitMicros: Micros('Price of one instance for one hour.'),
+    pauseBuybackMicros: Micros('Credited for an hour of an instance that is paused for an hour or longer.'),
+    returnBuybackMicros: Micros('Credited for an hour that is left of an instance that is given back.'),
+    totalMicros: Micros('Charged in full.'),
+  },
+  { $id: 'Quote' },
+)
+export type QuoteBody = Static<typeof QuoteBody>
+
+export const WinQuery = Type.Object(
+  { type: Word('Type of the catalogue.'), region: Type.Optional(Word('Region of the catalogue; default this machine.')), quantity: Type.Optional(Count('Instances. Default 1.', 1, 256)) },
+  closed,
+)
+export const WinBody = Type.Object({ limitMicros: nullable(Micros(''), 'The least limit that would win now; null if none would.') }, { $id: 'PriceToWin' })
+export type WinBody = Static<typeof WinBody>
+export const ExtensionBody = Type.Object({ latestEndAt: Time('The latest end that it could be extended to, now.') }, { $id: 'Extension' })
+export type ExtensionBody = Static<typeof ExtensionBody>
+export const ReturnInstancesBody = Type.Object({ instances: Type.Array(Type.String({ minLength: 1, maxLength: 255 }), { minItems: 1, maxItems: 256, description: 'Ids or names.' }) }, closed)
