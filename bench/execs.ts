@@ -1,7 +1,8 @@
 /** Commands in a running VM: how long the smallest takes, and how fast bytes go through. */
 import { createHash, randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
-import { exec, openExec } from '../test/support/exec-socket.ts'
+import { openExec, openSocket } from '../test/support/exec-socket.ts'
 import type { TestServer } from '../test/support/server.ts'
 import { create, remove, says } from './berth.ts'
 import { figureOf, timed, type Figure } from './figure.ts'
@@ -17,8 +18,8 @@ const WATCH_EVERY_MS = 50
 const KEPT = '/dev/shm/block'
 
 /**
- * `blocks` of 32 MiB go through each way. Hashes are taken on this side and outside of the time: under emulation the
- * guest's own would measure its CPU. What goes in is checked by reading a block back, and by the count of the rest.
+ * `blocks` of 32 MiB go through each way. Hashes are taken on this side and outside of the time, from the pieces as they
+ * came: under emulation the guest's own would measure its CPU, and one text of them all would measure this process. What goes in is checked by reading a block back, and by the count of the rest.
  */
 export async function execFigures(server: TestServer, samples: number, blocks: number): Promise<Readonly<Record<string, Figure>>> {
   const name = 'execs'
@@ -53,11 +54,18 @@ export async function execFigures(server: TestServer, samples: number, blocks: n
 async function readBlocks(server: TestServer, name: string, block: Buffer, blocks: number): Promise<number> {
   const command = ['sh', '-c', `for i in $(seq ${blocks}); do dd if=${KEPT} bs=64k 2>/dev/null; done`]
   const begun = performance.now()
-  const { bytes } = await exec(server.url, server.key, name, { command })
+  const socket = await openSocket(server.url, server.key, `/instances/${name}/exec`)
+  const pieces: Buffer[] = []
+  socket.on('message', (data: Buffer, isBinary: boolean) => {
+    if (isBinary) pieces.push(data)
+  })
+  socket.send(JSON.stringify({ command }))
+  await once(socket, 'close')
   const ms = performance.now() - begun
-  const wanted = createHash('sha256')
+  const [came, wanted] = [createHash('sha256'), createHash('sha256')]
+  for (const piece of pieces) came.update(piece)
   for (let index = 0; index < blocks; index += 1) wanted.update(block)
-  if (createHash('sha256').update(bytes).digest('hex') !== wanted.digest('hex')) throw new Error(`${bytes.length} bytes came, not those that were sent`)
+  if (came.digest('hex') !== wanted.digest('hex')) throw new Error(`${pieces.reduce((sum, { length }) => sum + length, 0)} bytes came, not those that were sent`)
   return rate(blocks, ms)
 }
 
