@@ -31,7 +31,9 @@ before(async () => {
   await make('POST', '/ssh-keys', { name: 'laptop' })
   await make('POST', '/keys', { name: 'ci', scopes: ['read'] })
   await make('POST', '/projects', { name: 'staging' })
-  const made = await launch('web', { env: { GREETING: 'hello' }, tags: { team: 'shop' }, volumes: [{ volume: 'data', path: '/data' }], network: { ports: [{ hostPort: 18766, guestPort: 80 }] } })
+  await make('POST', '/file-systems', { name: 'models', sizeBytes: 64 * 2 ** 20 })
+  await make('POST', '/firewalls', { name: 'http', rules: [{ protocol: 'tcp', ports: [80, 80], source: '10.0.0.0/8', description: 'web' }] })
+  const made = await launch('web', { fileSystems: [{ fileSystem: 'models', path: '/srv/models' }], firewalls: ['http'], env: { GREETING: 'hello' }, tags: { team: 'shop' }, volumes: [{ volume: 'data', path: '/data' }], network: { ports: [{ hostPort: 18766, guestPort: 80 }] } })
   id = made.id
   await launch('sleeper')
   await make('POST', '/instances/sleeper/standby?wait=true')
@@ -51,10 +53,13 @@ const pages = (): readonly (readonly [path: string, shown: string])[] => [
   [`/ui/instances/${id}/files?path=/`, 'Upload'],
   [`/ui/instances/${id}/metrics`, 'CPU'],
   [`/ui/instances/${id}/volumes`, '/data'],
+  [`/ui/instances/${id}/network`, 'TCP 80 from 10.0.0.0/8'],
   [`/ui/instances/${id}/snapshots`, 'No snapshots yet'],
   [`/ui/instances/${id}/events`, 'in all'],
   ['/ui/images', 'localhost/busybox'],
   ['/ui/volumes', '/data'],
+  ['/ui/file-systems', 'models'],
+  ['/ui/firewalls', 'TCP 80 from 10.0.0.0/8'],
   ['/ui/activity', 'sleeper'],
   ['/ui/activity/audit', 'instance.create'],
   ['/ui/host', 'Reservations'],

@@ -6,6 +6,7 @@ import type { Directory } from '../../engine/directory.ts'
 import type { StatsSample } from '../../engine/stats-feed.ts'
 import type { Catalogue } from '../../instance/catalogue.ts'
 import { spellId } from '../../instance/ids.ts'
+import { orderOf } from '../../instance/market.ts'
 import type { ApiKey, Image, Instance, InstanceEvent, Project, RestartPolicy, SshKey, TimestampMs, Volume } from '../../instance/model.ts'
 import { phaseDurationsMs } from '../../instance/timeline.ts'
 import type { KeyBody, ProjectBody } from './schema/access.ts'
@@ -30,6 +31,7 @@ function timeOrNull(at: TimestampMs | null): string | null {
 
 export function presentInstance(instance: Instance): InstanceBody {
   const { spec, address } = instance
+  const order = orderOf(instance)
   return {
     id: instance.id,
     ids: {
@@ -79,6 +81,7 @@ export function presentInstance(instance: Instance): InstanceBody {
     removeWhenStopped: spec.removeWhenStopped,
     region: spec.place?.region ?? null,
     type: spec.place?.type ?? null,
+    order: order === null ? null : { kind: order.kind, id: order.id },
     simulated: spec.place?.isSimulated ?? false,
     hostId: instance.hostId,
     generation: instance.generation,

@@ -9,11 +9,12 @@ interface FormModalProps {
   readonly action: string
   readonly disabled: boolean
   readonly children: ReactNode
+  readonly size?: 'md' | 'xl'
   readonly onClose: () => void
   readonly onSubmit: () => Promise<unknown>
 }
 
-export function FormModal({ title, action, disabled, children, onClose, onSubmit }: FormModalProps) {
+export function FormModal({ title, action, disabled, children, size = 'md', onClose, onSubmit }: FormModalProps) {
   const [busy, setBusy] = useState(false)
   const submit = async (event: FormEvent) => {
     event.preventDefault()
@@ -28,7 +29,7 @@ export function FormModal({ title, action, disabled, children, onClose, onSubmit
     }
   }
   return (
-    <Modal opened onClose={onClose} title={<Text fw={600}>{title}</Text>} closeButtonProps={{ 'aria-label': 'Close' }}>
+    <Modal opened onClose={onClose} size={size} title={<Text fw={600}>{title}</Text>} closeButtonProps={{ 'aria-label': 'Close' }}>
       <form onSubmit={event => void submit(event)}>
         <Stack gap="sm">
           {children}

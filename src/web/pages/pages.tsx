@@ -11,6 +11,8 @@ const LaunchPage = lazy(() => import('./launch/launch-page.tsx').then(module => 
 const InstancePage = lazy(() => import('./detail/instance-page.tsx').then(module => ({ default: module.InstancePage })))
 const ImagesPage = lazy(() => import('./images/images-page.tsx').then(module => ({ default: module.ImagesPage })))
 const VolumesPage = lazy(() => import('./volumes/volumes-page.tsx').then(module => ({ default: module.VolumesPage })))
+const FileSystemsPage = lazy(() => import('./file-systems/file-systems-page.tsx').then(module => ({ default: module.FileSystemsPage })))
+const FirewallsPage = lazy(() => import('./firewalls/firewalls-page.tsx').then(module => ({ default: module.FirewallsPage })))
 const ActivityPage = lazy(() => import('./activity/activity-page.tsx').then(module => ({ default: module.ActivityPage })))
 const HostPage = lazy(() => import('./machine/host-page.tsx').then(module => ({ default: module.HostPage })))
 const MarketPage = lazy(() => import('./market/market-page.tsx').then(module => ({ default: module.MarketPage })))
@@ -26,6 +28,8 @@ export function Pages() {
         <Route path="/ui/instances/:id/:tab?">{({ id, tab }) => <InstancePage key={id} id={id} tab={tab ?? 'overview'} />}</Route>
         <Route path="/ui/images" component={ImagesPage} />
         <Route path="/ui/volumes" component={VolumesPage} />
+        <Route path="/ui/file-systems" component={FileSystemsPage} />
+        <Route path="/ui/firewalls" component={FirewallsPage} />
         <Route path="/ui/activity/:tab?">{({ tab }) => <ActivityPage tab={tab ?? 'events'} />}</Route>
         <Route path="/ui/host" component={HostPage} />
         <Route path="/ui/market/:tab?">{({ tab }) => <MarketPage tab={tab ?? 'supply'} />}</Route>

@@ -74,6 +74,7 @@ export const instanceProperties = {
   removeWhenStopped: Type.Boolean(),
   region: nullable(Type.String(), 'Region of the catalogue; null is this machine.'),
   type: nullable(Type.String(), 'Type of the catalogue that it was made as.'),
+  order: nullable(Type.Object({ kind: Type.Enum(['bid', 'reservation']), id: Type.String() }), 'The bid or reservation of the market that it belongs to.'),
   simulated: Type.Boolean({ description: 'It only pretends to run: its region is simulated.' }),
   hostId: nullable(Type.String()),
   generation: Type.Integer({ description: 'Counts the lives of its VM.' }),

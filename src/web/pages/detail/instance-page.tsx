@@ -1,7 +1,7 @@
 /** One instance: what it is, what can be done to it, and the tabs that look into it. */
 import { Alert, Button, Group, Tabs, Title } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
-import { Camera, ChartLine, FileText, Folder, HardDrive, History, Info, SquareTerminal, TriangleAlert, Unplug } from 'lucide-react'
+import { Camera, ChartLine, FileText, Folder, HardDrive, History, Info, Network, SquareTerminal, TriangleAlert, Unplug } from 'lucide-react'
 import { lazy, Suspense } from 'react'
 import { Link, useLocation } from 'wouter'
 import { ApiError, call, part } from '../../api/http.ts'
@@ -10,6 +10,7 @@ import { shortImage } from '../../components/format.ts'
 import { useMay } from '../../components/me.tsx'
 import { Page } from '../../components/page.tsx'
 import { PhaseBadge } from '../../components/phase.tsx'
+import { PricesProvider } from '../../components/prices.tsx'
 import { EmptyState, ErrorState, LoadingRows } from '../../components/states.tsx'
 import { useInstance } from '../../live/use-fleet.ts'
 import { LifecycleButtons } from './lifecycle-buttons.tsx'
@@ -20,6 +21,7 @@ const LogsTab = lazy(() => import('./logs-tab.tsx').then(module => ({ default: m
 const FilesTab = lazy(() => import('./files-tab.tsx').then(module => ({ default: module.FilesTab })))
 const MetricsTab = lazy(() => import('./metrics-tab.tsx').then(module => ({ default: module.MetricsTab })))
 const StorageTab = lazy(() => import('./storage-tab.tsx').then(module => ({ default: module.StorageTab })))
+const NetworkTab = lazy(() => import('./network-tab.tsx').then(module => ({ default: module.NetworkTab })))
 const SnapshotsTab = lazy(() => import('./snapshots-tab.tsx').then(module => ({ default: module.SnapshotsTab })))
 const EventsTab = lazy(() => import('./events-tab.tsx').then(module => ({ default: module.EventsTab })))
 
@@ -30,6 +32,7 @@ const TABS = [
   { value: 'files', name: 'Files', icon: Folder, exec: true },
   { value: 'metrics', name: 'Metrics', icon: ChartLine },
   { value: 'volumes', name: 'Volumes', icon: HardDrive },
+  { value: 'network', name: 'Network', icon: Network },
   { value: 'snapshots', name: 'Snapshots', icon: Camera },
   { value: 'events', name: 'Events', icon: History },
 ] as const
@@ -85,7 +88,9 @@ function Living({ instance, tab }: { readonly instance: InstanceDetail; readonly
         </Tabs.List>
         <Suspense fallback={<LoadingRows />}>
           <Tabs.Panel value="overview">
-            <OverviewTab instance={instance} />
+            <PricesProvider hasOrders={instance.order !== null}>
+              <OverviewTab instance={instance} />
+            </PricesProvider>
           </Tabs.Panel>
           <Tabs.Panel value="terminal">
             <TerminalTab instance={instance} />
@@ -101,6 +106,9 @@ function Living({ instance, tab }: { readonly instance: InstanceDetail; readonly
           </Tabs.Panel>
           <Tabs.Panel value="volumes">
             <StorageTab instance={instance} />
+          </Tabs.Panel>
+          <Tabs.Panel value="network">
+            <NetworkTab instance={instance} />
           </Tabs.Panel>
           <Tabs.Panel value="snapshots">
             <SnapshotsTab instance={instance} />

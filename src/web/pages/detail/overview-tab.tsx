@@ -5,6 +5,7 @@ import { CopyText } from '../../components/copy-text.tsx'
 import { formatBytes, formatTime, shortImage } from '../../components/format.ts'
 import { Panel } from '../../components/page.tsx'
 import { Facts } from '../../components/facts.tsx'
+import { CostPanel } from './cost-panel.tsx'
 import { PortsPanel } from './ports-panel.tsx'
 import { TimelinePanel } from './timeline-panel.tsx'
 
@@ -43,6 +44,7 @@ export function OverviewTab({ instance }: { readonly instance: InstanceDetail })
             />
           </Panel>
           <PortsPanel instance={instance} />
+          <CostPanel instance={instance} />
           <PairsPanel title="Environment" pairs={env} />
           <PairsPanel title="Tags" pairs={tags} />
         </Stack>

@@ -5,6 +5,8 @@ import type { Instance } from '../../api/types.ts'
 import { formatBytes, formatPercent, shortImage, spanSince } from '../../components/format.ts'
 import { Link } from '../../components/link.tsx'
 import { PhaseBadge } from '../../components/phase.tsx'
+import { formatMoney } from '../../components/money.ts'
+import { usePrice } from '../../components/prices.tsx'
 import { memoryOf, ratesOf } from '../../components/rates.ts'
 import { Sparkline } from '../../components/sparkline.tsx'
 import { useNow } from '../../components/use-now.ts'
@@ -42,6 +44,7 @@ const WIDE: readonly Column[] = [
   { name: 'Address', width: '98px', sort: 'ip', cell: ({ network }) => <span className="mono">{network.ip ?? '–'}</span> },
   { name: 'CPU', width: '104px', cell: instance => <Cpu instance={instance} /> },
   { name: 'Memory', width: '122px', cell: instance => <Memory instance={instance} /> },
+  { name: 'Price / h', width: '74px', cell: instance => <Cost instance={instance} /> },
   { name: 'Age', width: '78px', sort: 'created', cell: instance => <Age instance={instance} /> },
 ]
 
@@ -72,10 +75,22 @@ export function columnsFor(isNarrow: boolean): readonly Column[] {
 }
 
 /** Width that the columns need at least; below it the table scrolls sideways. */
-export const WIDE_MIN = '990px'
+export const WIDE_MIN = '1076px'
 
 function Age({ instance }: { readonly instance: Instance }) {
   return <span className="numeric">{spanSince(instance.createdAt, useNow())}</span>
+}
+
+/** What is not charged now, because it does not run, is pale. */
+function Cost({ instance }: { readonly instance: Instance }) {
+  const price = usePrice(instance)
+  if (price === null) return <span style={{ color: 'var(--berth-muted)' }}>–</span>
+  const isCharged = isServing(instance) || price.kind === 'reserved'
+  return (
+    <span className="numeric" title={isCharged ? price.kind : `${price.kind}, while it runs`} style={isCharged ? {} : { color: 'var(--berth-muted)' }}>
+      {price.micros === 0 ? 'free' : formatMoney(price.micros)}
+    </span>
+  )
 }
 
 function Cpu({ instance }: { readonly instance: Instance }) {

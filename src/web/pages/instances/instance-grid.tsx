@@ -7,7 +7,7 @@
 import { Checkbox } from '@mantine/core'
 import { useVirtualizer } from '@tanstack/react-virtual'
 import { ArrowDown, ArrowUp } from 'lucide-react'
-import { memo, useEffect, useRef, useState } from 'react'
+import { memo, useRef, useState } from 'react'
 import type { CSSProperties, KeyboardEvent } from 'react'
 import { useLocation } from 'wouter'
 import type { Instance } from '../../api/types.ts'
@@ -46,18 +46,16 @@ export function InstanceGrid({ rows, filter, onSort, selected, onSelect, isNarro
   const template = `28px ${columns.map(({ width }) => width).join(' ')}`
   const style = { '--grid-min': isNarrow ? '0' : WIDE_MIN, height: `min(max(calc(100dvh - 232px), 260px), ${HEAD_HEIGHT + 1 + rows.length * ROW_HEIGHT}px)` } as CSSProperties
 
-  useEffect(() => {
-    if (active >= 0) virtual.scrollToIndex(active)
-    // Only when another row becomes the active one, not whenever rows move.
-    // eslint-disable-next-line react/exhaustive-deps
-  }, [activeId])
-
   const toggle = (id: string) => {
     const next = new Set(selected)
     if (!next.delete(id)) next.add(id)
     onSelect(next)
   }
-  const move = (to: number) => setActiveId(rows[Math.max(0, Math.min(rows.length - 1, to))]?.id ?? null)
+  const move = (to: number) => {
+    const index = Math.max(0, Math.min(rows.length - 1, to))
+    setActiveId(rows[index]?.id ?? null)
+    if (rows.length > 0) virtual.scrollToIndex(index)
+  }
   const onKeyDown = (event: KeyboardEvent) => {
     if (event.target !== box.current) return
     const moves: Readonly<Record<string, number>> = {

@@ -7,6 +7,7 @@ import { Link } from 'wouter'
 import type { Instance } from '../../api/types.ts'
 import { useMay } from '../../components/me.tsx'
 import { Page } from '../../components/page.tsx'
+import { PricesProvider } from '../../components/prices.tsx'
 import { EmptyState, LoadingRows } from '../../components/states.tsx'
 import { useFleet } from '../../live/use-fleet.ts'
 import { BulkActions } from './bulk-actions.tsx'
@@ -26,6 +27,7 @@ export function InstancesPage() {
 
   const rows = useMemo(() => (instances === null ? null : applyFilter(instances, filter)), [instances, filter])
   const selected = useMemo(() => [...selection].flatMap(id => byId.get(id) ?? []), [selection, byId])
+  const hasOrders = useMemo(() => instances?.some(({ order }) => order !== null) === true, [instances])
   const selectedIds = useMemo(() => new Set(selected.map(({ id }) => id)), [selected])
 
   return (
@@ -76,7 +78,9 @@ export function InstancesPage() {
             }
           />
         ) : (
-          <InstanceGrid rows={rows} filter={filter} onSort={change} selected={selectedIds} onSelect={setSelection} isNarrow={isNarrow} />
+          <PricesProvider hasOrders={hasOrders}>
+            <InstanceGrid rows={rows} filter={filter} onSort={change} selected={selectedIds} onSelect={setSelection} isNarrow={isNarrow} />
+          </PricesProvider>
         )}
       </div>
     </Page>

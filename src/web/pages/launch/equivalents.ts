@@ -5,7 +5,7 @@
  * They read the key from BERTH_KEY, so that none is ever written into a command line.
  */
 import type { Catalogue } from '../../api/types.ts'
-import { joinLines, quoteJson, quoteWord } from './shell-text.ts'
+import { hereDocument, joinLines, quoteJson, quoteWord } from './shell-text.ts'
 import { envOf, requestOf, splitWords, typeFor } from './wish.ts'
 import type { Wish } from './wish.ts'
 
@@ -39,6 +39,7 @@ function losses(...cases: readonly (readonly [applies: boolean, sentence: string
 
 function berth(wish: Wish): Equivalent {
   const command = splitWords(wish.command)
+  const userData = wish.userData.trim() === '' ? '' : wish.userData
   const parts = [
     'berth run -d',
     ...(wish.name === '' ? [] : [`--name ${quoteWord(wish.name)}`]),
@@ -47,14 +48,18 @@ function berth(wish: Wish): Equivalent {
     ...Object.entries(envOf(wish.env)).map(([name, value]) => `-e ${quoteWord(`${name}=${value}`)}`),
     ...wish.ports.map(({ hostPort, guestPort, protocol }) => `-p ${hostPort}:${guestPort}${protocol === 'udp' ? '/udp' : ''}`),
     ...wish.volumes.map(({ volume, path, mode }) => `-v ${quoteWord(`${volume}:${path}${mode === 'rw' ? '' : `:${mode}`}`)}`),
+    ...wish.fileSystems.map(({ fileSystem, path }) => `--fs ${quoteWord(`${fileSystem}:${path}`)}`),
+    ...(wish.firewalls ?? []).map(name => `--firewall ${quoteWord(name)}`),
+    ...wish.sshKeys.map(name => `--ssh-key ${quoteWord(name)}`),
+    ...(userData === '' ? [] : ['--user-data /dev/stdin']),
     ...(wish.restart === 'never' ? [] : [`--restart ${wish.restart}`]),
     quoteWord(wish.image) + (command.length === 0 ? '' : ` -- ${command.map(quoteWord).join(' ')}`),
   ]
   return {
     id: 'berth',
     name: 'berth',
-    text: joinLines(parts),
-    losses: losses([wish.sshKeys.length > 0, 'SSH keys are given over the API.'], [wish.userData.trim() !== '', 'User data is given over the API.']),
+    text: userData === '' ? joinLines(parts) : `${joinLines(parts)} ${hereDocument(userData)}`,
+    losses: losses([wish.firewalls?.length === 0, 'A firewall of the global rules alone is given afterwards: berth firewall attach.']),
   }
 }
 
@@ -85,6 +90,7 @@ function hypeman(wish: Wish, { origin }: Place): Equivalent {
       [wish.sshKeys.length > 0, 'It knows no SSH keys.'],
       [wish.userData.trim() !== '', 'It knows no user data.'],
       [wish.volumes.some(({ mode }) => mode === 'overlay'), 'An overlay is mounted writable here.'],
+      [wish.fileSystems.length > 0 || wish.firewalls !== null, 'It knows no shared file systems and no firewalls.'],
     ),
   }
 }
@@ -117,6 +123,7 @@ function koyeb(wish: Wish, { origin, catalogue }: Place): Equivalent {
       [wish.ports.length > 0, 'The ports of the host are chosen by the service.'],
       [wish.volumes.length > 0, 'Volumes are attached afterwards.'],
       [wish.sshKeys.length > 0 || wish.userData.trim() !== '', 'It knows no SSH keys and no user data.'],
+      [wish.fileSystems.length > 0 || wish.firewalls !== null, 'It knows no shared file systems and no firewalls.'],
     ),
   }
 }
@@ -129,6 +136,7 @@ function lambda(wish: Wish, { origin, catalogue }: Place): Equivalent {
     ssh_key_names: [wish.sshKeys[0] ?? 'YOUR-SSH-KEY'],
     ...(wish.name === '' ? {} : { name: wish.name }),
     image: { family: familyOf(wish.image) },
+    ...(wish.fileSystems.length === 0 ? {} : { file_system_names: wish.fileSystems.map(({ fileSystem }) => fileSystem) }),
     ...(wish.userData.trim() === '' ? {} : { user_data: wish.userData }),
   }
   return {
@@ -140,6 +148,8 @@ function lambda(wish: Wish, { origin, catalogue }: Place): Equivalent {
       [wish.sshKeys.length !== 1, 'It takes exactly one SSH key.'],
       [wish.command !== '' || wish.env.trim() !== '', 'It runs the image as a machine: no command, no environment.'],
       [wish.ports.length > 0 || wish.volumes.length > 0, 'It knows no ports of the host, and volumes are attached afterwards.'],
+      [wish.fileSystems.length > 0, 'File systems are mounted at /lambda/nfs/NAME.'],
+      [wish.firewalls !== null && wish.firewalls.length > 0, 'Rulesets are named by their ids there; without any it has the global rules.'],
     ),
   }
 }
@@ -172,6 +182,7 @@ function mithril(wish: Wish, { origin, catalogue }: Place): Equivalent {
       [true, `A bid for the market, by type: ${type === null ? 'none is large enough' : describe(type)}.`],
       [wish.sshKeys.length === 0, 'It takes an SSH key: the first one of the project.'],
       [true, 'It runs a machine image of the project: no command, no environment, no ports.'],
+      [wish.fileSystems.length > 0 || wish.firewalls !== null, 'File systems are named by their ids there, and it knows no firewalls.'],
     ),
   }
 }

@@ -6,8 +6,10 @@ import type { FormEvent } from 'react'
 import { listAll } from '../../api/http.ts'
 import type { Image, SshKey } from '../../api/types.ts'
 import { shortImage } from '../../components/format.ts'
+import { FirewallFields } from './firewall-fields.tsx'
 import { ImageState } from './image-state.tsx'
 import { PortFields } from './port-fields.tsx'
+import { ShareFields } from './share-fields.tsx'
 import { SizeFields } from './size-fields.tsx'
 import { VolumeFields } from './volume-fields.tsx'
 import type { InstanceType, Wish } from './wish.ts'
@@ -104,6 +106,22 @@ export function LaunchForm({ wish, types, busy, onChange, onLaunch }: FormProps)
             </Accordion.Control>
             <Accordion.Panel>
               <VolumeFields volumes={wish.volumes} onChange={volumes => onChange({ volumes })} />
+            </Accordion.Panel>
+          </Accordion.Item>
+          <Accordion.Item value="file-systems">
+            <Accordion.Control>
+              <Label text="Shared file systems" note={wish.fileSystems.length === 0 ? null : String(wish.fileSystems.length)} />
+            </Accordion.Control>
+            <Accordion.Panel>
+              <ShareFields shares={wish.fileSystems} onChange={fileSystems => onChange({ fileSystems })} />
+            </Accordion.Panel>
+          </Accordion.Item>
+          <Accordion.Item value="firewall">
+            <Accordion.Control>
+              <Label text="Firewall" note={wish.firewalls === null ? null : ['the global rules', ...wish.firewalls].join(', ')} />
+            </Accordion.Control>
+            <Accordion.Panel>
+              <FirewallFields firewalls={wish.firewalls} onChange={firewalls => onChange({ firewalls })} />
             </Accordion.Panel>
           </Accordion.Item>
           <Accordion.Item value="access">

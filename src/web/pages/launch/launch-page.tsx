@@ -1,12 +1,12 @@
 /** Launch: the form at the left, the same in every tongue at the right, and what happens once it is sent. */
 import { Grid } from '@mantine/core'
-import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 import { useLocation } from 'wouter'
 import { call } from '../../api/http.ts'
-import type { Catalogue, Instance } from '../../api/types.ts'
+import type { Instance } from '../../api/types.ts'
 import { tellError } from '../../components/notice.tsx'
 import { Page, Panel } from '../../components/page.tsx'
+import { useCatalogue } from '../../components/prices.tsx'
 import { learn } from '../../live/fleet.ts'
 import { EquivalentsPanel } from './equivalents-panel.tsx'
 import { LaunchForm } from './launch-form.tsx'
@@ -16,7 +16,7 @@ export function LaunchPage() {
   const [wish, setWish] = useState(FIRST_WISH)
   const [busy, setBusy] = useState(false)
   const [, navigate] = useLocation()
-  const catalogue = useQuery({ queryKey: ['catalogue'], queryFn: ({ signal }) => call<Catalogue>('GET', '/catalogue', { signal }), staleTime: Infinity })
+  const catalogue = useCatalogue()
 
   const launch = async () => {
     setBusy(true)

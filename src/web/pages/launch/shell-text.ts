@@ -8,6 +8,14 @@ export function quoteWord(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`
 }
 
+/** Text as the input of a command: what stands after it, taken as it is. */
+export function hereDocument(text: string): string {
+  const lines = text.replace(/\n$/, '').split('\n')
+  let end = 'END'
+  while (lines.includes(end)) end += '_'
+  return [`<<'${end}'`, ...lines, end].join('\n')
+}
+
 /** A command over several lines, one option a line. */
 export function joinLines(parts: readonly string[]): string {
   return parts.join(' \\\n  ')

@@ -1,6 +1,8 @@
 /** The size: a type of the catalogue, or one's own. */
-import { Chip, Group, Input, NumberInput, SimpleGrid, Slider, Stack } from '@mantine/core'
+import { Chip, Group, Input, NumberInput, SimpleGrid, Slider, Stack, Text } from '@mantine/core'
 import { formatBytes } from '../../components/format.ts'
+import { formatMoney } from '../../components/money.ts'
+import { pricedAs } from '../../components/prices.tsx'
 import type { InstanceType, Wish } from './wish.ts'
 
 const MIB = 1024 ** 2
@@ -19,6 +21,7 @@ export function SizeFields({ wish, types, onChange }: SizeProps) {
   const offered = types.filter(({ gpu }) => gpu === null).slice(0, TYPES_SHOWN)
   const chosen = offered.find(({ vcpus, memoryBytes }) => vcpus === wish.vcpus && memoryBytes === wish.memoryBytes)
   const step = MEMORIES.findIndex(megabytes => megabytes * MIB >= wish.memoryBytes)
+  const priced = pricedAs(types, { type: null, vcpus: wish.vcpus, memoryBytes: wish.memoryBytes, hotplugBytes: 0 })
   return (
     <Stack gap="sm">
       <Input.Wrapper label="Size" labelElement="div">
@@ -34,7 +37,7 @@ export function SizeFields({ wish, types, onChange }: SizeProps) {
               <Chip key={id} value={id} size="xs" radius="md">
                 {description}{' '}
                 <span className="numeric">
-                  ${(priceMicrosPerHour / 1e6).toFixed(priceMicrosPerHour % 10_000 === 0 ? 2 : 4)}/h
+                  {formatMoney(priceMicrosPerHour)}/h
                 </span>
               </Chip>
             ))}
@@ -74,6 +77,13 @@ export function SizeFields({ wish, types, onChange }: SizeProps) {
           hideControls
         />
       </SimpleGrid>
+      {types.length > 0 && (
+        <Text size="xs" c="dimmed" role="status">
+          {priced === null
+            ? 'Larger than every type of the catalogue: it costs nothing.'
+            : `${formatMoney(priced.priceMicrosPerHour)} for each hour that it runs${chosen === undefined ? `: as ${priced.id}, the cheapest type that has as much` : ''}.`}
+        </Text>
+      )}
     </Stack>
   )
 }

@@ -14,6 +14,10 @@ export interface Wish {
   readonly env: string
   readonly ports: readonly { readonly hostPort: number; readonly guestPort: number; readonly protocol: 'tcp' | 'udp' }[]
   readonly volumes: readonly { readonly volume: string; readonly path: string; readonly mode: 'rw' | 'ro' | 'overlay' }[]
+  /** Shared file systems, by name. */
+  readonly fileSystems: readonly { readonly fileSystem: string; readonly path: string }[]
+  /** Names of rulesets; null is no firewall at all. */
+  readonly firewalls: readonly string[] | null
   readonly sshKeys: readonly string[]
   readonly userData: string
   readonly restart: 'never' | 'always' | 'on-failure'
@@ -29,6 +33,8 @@ export const FIRST_WISH: Wish = {
   env: '',
   ports: [],
   volumes: [],
+  fileSystems: [],
+  firewalls: null,
   sshKeys: [],
   userData: '',
   restart: 'never',
@@ -51,6 +57,8 @@ export function requestOf(wish: Wish): Record<string, unknown> {
     ...(Object.keys(env).length === 0 ? {} : { env }),
     ...(wish.ports.length === 0 ? {} : { network: { ports: wish.ports } }),
     ...(wish.volumes.length === 0 ? {} : { volumes: wish.volumes }),
+    ...(wish.fileSystems.length === 0 ? {} : { fileSystems: wish.fileSystems }),
+    ...(wish.firewalls === null ? {} : { firewalls: wish.firewalls }),
     ...(wish.restart === 'never' ? {} : { restart: { policy: wish.restart } }),
     ...(wish.sshKeys.length === 0 ? {} : { sshKeys: wish.sshKeys }),
     ...(wish.userData.trim() === '' ? {} : { userData: wish.userData }),

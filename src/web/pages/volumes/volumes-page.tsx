@@ -5,13 +5,13 @@ import { HardDrive, Plus } from 'lucide-react'
 import { useCallback, useState } from 'react'
 import { call, listAll, part } from '../../api/http.ts'
 import type { Volume } from '../../api/types.ts'
-import { CopyIcon } from '../../components/copy-text.tsx'
 import { DataTable } from '../../components/data-table.tsx'
 import type { Field } from '../../components/data-table.tsx'
 import { FormModal } from '../../components/form-modal.tsx'
 import { formatBytes, formatTime } from '../../components/format.ts'
 import { Link } from '../../components/link.tsx'
 import { useMay } from '../../components/me.tsx'
+import { NameCell } from '../../components/name-cell.tsx'
 import { Page, Panel } from '../../components/page.tsx'
 import { Status } from '../../components/phase.tsx'
 import type { Tone } from '../../components/phase.tsx'
@@ -34,14 +34,7 @@ export function VolumesPage() {
   const fields: readonly Field<Volume>[] = [
     {
       name: 'Name',
-      cell: ({ name, id }) => (
-        <span style={{ display: 'inline-flex', alignItems: 'center', gap: 4 }}>
-          <Text size="sm" fw={560} span>
-            {name}
-          </Text>
-          <CopyIcon text={id} label="Copy the id" />
-        </span>
-      ),
+      cell: ({ name, id }) => <NameCell id={id} name={name} />,
     },
     { name: 'State', cell: ({ status, error }) => <span title={error ?? ''}><Status tone={TONES[status]} word={status} /></span> },
     { name: 'Size', cell: ({ sizeBytes }) => <span className="numeric">{formatBytes(sizeBytes)}</span>, right: true },

@@ -1,0 +1,99 @@
+/** Shared file systems: files that several instances have at once, over NFS. */
+import { Button, NumberInput, Progress, Text, TextInput } from '@mantine/core'
+import { useQuery, useQueryClient } from '@tanstack/react-query'
+import { FolderTree, Plus } from 'lucide-react'
+import { useCallback, useState } from 'react'
+import { call, listAll, part } from '../../api/http.ts'
+import type { FileSystem } from '../../api/types.ts'
+import { DataTable } from '../../components/data-table.tsx'
+import { FormModal } from '../../components/form-modal.tsx'
+import { formatBytes, formatTime } from '../../components/format.ts'
+import { InstanceLinks } from '../../components/instance-links.tsx'
+import { useMay } from '../../components/me.tsx'
+import { NameCell } from '../../components/name-cell.tsx'
+import { Page, Panel } from '../../components/page.tsx'
+import { RemoveButton } from '../../components/remove-button.tsx'
+import { EmptyState } from '../../components/states.tsx'
+import { useEvents } from '../../live/use-fleet.ts'
+
+const GIB = 1024 ** 3
+
+export function FileSystemsPage() {
+  const queries = useQueryClient()
+  const mayWrite = useMay('write')
+  const [makes, setMakes] = useState(false)
+  const fileSystems = useQuery({ queryKey: ['file-systems'], queryFn: ({ signal }) => listAll<FileSystem>('/file-systems', { signal }), staleTime: 0 })
+  const again = useCallback(() => queries.invalidateQueries({ queryKey: ['file-systems'] }), [queries])
+  useEvents(useCallback(() => void again(), [again]))
+  const makeButton = mayWrite && (
+    <Button leftSection={<Plus size={14} />} onClick={() => setMakes(true)}>
+      Make a file system
+    </Button>
+  )
+  return (
+    <Page title="File systems" note="Files that several instances share, and that outlive them." actions={makeButton}>
+      <Panel>
+        <DataTable
+          label="File systems"
+          items={fileSystems.data}
+          error={fileSystems.error}
+          onRetry={() => void fileSystems.refetch()}
+          keyOf={({ id }) => id}
+          empty={
+            <EmptyState icon={FolderTree} title="No file systems yet" action={makeButton}>
+              A shared file system is mounted in instances when they are launched, in several at once. A volume belongs to one.
+            </EmptyState>
+          }
+          fields={[
+            { name: 'Name', cell: ({ id, name }) => <NameCell id={id} name={name} /> },
+            { name: 'Region', cell: ({ region }) => region },
+            { name: 'Used', cell: fileSystem => <Used fileSystem={fileSystem} /> },
+            { name: 'Mounted in', cell: ({ instanceIds }) => <InstanceLinks ids={instanceIds} tab="volumes" none="nothing" /> },
+            { name: 'Made', cell: ({ createdAt }) => <span className="numeric">{formatTime(createdAt)}</span> },
+            {
+              name: 'Actions',
+              quiet: true,
+              right: true,
+              cell: ({ id, name }) =>
+                mayWrite && (
+                  <RemoveButton what={name} onRemove={() => call('DELETE', `/file-systems/${part(id)}`).then(again)}>
+                    What it holds is gone for good. While an instance has it, it can’t be deleted.
+                  </RemoveButton>
+                ),
+            },
+          ]}
+        />
+      </Panel>
+      {makes && <MakeForm onClose={() => setMakes(false)} onMade={again} />}
+    </Page>
+  )
+}
+
+function Used({ fileSystem: { name, usedBytes, sizeBytes } }: { readonly fileSystem: FileSystem }) {
+  return (
+    <div style={{ minWidth: 130 }}>
+      <span className="numeric">
+        {formatBytes(usedBytes)} of {formatBytes(sizeBytes)}
+      </span>
+      <Progress value={(usedBytes / sizeBytes) * 100} size="xs" mt={4} aria-label={`Used of ${name}`} />
+    </div>
+  )
+}
+
+function MakeForm({ onClose, onMade }: { readonly onClose: () => void; readonly onMade: () => Promise<void> }) {
+  const [name, setName] = useState('')
+  const [gigabytes, setGigabytes] = useState<number | string>(10)
+  const submit = async () => {
+    await call('POST', '/file-systems', { json: { name: name.trim(), sizeBytes: Math.round(Number(gigabytes) * GIB) } })
+    await onMade()
+  }
+  return (
+    <FormModal title="Make a file system" action="Make" disabled={name.trim() === '' || Number(gigabytes) <= 0} onClose={onClose} onSubmit={submit}>
+      <TextInput label="Name" value={name} onChange={event => setName(event.currentTarget.value)} data-autofocus spellCheck={false} />
+      <NumberInput label="Size in GB" description="The most that its files may take." value={gigabytes} onChange={setGigabytes} min={0.0625} decimalScale={3} hideControls />
+      <Text size="xs" c="dimmed">
+        Room on the disk is taken as files are written.
+      </Text>
+    </FormModal>
+  )
+}
