@@ -87,6 +87,8 @@ export interface InstanceFilter {
   /** Only those that lived at some time in this span (Unix milliseconds; null is open). */
   readonly lived?: { readonly from: number | null; readonly until: number | null }
   readonly ids?: readonly InstanceId[]
+  /** Of the running ones only those that wait for their health checks, or only those that don't; other phases pass. */
+  readonly running?: 'checking' | 'checked'
   readonly order?: 'newest-first' | 'oldest-first'
   readonly limit?: number
   readonly offset?: number
@@ -303,6 +305,8 @@ export interface Services {
   /** Ends its replicas and keeps the service. */
   pause(caller: Caller, id: string): Promise<Service>
   resume(caller: Caller, id: string): Promise<Service>
+  /** Ends its deep sleep: replicas are made anew. False if it isn't in one. The exec scope is enough. */
+  wake(caller: Caller, id: string): Promise<boolean>
   delete(caller: Caller, id: string): Promise<Service>
   /** Takes back a deployment that does not serve yet. */
   cancelDeployment(caller: Caller, id: string): Promise<Deployment>

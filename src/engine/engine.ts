@@ -27,6 +27,7 @@ import type { RegionalHost } from './fleet.ts'
 import { makeFileSystems, recoverFileSystems } from './file-systems.ts'
 import { makeFirewalls, reapplyFirewalls } from './firewalls.ts'
 import { makeGuest } from './guest.ts'
+import { HealthKeeper } from './health/keeper.ts'
 import type { Host } from './host-port.ts'
 import { HostWatch } from './host-watch.ts'
 import { ImageKeeper } from './images.ts'
@@ -130,7 +131,9 @@ function assemble(core: Core, images: ImageKeeper, pricing: PricingParts, adminS
   const meter = new Meter(core)
   const activity = new Activity(core.now)
   const controller = new ServiceController(core, lifecycle, activity)
-  const proxy = new ServiceProxy(core, lifecycle, activity)
+  const services = makeServices({ core, wake: id => controller.wake(id) })
+  const proxy = new ServiceProxy(core, lifecycle, activity, (caller, id) => services.wake(caller, id))
+  const health = new HealthKeeper(core, id => loop.wake(id))
   controller.onChanged = id => proxy.follow(id)
   activity.onIdle = id => void wakeServiceOf(core, controller, id)
   core.bus.listen(({ instance }) => {
@@ -142,7 +145,7 @@ function assemble(core: Core, images: ImageKeeper, pricing: PricingParts, adminS
     closing.abort()
     waiting.close()
     firstLook.resolve()
-    await Promise.all([controller.close(), market.controller.close(), meter.close()])
+    await Promise.all([controller.close(), market.controller.close(), meter.close(), health.close()])
     await proxy.close()
     await Promise.all([loop.close(core.config.closeGraceMs), images.close(), watch.close()])
     await core.audit.close()
@@ -161,7 +164,7 @@ function assemble(core: Core, images: ImageKeeper, pricing: PricingParts, adminS
     fileSystems: telling('fileSystems', makeFileSystems(core)),
     firewalls: telling('firewalls', makeFirewalls(core, loop)),
     projects: telling('projects', makeProjects(core)),
-    services: telling('services', makeServices({ core, wake: id => controller.wake(id) })),
+    services: telling('services', services),
     audit: core.audit.api,
     market: telling('market', market.api),
     capacity: caller => capacityFor(core, caller),
@@ -182,6 +185,7 @@ function assemble(core: Core, images: ImageKeeper, pricing: PricingParts, adminS
         await remountAll(core, loop)
         await reapplyFirewalls(core, loop)
         await controller.start()
+        await health.start()
         await market.controller.start()
         meter.start()
         core.audit.start()

@@ -25,6 +25,7 @@ import type {
   VolumeId,
   VolumeMode,
 } from '../instance/model.ts'
+import type { HealthProbe, ProbeResult } from '../instance/health.ts'
 import type { HostSnapshots } from './host-snapshots.ts'
 
 export interface Host extends HostSnapshots {
@@ -67,6 +68,8 @@ export interface Host extends HostSnapshots {
   /** Lines already there (the last `tail` of them; null is all), then, with `follow`, new ones until aborted. */
   logs(vm: VmRef, query: LogQuery): AsyncIterable<LogRecord>
   stats(vm: VmRef): Promise<VmStats>
+  /** Asks the application once whether it serves, from outside of the guest. That it doesn't is a result. */
+  probe(vm: VmRef, probe: Exclude<HealthProbe, { readonly kind: 'exec' }>, options: { readonly timeoutMs: number }): Promise<ProbeResult>
 
   /** Pulls, unpacks and converts; the result is content-addressed. `onProgress` may be called often. */
   pullImage(request: PullRequest): Promise<HostImage>

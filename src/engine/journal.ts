@@ -19,7 +19,7 @@ import type { Store, StoreTx } from './store-port.ts'
 
 /** Fields that go with a step; the rest follows from it. */
 export type StepPatch = Partial<
-  Pick<Instance, 'spec' | 'desired' | 'imageDigest' | 'hostId' | 'address' | 'basis' | 'generation' | 'exit' | 'restartAttempts' | 'startedAt' | 'annotations'>
+  Pick<Instance, 'spec' | 'desired' | 'imageDigest' | 'hostId' | 'address' | 'basis' | 'generation' | 'exit' | 'health' | 'restartAttempts' | 'startedAt' | 'annotations'>
 > & {
   readonly reason?: string | null
   readonly errorCode?: ErrorCode | null

@@ -1,6 +1,8 @@
 /** Whether a specification is one that any instance can have: each refusal names the field and the limit. */
 import { checkCommand } from '../instance/command.ts'
 import { BerthError } from '../instance/errors.ts'
+import type { HealthCheck } from '../instance/health.ts'
+import { HEALTH_CHECKS_PER_INSTANCE_LIMIT } from '../instance/health.ts'
 import type { InstanceSpec, NetworkSpec, RestartPolicy } from '../instance/model.ts'
 import { checkEnv, checkHostname, checkInstanceName, checkTags } from '../instance/names.ts'
 import { checkedPublicKey } from '../instance/ssh-key.ts'
@@ -12,6 +14,9 @@ const PORT_MAX = 65_535
 const USER_LIMIT_CHARACTERS = 256
 const PATH_LIMIT_BYTES = 4095
 const MIB = 2 ** 20
+/** Of health checks and idle policies. */
+const LONGEST_PERIOD_MS = 30 * 86_400_000
+export const SHORTEST_IDLE_MS = 1000
 /** Public keys that one instance takes. */
 export const SSH_KEYS_PER_INSTANCE_LIMIT = 64
 
@@ -38,6 +43,24 @@ export function checkSpec(spec: InstanceSpec, limits: Limits, nowMs: number): vo
   checkCount('stopGraceMs', spec.stopGraceMs, 0, limits.maxStopGraceMs)
   checkExpiry(spec.expiresAt, nowMs)
   checkSshKeys(spec.sshKeys)
+  checkHealthChecks(spec.healthChecks ?? [])
+  checkIdle(spec.idleAfterMs ?? null)
+}
+
+function checkHealthChecks(checks: readonly HealthCheck[]): void {
+  if (checks.length > HEALTH_CHECKS_PER_INSTANCE_LIMIT) {
+    throw new BerthError('limit_exceeded', `${checks.length} health checks are given; at most ${HEALTH_CHECKS_PER_INSTANCE_LIMIT} are allowed.`)
+  }
+  for (const { probe, restartAfter, ...numbers } of checks) {
+    for (const [field, value] of Object.entries(numbers)) checkCount(`healthChecks.${field}`, value, field === 'graceMs' ? 0 : 1, LONGEST_PERIOD_MS)
+    if (restartAfter !== null) checkCount('healthChecks.restartAfter', restartAfter, 1, LONGEST_PERIOD_MS)
+    if (probe.kind === 'exec') checkCommand(probe.command)
+    else if (!Number.isInteger(probe.port) || probe.port < 1 || probe.port > PORT_MAX) throw invalid('healthChecks.port', `must be a port from 1 to ${PORT_MAX}, not ${probe.port}`)
+  }
+}
+
+function checkIdle(idleAfterMs: number | null): void {
+  if (idleAfterMs !== null) checkCount('idleAfterMs', idleAfterMs, SHORTEST_IDLE_MS, LONGEST_PERIOD_MS)
 }
 
 function checkSshKeys(keys: readonly string[]): void {

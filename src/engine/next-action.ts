@@ -143,7 +143,8 @@ function ofServing(instance: Instance, observed: Observed): Action {
   if (observed.kind === 'agent' && observed.generation === instance.generation) {
     const { reachable, reason } = observed
     if (!reachable && instance.phase === 'running') return { kind: 'step', to: 'unhealthy', reason: reason ?? 'The guest does not answer.' }
-    if (reachable && instance.phase === 'unhealthy') return { kind: 'step', to: 'running', reason: null }
+    // What its health checks say, only they take back.
+    if (reachable && instance.phase === 'unhealthy' && instance.health?.status !== 'unhealthy') return { kind: 'step', to: 'running', reason: null }
   }
   return NONE
 }

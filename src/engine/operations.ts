@@ -9,6 +9,7 @@
  */
 import { asBerthError, BerthError } from '../instance/errors.ts'
 import { decideRestart, describeExit } from '../instance/exit.ts'
+import { AWAITS_CHECKS, healthAtStart } from '../instance/health.ts'
 import { withoutNotice } from '../instance/market.ts'
 import type { AppExit, Instance } from '../instance/model.ts'
 import type { Candidate } from './admission.ts'
@@ -152,7 +153,8 @@ async function start(core: Core, instance: Instance): Promise<Performed> {
   }
   await record(core, instance, async (change, current) => {
     await change.tx.deleteFirstBoot(current.id)
-    return change.step(current, 'running', { startedAt: started.startedAt })
+    const health = healthAtStart(current.spec.healthChecks, started.startedAt)
+    return change.step(current, 'running', { startedAt: started.startedAt, health, reason: health === null ? null : AWAITS_CHECKS })
   })
   return 'changed'
 }

@@ -57,6 +57,10 @@ export interface InstanceQuery {
   readonly hostId?: HostId
   /** Only those that are to be made from this snapshot. */
   readonly basis?: SnapshotId
+  /** Only those that have health checks or an idle policy. */
+  readonly watched?: true
+  /** Of the running ones only those that wait for their health checks, or only those that don't; other phases pass. */
+  readonly running?: 'checking' | 'checked'
   /** By creation time; default `newest-first`. */
   readonly order?: 'newest-first' | 'oldest-first'
   readonly limit?: number

@@ -31,12 +31,14 @@ import type {
 } from '../engine/host-port.ts'
 import type { HostSnapshot, SnapshotRequest, SnapshotUse } from '../engine/host-snapshots.ts'
 import { asBerthError, BerthError } from '../instance/errors.ts'
+import type { ProbeResult } from '../instance/health.ts'
 import type { AppExit, FileSystemId, FirewallRule, HostId, ImageDigest, InstanceId, SnapshotId, VolumeId } from '../instance/model.ts'
 import { openCgroups } from './cgroup/cgroup.ts'
 import { FileSystems } from './file-systems/file-systems.ts'
 import { openImageStore, type ImageStoreOptions } from './images/image-store.ts'
 import { openNetwork, type NetworkOptions } from './network/network.ts'
 import { defaultRunDir, hostPaths, type HostPaths } from './paths.ts'
+import { askPort, doorOf, type NetworkProbe } from './network/probe.ts'
 import { chooseAccelerator, qemuVersion } from './qemu/accel.ts'
 import { closedDirectory, takeArtifacts } from './qemu/artifacts.ts'
 import { isMissing } from './qemu/atomic-file.ts'
@@ -288,6 +290,16 @@ class QemuHost implements Host {
     return guarded(async () => {
       const seat = this.#existing(vm)
       return await readStats(seat, seat.running(vm).live)
+    })
+  }
+
+  probe(vm: VmRef, probe: NetworkProbe, { timeoutMs }: { readonly timeoutMs: number }): Promise<ProbeResult> {
+    return guarded(async () => {
+      const seat = this.#existing(vm)
+      seat.running(vm)
+      const door = doorOf(seat.known.spec.network, probe.port, this.#context.network.facts().mode)
+      if (door === null) return { kind: 'unknown', reason: 'this host does not reach the ports of its guests' }
+      return await askPort(door, probe, timeoutMs)
     })
   }
 

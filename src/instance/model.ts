@@ -2,6 +2,7 @@
  * What an instance is: its specification (what was asked for), and its record (what became of it).
  * Plain, readonly data; the store keeps it, the engine changes it, dialects only present it.
  */
+import type { Health, HealthCheck } from './health.ts'
 import type { DesiredState, Phase } from './phase.ts'
 
 declare const brand: unique symbol
@@ -124,6 +125,10 @@ export interface InstanceSpec {
   readonly sshKeys: readonly string[]
   /** Absent and null: on this machine, as nothing of the catalogue. */
   readonly place?: Place | null
+  /** What its application is asked to know that it serves; absent and empty is nothing. */
+  readonly healthChecks?: readonly HealthCheck[]
+  /** Goes to standby once nobody has used it for this long, and wakes for who does; absent and null is never. */
+  readonly idleAfterMs?: number | null
 }
 
 /** How the application of an instance ended. */
@@ -166,6 +171,8 @@ export interface Instance {
   /** Counts VMM lives; every Host call carries it, and a call of an older generation does nothing. */
   readonly generation: number
   readonly exit: AppExit | null
+  /** What its health checks say; absent and null where it has none, or has not run yet. */
+  readonly health?: Health | null
   readonly restartAttempts: number
   readonly createdAt: TimestampMs
   /** Kept through stop and standby; updated by start and restore. */

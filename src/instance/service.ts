@@ -74,7 +74,7 @@ export type DeploymentState =
   | 'canceled'
 
 /** What each replica is made from. */
-export type ReplicaTemplate = Pick<InstanceSpec, 'image' | 'vcpus' | 'memoryBytes' | 'overlayBytes' | 'env' | 'entrypoint' | 'cmd' | 'place'>
+export type ReplicaTemplate = Pick<InstanceSpec, 'image' | 'vcpus' | 'memoryBytes' | 'overlayBytes' | 'env' | 'entrypoint' | 'cmd' | 'place' | 'healthChecks'>
 
 export interface ReplicaSet {
   readonly id: string
@@ -82,8 +82,10 @@ export interface ReplicaSet {
   /** The type of instance, as the dialect calls it. */
   readonly type: string
   readonly replicas: number
-  /** Sleeps after it was idle for this long; null is never. */
+  /** Sleeps (standby) after it was idle for this long; null is never. */
   readonly idleMs: number | null
+  /** Ends after it was idle for this long, and is made anew for who comes; absent and null is never. */
+  readonly deepIdleMs?: number | null
   readonly template: ReplicaTemplate
 }
 
@@ -109,6 +111,8 @@ export interface Deployment {
   readonly ports: readonly { readonly guestPort: number; readonly publicPort: number | null }[]
   /** Replicas that died, by slot (`set/index`); what the pause before the next one follows from. */
   readonly deaths: Readonly<Record<string, SlotDeaths>>
+  /** Sets in deep sleep: none of their replicas is there until somebody wants one; since when they sleep. Absent is none. */
+  readonly dormant?: Readonly<Record<string, TimestampMs>>
   /** As the client wrote it; the dialect presents it again. */
   readonly definition: unknown
   readonly createdAt: TimestampMs

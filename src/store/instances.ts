@@ -3,6 +3,7 @@ import { sql } from 'kysely'
 import type { Kysely, RawBuilder, SelectQueryBuilder, SqlBool } from 'kysely'
 import type { InstanceQuery, StoreReader, StoreTx } from '../engine/store-port.ts'
 import { BerthError } from '../instance/errors.ts'
+import type { Health } from '../instance/health.ts'
 import type { HostId, ImageDigest, Instance, InstanceId, ProjectId, SnapshotId } from '../instance/model.ts'
 import type { Phase } from '../instance/phase.ts'
 import type { Database, InstanceRow } from './schema.ts'
@@ -102,11 +103,22 @@ function filtered<O>(
   for (const [key, value] of Object.entries(query.annotationsOrAbsent ?? {})) {
     narrowed = narrowed.where((where) => where.or([memberIs('annotations', key, value), lacksMember('annotations', key)]))
   }
+  // A literal here as well, for the index of these.
+  if (query.watched === true) narrowed = narrowed.where('is_watched', '=', sql.lit(1))
+  if (query.running === 'checking') narrowed = narrowed.where((where) => where.or([where.eb('phase', '<>', 'running'), isChecking]))
+  if (query.running === 'checked') narrowed = narrowed.where((where) => where.not(isChecking))
   if (query.lacksAnnotation !== undefined) narrowed = narrowed.where(lacksMember('annotations', query.lacksAnnotation))
   const { from = null, until = null } = query.lived ?? {}
   if (until !== null) narrowed = narrowed.where(({ eb, fn }) => eb(fn.coalesce('started_at', 'created_at'), '<=', until))
   if (from !== null) narrowed = narrowed.where(livedAt(from))
   return narrowed
+}
+
+/** It runs, and its health checks have not passed yet. */
+const isChecking: RawBuilder<SqlBool> = sql`(is_watched = 1 and phase = 'running' and health is not null and json_extract(health, '$.status') = 'starting')`
+
+function isWatched({ spec }: Instance): boolean {
+  return (spec.healthChecks ?? []).length > 0 || (spec.idleAfterMs ?? null) !== null
 }
 
 /** It had not ended by then: phases that are an end began later, and the others are no end. */
@@ -117,7 +129,7 @@ function livedAt(at: number): RawBuilder<SqlBool> {
 
 /** Whether the counts that triggers keep answer the question, without looking at a single instance. */
 function isCountedByPhase(query: InstanceQuery): boolean {
-  const { projectId: _project, phases: _phases, includeDeleted: _deleted, order: _order, limit: _limit, offset: _offset, ...narrower } = query
+  const { projectId: _project, phases: _phases, includeDeleted: _deleted, running: _running, order: _order, limit: _limit, offset: _offset, ...narrower } = query
   return Object.values(narrower).every((wish) => wish === undefined || (typeof wish === 'object' && !Array.isArray(wish) && Object.keys(wish).length === 0))
 }
 
@@ -126,7 +138,18 @@ async function countedByPhase(db: Kysely<Database>, query: InstanceQuery): Promi
   if (query.projectId !== null) select = select.where('project_id', '=', query.projectId)
   if (query.phases !== undefined) select = select.where(isOneOf('phase', query.phases))
   if (!query.includeDeleted) select = select.where('phase', '<>', 'deleted')
-  return (await select.executeTakeFirstOrThrow()).count ?? 0
+  const count = (await select.executeTakeFirstOrThrow()).count ?? 0
+  if (query.running === undefined || query.phases?.includes('running') === false) return count
+  const checking = await countChecking(db, query.projectId)
+  if (query.running === 'checked') return count - checking
+  return count - (await countedByPhase(db, { projectId: query.projectId, phases: ['running'] })) + checking
+}
+
+/** Through the index of the watched ones. */
+async function countChecking(db: Kysely<Database>, projectId: ProjectId | null): Promise<number> {
+  let select = db.selectFrom('instances').select(({ fn }) => fn.countAll<number>().as('count')).where('is_watched', '=', sql.lit(1)).where(isChecking)
+  if (projectId !== null) select = select.where('project_id', '=', projectId)
+  return (await select.executeTakeFirstOrThrow()).count
 }
 
 function conflict(error: unknown, instance: Instance): unknown {
@@ -161,6 +184,8 @@ function toRow(instance: Instance): InstanceRow {
     basis: instance.basis,
     generation: instance.generation,
     exit: instance.exit === null ? null : JSON.stringify(instance.exit),
+    health: instance.health === null || instance.health === undefined ? null : JSON.stringify(instance.health),
+    is_watched: isWatched(instance) ? 1 : 0,
     restart_attempts: instance.restartAttempts,
     created_at: instance.createdAt,
     started_at: instance.startedAt,
@@ -187,6 +212,7 @@ function fromRow(row: InstanceRow): Instance {
     basis: row.basis as SnapshotId | null,
     generation: row.generation,
     exit: row.exit === null ? null : (JSON.parse(row.exit) as Instance['exit']),
+    ...(row.health === null ? {} : { health: JSON.parse(row.health) as Health }),
     restartAttempts: row.restart_attempts,
     createdAt: row.created_at,
     startedAt: row.started_at,

@@ -66,6 +66,9 @@ export interface InstanceTable {
   basis: string | null
   generation: number
   exit: Json | null
+  health: Json | null
+  /** 1 with health checks or an idle policy. */
+  is_watched: Flag
   restart_attempts: number
   created_at: number
   started_at: number | null

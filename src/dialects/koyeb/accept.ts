@@ -1,7 +1,7 @@
 /**
  * Definitions of services as the engine's deployments. What Berth has no part for is refused by the field's name
- * where it would change what runs (`git`, `volumes`, `secret`); what only tunes it (health checks, strategies,
- * autoscaling targets) passes and is shown again.
+ * where it would change what runs (`git`, `volumes`, `secret`); what only tunes it (strategies, autoscaling targets)
+ * passes and is shown again.
  */
 import type { NewDeployment } from '../../engine/api.ts'
 import type { Catalogue, InstanceType, Region } from '../../instance/catalogue.ts'
@@ -11,11 +11,13 @@ import type { Json } from './body.ts'
 import { asFlag, asInteger, asList, asObject, asText, asTexts, requiredText } from './body.ts'
 import { fieldError } from './errors.ts'
 import { homeRegion } from './present.ts'
+import { acceptHealthChecks } from './health-checks.ts'
 import { quoted } from './query.ts'
 
 export const SERVICE_TYPES = ['WEB', 'WORKER', 'SANDBOX'] as const
 /** As the original has it where nothing says how long. */
 const DEFAULT_IDLE_SECONDS = 300
+export const LONGEST_IDLE_SECONDS = 86_400
 const NAME = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/
 const PORT_MAX = 65_535
 const REFUSED = [
@@ -122,8 +124,8 @@ function acceptSet(definition: Json, docker: Json, where: Region, catalogue: Cat
     type: type.names.koyeb ?? type.id,
     // What may scale to zero runs once, and sleeps.
     replicas: max === 0 ? 0 : Math.max(1, min),
-    idleMs: min === 0 ? idleMs(scaling) : null,
-    template: { ...acceptTemplate(definition, docker, region, type), place: placeIn(where, type) },
+    ...(min === 0 ? acceptSleep(scaling) : { idleMs: null }),
+    template: { ...acceptTemplate(definition, docker, region, type), place: placeIn(where, type), healthChecks: acceptHealthChecks(definition) },
   }
 }
 
@@ -172,16 +174,21 @@ function acceptPort(field: string, value: unknown): number {
   return port
 }
 
-function idleMs(scaling: Json | null): number {
-  for (const item of asList('definition.scalings.targets', scaling?.['targets'])) {
-    const delay = asObject('definition.scalings.targets.sleep_idle_delay', asObject('definition.scalings.targets', item)['sleep_idle_delay'])
-    for (const name of ['light_sleep_value', 'deep_sleep_value', 'value']) {
-      const seconds = asInteger(`definition.scalings.targets.sleep_idle_delay.${name}`, delay[name]) ?? 0
-      if (seconds < 0) throw fieldError(`definition.scalings.targets.sleep_idle_delay.${name}`, 'it must not be negative')
-      if (seconds > 0) return seconds * 1000
-    }
+/**
+ * Light sleep is standby; deep sleep ends the replica, and its disk with it. Where both are wished, the light one comes
+ * first. A delay of neither kind is a light one.
+ */
+function acceptSleep(scaling: Json | null): Pick<ReplicaSet, 'idleMs' | 'deepIdleMs'> {
+  const field = 'definition.scalings.targets'
+  const delays = asList(field, scaling?.['targets']).map(item => asObject(`${field}.sleep_idle_delay`, asObject(field, item)['sleep_idle_delay']))
+  const read = (name: string) => {
+    const values = delays.map(delay => asInteger(`${field}.sleep_idle_delay.${name}`, delay[name]) ?? 0)
+    if (values.some(value => value < 0 || value > LONGEST_IDLE_SECONDS)) throw fieldError(`${field}.sleep_idle_delay.${name}`, `from 0 to ${LONGEST_IDLE_SECONDS} seconds`)
+    return (values.find(value => value > 0) ?? 0) * 1000
   }
-  return DEFAULT_IDLE_SECONDS * 1000
+  const [light, deep] = [read('light_sleep_value') || read('value'), read('deep_sleep_value')]
+  if (deep === 0) return { idleMs: light || DEFAULT_IDLE_SECONDS * 1000 }
+  return { idleMs: light > 0 && light < deep ? light : null, deepIdleMs: deep }
 }
 
 /** The entry of a scoped list that a region gets: the one that names it, else the one that names none. */

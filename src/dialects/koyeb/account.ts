@@ -7,6 +7,7 @@ import type { FastifyRequest } from 'fastify'
 import { BerthError } from '../../instance/errors.ts'
 import type { Project, ProjectId } from '../../instance/model.ts'
 import type { Identity } from '../dialect.ts'
+import { LONGEST_IDLE_SECONDS } from './accept.ts'
 import type { Json } from './body.ts'
 import { derivedId } from './ids.ts'
 import { viewOf } from './services.ts'
@@ -143,10 +144,10 @@ export async function getQuotas(surface: Surface, request: FastifyRequest): Prom
       scale_to_zero: {
         is_light_sleep_enabled: true,
         light_sleep_idle_delay_min: 1,
-        light_sleep_idle_delay_max: day,
-        is_deep_sleep_enabled: false,
-        deep_sleep_idle_delay_min: 0,
-        deep_sleep_idle_delay_max: 0,
+        light_sleep_idle_delay_max: LONGEST_IDLE_SECONDS,
+        is_deep_sleep_enabled: true,
+        deep_sleep_idle_delay_min: 1,
+        deep_sleep_idle_delay_max: LONGEST_IDLE_SECONDS,
       },
     },
   }

@@ -7,6 +7,7 @@
  * only the first command starts a process (the CLI repeats it with every key that is typed); what a process no
  * longer reads is dropped (`cp` sends more than tar reads); a client that goes away hangs up its process.
  */
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
 import type { Caller } from '../../engine/api.ts'
@@ -33,6 +34,9 @@ const OUTPUT_PIECE_BYTES = 32 * 1024
 const HANG_UP_MS = 5000
 /** How long an instance that falls asleep is waited for before it is woken. */
 const FALL_ASLEEP_MS = 60_000
+/** How long a service in deep sleep may take to make a replica. */
+const AWAKEN_MS = 60_000
+const AWAKEN_LOOK_MS = 50
 const SIGHUP = 1
 const END_OF_TRANSMISSION = Buffer.from([4])
 /** As a shell has it. */
@@ -199,12 +203,26 @@ async function replicaOf(surface: Surface, caller: Caller, serviceId: string): P
   const isDefault = serviceId === defaultIds(caller.projectId).service
   const scope = isDefault ? { lacksAnnotation: ANNOTATION.service } : { annotations: { [ANNOTATION.service]: serviceId } }
   const living = await surface.engine.instances.list(caller, { ...scope, order: 'oldest-first' })
+  if (living.every(instance => instance.desired === 'deleted') && !isDefault) return awaken(surface, caller, serviceId)
   if (living.length === 0) throw new BerthError('not_found', 'The service has no instance.')
   const byIndex = living.toSorted((a, b) => placeOf(a).index - placeOf(b).index)
   const in_ = (phases: readonly Instance['phase'][]) => byIndex.find(instance => phases.includes(instance.phase))
   const chosen = in_(['running']) ?? in_(['standby', 'suspending', 'restoring']) ?? in_(['unhealthy', 'starting', 'preparing'])
   if (chosen === undefined) throw new BerthError('invalid_state', 'No instance of the service runs.')
   return chosen.id
+}
+
+/** The first replica of a service that was in deep sleep; whoever runs a command in it waits until it can. */
+async function awaken(surface: Surface, caller: Caller, serviceId: string): Promise<InstanceId> {
+  if (!(await surface.engine.services.wake(caller, serviceId))) throw new BerthError('not_found', 'The service has no instance.')
+  const deadline = surface.options.now() + AWAKEN_MS
+  while (surface.options.now() < deadline && !surface.options.stopping.aborted) {
+    const living = await surface.engine.instances.list(caller, { annotations: { [ANNOTATION.service]: serviceId }, order: 'oldest-first' })
+    const first = living.find(instance => instance.desired === 'running')
+    if (first !== undefined) return first.id
+    await sleep(AWAKEN_LOOK_MS)
+  }
+  throw new BerthError('timeout', `The service did not wake within ${AWAKEN_MS / 1000} s.`)
 }
 
 /** One that is falling asleep is let, so that it can be woken. */

@@ -8,7 +8,7 @@ import { ANNOTATION } from '../../instance/service.ts'
 import type { Identity } from '../dialect.ts'
 import type { DefaultIds } from './ids.ts'
 import { defaultIds, instanceOfAllocation } from './ids.ts'
-import { eventsOfTypes, phasesOfStatus, presentEvent } from './present.ts'
+import { eventsOfTypes, filterOfStatuses, phasesOfStatus, presentEvent } from './present.ts'
 import { queryEnums, queryInteger, queryList, queryPaging, queryText, queryTime } from './query.ts'
 import * as wire from './schema.ts'
 import type { Surface } from './surface.ts'
@@ -40,7 +40,10 @@ export async function listInstanceEvents(surface: Surface, request: FastifyReque
   const filter = eventFilter(request)
   const asked = { limit: limit + 1, offset, order: order === 'asc' ? 'oldest-first' : 'newest-first' } as const
   const found = filter === null ? [] : await surface.engine.events.list(caller, { ...filter, ...asked })
-  return { events: found.slice(0, limit).map(presentEvent), limit, offset, order, has_next: found.length > limit }
+  const types = queryList(request, 'types')
+  // The engine knows kinds and phases; some of those tell of other types too.
+  const events = found.slice(0, limit).map(presentEvent).filter(event => types?.includes(event.type) ?? true)
+  return { events, limit, offset, order, has_next: found.length > limit }
 }
 
 const SCOPES = [
@@ -75,10 +78,11 @@ function instanceFilter(request: FastifyRequest, caller: Identity): InstanceFilt
   const placed = index === null ? scope : withIndex(scope, index)
   const allocated = allocation === null ? null : instanceOfAllocation(allocation)
   if (placed === null || (allocation !== null && allocated === null)) return null
-  const phases = statuses === null ? null : [...new Set(statuses.flatMap(status => phasesOfStatus(status)))]
+  const { phases = null, ...ofRunning } = statuses === null ? {} : filterOfStatuses(statuses)
   const allocatedPhases = allocated === null ? phases : withoutAllocating(phases)
   return {
     ...placed,
+    ...ofRunning,
     ...(allocatedPhases === null ? {} : { phases: allocatedPhases }),
     // Leaving deleted ones out lets the index of the living answer.
     includeDeleted: allocatedPhases === null || allocatedPhases.includes('deleted'),

@@ -206,7 +206,7 @@ export function presentRegionalDeployment(deployment: Deployment, set: ReplicaSe
       region: set.region,
       instance_type: set.type,
       mesh: 'REGIONAL_DEPLOYMENT_MESH_AUTO',
-      scaling: { min: set.idleMs === null ? set.replicas : 0, max: set.replicas, targets: [] },
+      scaling: { min: set.idleMs === null && (set.deepIdleMs ?? null) === null ? set.replicas : 0, max: set.replicas, targets: [] },
     },
     provisioning_info: { sha: '', image: set.template.image, stages: [] },
     metadata: {},

@@ -1,6 +1,8 @@
 /** Instances and their events on the Koyeb wire. */
 import type { Catalogue } from '../../instance/catalogue.ts'
 import { regionsOf, typesOf } from '../../instance/catalogue.ts'
+import type { InstanceFilter } from '../../engine/api.ts'
+import { AWAITS_CHECKS, CHECKS_PASS } from '../../instance/health.ts'
 import type { Instance, InstanceEvent } from '../../instance/model.ts'
 import type { Phase } from '../../instance/phase.ts'
 import { PHASES } from '../../instance/phase.ts'
@@ -12,11 +14,26 @@ import { formatNullableTime, formatTime } from './timestamp.ts'
 
 /** The type of events that are no step: what the server noted about an instance. */
 const NOTE = 'NOTE'
+/** Of the step into a run that waits for its health checks. */
+const STARTED = 'STARTED'
+const HEALTHY = koyebWords('running').event
 const SIMULATED = 'Instance is simulated: it only pretends to run'
 const ENDED: readonly Phase[] = ['stopped', 'preempted', 'failed', 'deleted']
 
-export function presentStatus(phase: Phase): wire.InstanceStatus {
-  return koyebWords(phase).status
+/** One that runs and waits for its health checks is on its way still. */
+export function presentStatus({ phase, health }: Pick<Instance, 'phase' | 'health'>): wire.InstanceStatus {
+  return isChecking({ phase, health: health ?? null }) ? 'STARTING' : koyebWords(phase).status
+}
+
+function isChecking({ phase, health }: Pick<Instance, 'phase' | 'health'>): boolean {
+  return phase === 'running' && health?.status === 'starting'
+}
+
+/** Which instances have one of these statuses. */
+export function filterOfStatuses(statuses: readonly wire.InstanceStatus[]): Pick<InstanceFilter, 'running'> & { readonly phases: readonly Phase[] } {
+  const [starting, healthy] = [statuses.includes('STARTING'), statuses.includes('HEALTHY')]
+  const phases = [...new Set([...statuses.flatMap(status => phasesOfStatus(status)), ...(starting ? (['running'] as const) : [])])]
+  return starting === healthy ? { phases } : { phases, running: starting ? 'checking' : 'checked' }
 }
 
 export function phasesOfStatus(status: wire.InstanceStatus): readonly Phase[] {
@@ -25,12 +42,12 @@ export function phasesOfStatus(status: wire.InstanceStatus): readonly Phase[] {
 
 export function presentListItem(instance: Instance, catalogue: Catalogue): wire.InstanceListItem {
   const place = placeOf(instance)
-  const status = presentStatus(instance.phase)
+  const status = presentStatus(instance)
   const region = regionOf(instance, catalogue)
   return {
     id: instance.id,
     created_at: formatTime(instance.createdAt),
-    updated_at: formatTime(instance.phaseSince),
+    updated_at: formatTime(Math.max(instance.phaseSince, instance.health?.since ?? 0)),
     organization_id: instance.projectId,
     app_id: place.app,
     service_id: place.service,
@@ -51,7 +68,7 @@ export function presentInstance(instance: Instance, catalogue: Catalogue): wire.
     ...presentListItem(instance, catalogue),
     hypervisor: instance.hostId ?? '',
     started_at: formatNullableTime(instance.startedAt),
-    succeeded_at: formatNullableTime(instance.startedAt),
+    succeeded_at: formatNullableTime(instance.health === undefined || instance.health === null ? instance.startedAt : instance.health.passedAt),
     terminated_at: ENDED.includes(instance.phase) ? formatTime(instance.phaseSince) : null,
   }
 }
@@ -59,6 +76,8 @@ export function presentInstance(instance: Instance, catalogue: Catalogue): wire.
 export function presentEvent(event: InstanceEvent): wire.InstanceEvent {
   const words = koyebWords(event.to)
   const isStep = event.kind === 'phase'
+  const checked = checkedEvent(event)
+  if (checked !== null) return checked
   return {
     id: derivedId(`koyeb:event:${event.seq}`),
     when: formatTime(event.at),
@@ -72,10 +91,22 @@ export function presentEvent(event: InstanceEvent): wire.InstanceEvent {
   }
 }
 
+/** What the health checks have to do with it: it runs and waits for them, or they pass. */
+function checkedEvent(event: InstanceEvent): wire.InstanceEvent | null {
+  const common = { id: derivedId(`koyeb:event:${event.seq}`), when: formatTime(event.at), organization_id: event.projectId, instance_id: event.instanceId }
+  if (event.kind === 'phase' && event.to === 'running' && event.reason === AWAITS_CHECKS) {
+    const metadata = { ...(event.from === null ? {} : { from: koyebWords(event.from).event }), to: STARTED, status: 'STARTING' }
+    return { ...common, type: STARTED, message: 'Instance runs and waits for its health checks', metadata }
+  }
+  if (event.kind !== 'note' || event.reason !== CHECKS_PASS) return null
+  const { event: type, status } = koyebWords('running')
+  return { ...common, type, message: 'Instance is healthy: its health checks pass', metadata: { from: STARTED, to: type, status } }
+}
+
 /** What the engine is asked for where only some types are wanted; null if no event has any of them. */
 export function eventsOfTypes(types: readonly string[]): { readonly kinds: readonly InstanceEvent['kind'][]; readonly toPhases: readonly Phase[] } | null {
-  const toPhases = PHASES.filter(phase => types.includes(koyebWords(phase).event))
-  const kinds = [...(toPhases.length > 0 ? (['phase'] as const) : []), ...(types.includes(NOTE) ? (['note'] as const) : [])]
+  const toPhases = PHASES.filter(phase => types.includes(koyebWords(phase).event) || (phase === 'running' && types.includes(STARTED)))
+  const kinds = [...(toPhases.length > 0 ? (['phase'] as const) : []), ...(types.includes(NOTE) || types.includes(HEALTHY) ? (['note'] as const) : [])]
   return kinds.length === 0 ? null : { kinds, toPhases }
 }
 
@@ -107,7 +138,8 @@ function typeOf(instance: Instance, catalogue: Catalogue): string {
 }
 
 function messagesOf(instance: Instance): readonly string[] {
-  const now = sentence(`Instance ${instance.spec.name} ${koyebWords(instance.phase).sentence}`, instance.reason ?? instance.exit?.message ?? null)
+  const doing = isChecking(instance) ? 'runs' : koyebWords(instance.phase).sentence
+  const now = sentence(`Instance ${instance.spec.name} ${doing}`, instance.reason ?? instance.exit?.message ?? null)
   return instance.spec.place?.isSimulated === true ? [now, SIMULATED] : [now]
 }
 

@@ -83,7 +83,7 @@ test('ids that are derived are UUID v4, always the same, and an allocation leads
 })
 
 test('every phase has a status of the closed set, and every status leads back to its phases', () => {
-  for (const phase of PHASES) assert.ok(INSTANCE_STATUSES.includes(presentStatus(phase)), phase)
+  for (const phase of PHASES) assert.ok(INSTANCE_STATUSES.includes(presentStatus({ phase })), phase)
   assert.deepEqual(INSTANCE_STATUSES.flatMap(status => phasesOfStatus(status)).toSorted(), PHASES.toSorted())
 })
 

@@ -144,3 +144,43 @@ test('a service with an end is deleted at it, or after it slept for long enough'
   assert.equal(plan({ service: service({ deleteAfterSleepMs: 10_000 }), instances: [instance('standby')] }).service.desired, 'deleted')
   assert.equal(plan({ service: service({ deleteAfterSleepMs: 10_001 }), instances: [instance('standby')] }).service.desired, 'running')
 })
+
+const CHECKED = { status: 'starting', since: 0, message: null, passedAt: null } as const
+
+test('a replica that waits for its health checks keeps its deployment starting, and one that never passed has not lived', () => {
+  const waiting = plan({ instances: [instance('running', 0, { health: CHECKED })] })
+  assert.equal(waiting.deployments[0]?.state, 'starting')
+  assert.equal(plan({ instances: [instance('running', 0, { health: { ...CHECKED, status: 'healthy', passedAt: 1 } })] }).deployments[0]?.state, 'healthy')
+  const message = 'The TCP check of port 80 failed: connection refused'
+  const ended = instance('stopping', 0, { desired: 'stopped', startedAt: 1, health: { ...CHECKED, status: 'unhealthy', message } })
+  const deaths = { 'set/0': { count: DEATHS_UNTIL_FAILED - 1, lastAt: 0, instanceId: 'other' as InstanceId } }
+  const failed = plan({ deployments: [deployment({ deaths })], instances: [ended] })
+  assert.deepEqual([failed.deployments[0]?.state, failed.deployments[0]?.message], ['failed', `The replica web was ended. ${message}`])
+})
+
+test('deep sleep ends a replica after its longer time, and none is made until it is woken', () => {
+  const sets = [set({ idleMs: 1000, deepIdleMs: 20_000 })]
+  const serving = { service: service({ activeDeploymentId: 'd1' }), deployments: [deployment({ sets, succeededAt: 1 })] }
+  const early = plan({ ...serving, instances: [instance('standby')] })
+  assert.deepEqual([early.actions, early.lookAgainAt], [[], NOW - 10_000 - 1000 + 20_000])
+  const late = plan({ ...serving, instances: [instance('standby', 0, { phaseSince: NOW - 19_000 })] })
+  assert.deepEqual(late.actions.map(action => action.kind), ['delete'])
+  assert.deepEqual([late.deployments[0]?.state, late.deployments[0]?.dormant], ['sleeping', { set: NOW - 19_000 }])
+  const dormant = { ...serving, deployments: late.deployments }
+  assert.deepEqual(plan(dormant).actions, [])
+  assert.equal(plan(dormant).deployments[0]?.state, 'sleeping')
+  assert.deepEqual(plan({ ...serving, deployments: [{ ...late.deployments[0], dormant: {} } as Deployment] }).actions.map(action => action.kind), ['create'])
+})
+
+test('whoever uses one replica keeps its set from deep sleep, and a pause takes the sleep back', () => {
+  const sets = [set({ replicas: 2, deepIdleMs: 1000 })]
+  const both = [instance('running', 0), instance('running', 1)]
+  assert.deepEqual(plan({ deployments: [deployment({ sets })], instances: both, idleSince: null }).actions, [])
+  assert.equal(plan({ deployments: [deployment({ sets })], instances: both, idleSince: NOW - 2000 }).actions.filter(action => action.kind === 'delete').length, 2)
+  assert.deepEqual(plan({ service: service({ desired: 'paused' }), deployments: [deployment({ sets, dormant: { set: 1 } })] }).deployments[0]?.dormant, {})
+})
+
+test('a service that is to go after its sleep goes after a deep one as well', () => {
+  const given = { service: service({ activeDeploymentId: 'd1', deleteAfterSleepMs: 5000 }), deployments: [deployment({ sets: [set({ deepIdleMs: 1 })], dormant: { set: NOW - 5000 } })] }
+  assert.equal(plan(given).service.deletedAt, NOW)
+})

@@ -84,7 +84,7 @@ function planRemoval(situation: Situation, to: 'paused' | 'deleted'): Plan {
   const state: DeploymentState = isEmpty ? 'stopped' : 'stopping'
   const changed = deployments.map(deployment => {
     const isOver = isEmpty && to === 'deleted'
-    return { ...deployment, state, message: to === 'paused' ? 'The service is paused.' : null, deaths: {}, endedAt: isOver ? now : null }
+    return { ...deployment, state, message: to === 'paused' ? 'The service is paused.' : null, deaths: {}, dormant: {}, endedAt: isOver ? now : null }
   })
   const deleted: Service = { ...service, desired: 'deleted', deletedAt: isEmpty ? now : null }
   return {
@@ -154,7 +154,18 @@ function viewOf(situation: Situation, deployment: Deployment): View {
   const looks: (TimestampMs | null)[] = []
   let message: string | null = null
   let slots = 0
+  /** Of sets in deep sleep: what is not there, and is not missing. */
+  let resting = 0
+  const dormant: Record<string, TimestampMs> = { ...deployment.dormant }
   for (const set of deployment.sets) {
+    const deepAt = deepSleepOf(situation, set, own)
+    if (deepAt !== null && deepAt <= now && dormant[set.id] === undefined) dormant[set.id] = sleepingSince(own, set) ?? now
+    else looks.push(deepAt)
+    if (dormant[set.id] !== undefined) {
+      slots += replicasOf(service, set)
+      resting += replicasOf(service, set)
+      continue
+    }
     for (let index = 0; index < replicasOf(service, set); index++) {
       slots++
       const name = slotName(set, index)
@@ -179,11 +190,12 @@ function viewOf(situation: Situation, deployment: Deployment): View {
   const worst = Math.max(0, ...Object.values(deaths).map(slot => slot.count))
   const isProven = deployment.succeededAt !== null && now - deployment.succeededAt >= STABLE_MS
   const failed = !isProven && worst >= DEATHS_UNTIL_FAILED
-  const state = failed ? 'failed' : stateOf(deployment, kept, slots)
+  const state = failed ? 'failed' : stateOf(deployment, kept, slots, resting)
   const isUp = state === 'healthy' || state === 'sleeping'
   const next: Deployment = {
     ...deployment,
     deaths,
+    ...(Object.keys(dormant).length === 0 ? {} : { dormant }),
     state,
     message: isUp && worst === 0 ? null : (message ?? deployment.message),
     startedAt: deployment.startedAt ?? (kept.length > 0 ? now : null),
@@ -194,12 +206,38 @@ function viewOf(situation: Situation, deployment: Deployment): View {
   return { deployment: next, isUp, settledAt, kept: failed ? [] : kept, actions: failed ? [] : actions, lookAgainAt: earliest(looks) }
 }
 
-function stateOf(deployment: Deployment, alive: readonly Instance[], slots: number): DeploymentState {
-  const serving = alive.filter(instance => isServing(instance.phase) && instance.phase !== 'unhealthy').length
-  const sleeping = alive.filter(instance => ['suspending', 'standby', 'restoring'].includes(instance.phase)).length
+function stateOf(deployment: Deployment, alive: readonly Instance[], slots: number, resting: number): DeploymentState {
+  const serving = alive.filter(takesConnections).length
+  const sleeping = resting + alive.filter(instance => ['suspending', 'standby', 'restoring'].includes(instance.phase)).length
   if (serving + sleeping === slots) return sleeping > 0 && serving === 0 ? 'sleeping' : 'healthy'
   if (deployment.succeededAt === null) return alive.length === 0 ? 'pending' : 'starting'
   return serving + sleeping > 0 ? 'degraded' : 'unhealthy'
+}
+
+/** It serves, as far as its health checks know. */
+export function takesConnections({ phase, health }: Pick<Instance, 'phase' | 'health'>): boolean {
+  return isServing(phase) && phase !== 'unhealthy' && health?.status !== 'starting'
+}
+
+/** When the replicas of a set are to end for deep sleep: when the last of them has been idle for long enough; null if not. */
+function deepSleepOf(situation: Situation, set: ReplicaSet, own: readonly Instance[]): TimestampMs | null {
+  const deepMs = set.deepIdleMs ?? null
+  const alive = own.filter(instance => instance.annotations[ANNOTATION.set] === set.id && !isDead(instance))
+  if (deepMs === null || alive.length === 0) return null
+  const idle = alive.map(instance => {
+    // One that sleeps has been idle since before it fell asleep.
+    if (instance.phase === 'standby') return instance.phaseSince - (set.idleMs ?? 0)
+    if (instance.phase !== 'running') return null
+    const since = situation.idleSince(instance)
+    return since === null ? null : Math.max(since, instance.startedAt ?? since)
+  })
+  return idle.includes(null) ? null : Math.max(...idle.map(since => since ?? 0)) + deepMs
+}
+
+/** Since when all replicas of a set sleep; null where one is awake. */
+function sleepingSince(own: readonly Instance[], set: ReplicaSet): TimestampMs | null {
+  const alive = own.filter(instance => instance.annotations[ANNOTATION.set] === set.id && !isDead(instance))
+  return alive.every(instance => instance.phase === 'standby') ? Math.max(...alive.map(instance => instance.phaseSince)) : null
 }
 
 /** It has ended by itself, or by somebody who is not the service: another takes its place. */
@@ -208,12 +246,15 @@ function isDead(instance: Instance): boolean {
 }
 
 function counted(before: SlotDeaths | undefined, dead: Instance): SlotDeaths {
-  const livedMs = dead.startedAt === null ? 0 : dead.phaseSince - dead.startedAt
+  // One whose health checks never passed has not lived.
+  const health = dead.health ?? null
+  const livedMs = dead.startedAt === null || (health !== null && health.passedAt === null) ? 0 : dead.phaseSince - dead.startedAt
   const count = livedMs >= STABLE_MS ? 1 : (before?.count ?? 0) + 1
   return { count, lastAt: dead.phaseSince, instanceId: dead.id }
 }
 
 function deathOf(dead: Instance): string {
+  if (dead.health?.status === 'unhealthy' && dead.health.message !== null) return `The replica ${dead.spec.name} was ended. ${dead.health.message}`
   const how = dead.phase === 'failed' ? (dead.reason ?? 'it could not be started') : dead.exit === null ? 'it was stopped' : `exit code ${dead.exit.code} (${dead.exit.message})`
   return `The replica ${dead.spec.name} ended: ${how}`
 }
@@ -226,10 +267,11 @@ function sleepOf(situation: Situation, set: ReplicaSet, instance: Instance): Tim
 }
 
 /** When a service that sleeps as a whole is to be deleted; null if it doesn't sleep. */
-function sleepEnd({ service, instances }: Situation): TimestampMs | null {
-  if (service.deleteAfterSleepMs === null || instances.length === 0) return null
+function sleepEnd({ service, instances, deployments }: Situation): TimestampMs | null {
+  const dormant = deployments.filter(deployment => deployment.id === service.activeDeploymentId).flatMap(({ dormant: since }) => Object.values(since ?? {}))
+  if (service.deleteAfterSleepMs === null || instances.length + dormant.length === 0) return null
   if (!instances.every(instance => instance.phase === 'standby')) return null
-  return Math.max(...instances.map(instance => instance.phaseSince)) + service.deleteAfterSleepMs
+  return Math.max(...instances.map(instance => instance.phaseSince), ...dormant) + service.deleteAfterSleepMs
 }
 
 function hasSleptEnough(situation: Situation): boolean {

@@ -14,11 +14,12 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Instance } from '../../instance/model.ts'
 import type { Deployment, Service } from '../../instance/service.ts'
 import { ANNOTATION } from '../../instance/service.ts'
-import type { Instances } from '../api.ts'
+import type { Instances, Services } from '../api.ts'
 import type { Core } from '../core.ts'
 import { wakeInstance } from '../guest.ts'
 import type { Activity } from './activity.ts'
 import { callerOf } from './controller.ts'
+import { takesConnections } from './plan.ts'
 
 /** Open connections of one port; the next one is refused. */
 export const CONNECTIONS_LIMIT = 4096
@@ -42,14 +43,17 @@ export class ServiceProxy {
   readonly #core: Core
   readonly #lifecycle: Lifecycle
   readonly #activity: Activity
+  readonly #awaken: Services['wake']
   readonly #doors = new Map<string, Door[]>()
   readonly #tails = new Map<string, Promise<void>>()
   readonly #sockets = new Set<Socket>()
   #turn = 0
   #closing = false
 
-  constructor(core: Core, lifecycle: Lifecycle, activity: Activity) {
+  /** `awaken` ends the deep sleep of a service. */
+  constructor(core: Core, lifecycle: Lifecycle, activity: Activity, awaken: Services['wake']) {
     this.#core = core
+    this.#awaken = awaken
     this.#lifecycle = lifecycle
     this.#activity = activity
   }
@@ -155,10 +159,11 @@ export class ServiceProxy {
       if (service === null || service.desired !== 'running') return null
       const living = await store.read.instances({ projectId: service.projectId, annotations: { [ANNOTATION.service]: serviceId } })
       const own = living.filter(instance => instance.annotations[ANNOTATION.deployment] === (service.activeDeploymentId ?? service.latestDeploymentId))
-      const running = own.filter(instance => instance.phase === 'running' && instance.desired === 'running' && instance.spec.place?.isSimulated !== true)
+      const running = own.filter(instance => instance.phase === 'running' && takesConnections(instance) && instance.desired === 'running' && instance.spec.place?.isSimulated !== true)
       if (running.length > 0) return running[this.#turn++ % running.length] ?? null
       const sleeping = own.find(instance => instance.phase === 'standby')
       if (sleeping !== undefined) await this.#wake(service, sleeping)
+      else if (own.every(instance => instance.desired === 'deleted') && (await this.#awaken(callerOf(service), serviceId))) continue
       else await sleep(REPLICA_LOOK_MS)
     }
     return null

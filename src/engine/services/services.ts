@@ -213,6 +213,22 @@ export function makeServices({ core, wake }: ServicesParts): Services {
         return { ...before, desired: 'running', resumedAt: at }
       }),
 
+    async wake(caller, id) {
+      // Waking is part of running a command.
+      requireScope(caller, 'exec')
+      const isWoken = await store.transaction(async tx => {
+        const service = await own(tx, caller, 'service', id)
+        const deployment = await tx.serviceRecord('deployment', service.activeDeploymentId ?? service.latestDeploymentId)
+        if (service.desired !== 'running' || deployment === null || Object.keys(deployment.dormant ?? {}).length === 0) return false
+        const at = now()
+        await tx.putServiceRecord('deployment', { ...deployment, dormant: {}, updatedAt: at })
+        await tell(tx, { projectId: service.projectId, kind: 'deployment', subjectId: deployment.id }, at, 'WAKING', 'Deployment wakes from deep sleep')
+        return true
+      })
+      if (isWoken) wake(id)
+      return isWoken
+    },
+
     delete: (caller, id) =>
       change(caller, id, 'delete', async (tx, before, at) => {
         await tell(tx, { projectId: before.projectId, kind: 'service', subjectId: id }, at, 'DELETING', `Service ${before.name} is being deleted`)

@@ -21,7 +21,7 @@ import type {
 import { BerthError } from '../../instance/errors.ts'
 import { endedBySignal, exitedWith } from '../../instance/exit.ts'
 import type { AppExit, FileSystemId, HostId, ImageConfig, ImageDigest, InstanceId, VolumeId } from '../../instance/model.ts'
-import { lifeOf, runCommand } from './command.ts'
+import { DEAF_FILE, isDeafCommand, lifeOf, runCommand } from './command.ts'
 import type { FaultPlan, HostCall, Latencies } from './faults.ts'
 import { putFile, readDirectory, readTree, statFile, writeTree } from './guest-files.ts'
 import { followLog } from './pretended-log.ts'
@@ -364,6 +364,12 @@ export function createSimulatedHost(options: SimulatedOptions = {}): SimulatedHo
         diskWriteBytes: 0,
         guest: { memoryTotalBytes: vm.memoryBytes, memoryAvailableBytes: Math.round((vm.memoryBytes * 5) / 6) },
       }
+    },
+
+    async probe(ref, probe) {
+      const vm = running(ref)
+      const isDeaf = isDeafCommand(vm.command) || statFile(vm, DEAF_FILE, true).sizeBytes > 0
+      return isDeaf ? { kind: 'failed', reason: `nothing answers on port ${probe.port}` } : { kind: 'passed' }
     },
 
     pullImage: request => act('pullImage', null, () => keep(pretendedImage(request))),

@@ -9,6 +9,7 @@ import { market } from './0005-market.ts'
 import { snapshots } from './0007-snapshots.ts'
 import { firstBoots } from './0008-first-boots.ts'
 import { slots } from './0009-slots.ts'
+import { health } from './0010-health.ts'
 
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0001-first-light': firstLight,
@@ -20,4 +21,5 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0007-snapshots': snapshots,
   '0008-first-boots': firstBoots,
   '0009-slots': slots,
+  '0010-health': health,
 }
