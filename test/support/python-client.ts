@@ -14,7 +14,8 @@ export interface PythonPackage {
   readonly module: string
 }
 
-/** The vendor's own. */
+/** The vendors' own. */
+export const HYPEMAN_SDK: PythonPackage = { name: 'hypeman-python', requirement: 'hypeman==0.28.0', module: 'hypeman.lib' }
 export const KOYEB_SDK: PythonPackage = { name: 'koyeb-python', requirement: 'koyeb-sdk==1.5.5', module: 'koyeb.api' }
 
 /** The interpreter that knows the package, brought now or earlier; or the reason why there is none. */
