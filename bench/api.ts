@@ -15,6 +15,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fillWithMany } from '../test/support/many-instances.ts'
 import { eventually, startServer } from '../test/support/server.ts'
+import { packedServer } from './program.ts'
 import type { TestServer } from '../test/support/server.ts'
 import type { Figure } from './figure.ts'
 import { figureOf } from './figure.ts'
@@ -62,11 +63,11 @@ export async function apiFigures(rounds: number): Promise<Readonly<Record<string
 async function serverWith(count: number): Promise<AsyncDisposable & { readonly server: TestServer }> {
   const dataDir = mkdtempSync(join(tmpdir(), 'bench-api-'))
   const env = { BERTH_LOG_LEVEL: 'warn' }
-  const first = await startServer({ dataDir, env })
+  const first = await startServer({ dataDir, env, main: await packedServer() })
   const { projectId } = (await first.request('GET', '/berth/v1/whoami')).body as { projectId: string }
   await first.stop({ keepInstances: true })
   await fillWithMany(join(dataDir, 'berth.db'), { projectId, serviceId: SERVICE, count, phase: 'stopped' })
-  const server = await startServer({ dataDir, env })
+  const server = await startServer({ dataDir, env, main: await packedServer() })
   return {
     server,
     async [Symbol.asyncDispose]() {

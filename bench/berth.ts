@@ -2,6 +2,7 @@
 import { exec } from '../test/support/exec-socket.ts'
 import { eventually, startServer, type TestServer } from '../test/support/server.ts'
 import { timed } from './figure.ts'
+import { packedServer } from './program.ts'
 
 export const IMAGE = 'localhost/busybox'
 const SLEEP = ['sleep', '1000000']
@@ -10,7 +11,7 @@ const PATIENCE_MS = 180_000
 
 /** A server with the built-in image, and room for more VMs than the machine has memory for; without a pool unless asked for. */
 export async function openBench(env: Readonly<Record<string, string>> = {}): Promise<TestServer> {
-  const server = await startServer({ host: 'qemu', env: { BERTH_OVERCOMMIT_CPU: '100', BERTH_OVERCOMMIT_MEMORY: '4', BERTH_POOL: 'no', ...env } })
+  const server = await startServer({ host: 'qemu', main: await packedServer(), env: { BERTH_OVERCOMMIT_CPU: '100', BERTH_OVERCOMMIT_MEMORY: '4', BERTH_POOL: 'no', ...env } })
   try {
     await eventually('the image', async () => {
       const { body } = await server.request('POST', '/images', { body: { name: IMAGE } })

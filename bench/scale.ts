@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { startServer, type TestServer } from '../test/support/server.ts'
 import { create, must, remove } from './berth.ts'
 import { figureOf, timed, type Figure } from './figure.ts'
+import { packedServer } from './program.ts'
 
 const BURST = 50
 /** So many are made at a time where the making is not what is measured. */
@@ -49,10 +50,11 @@ export async function crowd(server: TestServer, count: number): Promise<Readonly
 
 /** From the start of the process to its first answer, with so many instances in its database. */
 export async function serverStart(samples: number): Promise<Figure> {
+  const main = await packedServer()
   const dataDir = await mkdtemp(join(tmpdir(), 'berth-bench-'))
   try {
     const env = { BERTH_OVERCOMMIT_CPU: '1000', BERTH_OVERCOMMIT_MEMORY: '1000', BERTH_OVERCOMMIT_DISK: '1000' }
-    const first = await startServer({ dataDir, env })
+    const first = await startServer({ dataDir, env, main })
     try {
       await must(first, 'POST', '/images', { name: 'localhost/busybox' })
       const names = Array.from({ length: STORED }, (_, index) => `stored-${index}`)
@@ -63,7 +65,7 @@ export async function serverStart(samples: number): Promise<Figure> {
     const times: number[] = []
     for (let round = 0; round < samples; round += 1) {
       const begun = performance.now()
-      const server = await startServer({ dataDir, env })
+      const server = await startServer({ dataDir, env, main })
       times.push(performance.now() - begun)
       await server.stop({ keepInstances: true })
     }

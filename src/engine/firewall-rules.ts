@@ -4,7 +4,7 @@ import type { FirewallRule, Instance, ProjectId } from '../instance/model.ts'
 import type { StoreReader } from './store-port.ts'
 
 /** All that may reach an instance; null if it has no firewall. */
-export async function firewallOf(reader: StoreReader, instance: Pick<Instance, 'projectId' | 'spec'>): Promise<readonly FirewallRule[] | null> {
+export async function firewallOf(reader: Pick<StoreReader, 'globalFirewallRules' | 'firewallRulesets'>, instance: Pick<Instance, 'projectId' | 'spec'>): Promise<readonly FirewallRule[] | null> {
   const wanted = instance.spec.firewallRulesets
   if (wanted === null) return null
   const [globalRules, rulesets] = await Promise.all([globalRulesOf(reader, instance.projectId), reader.firewallRulesets(instance.projectId)])

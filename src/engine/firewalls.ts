@@ -8,8 +8,9 @@ import type { AuditTarget } from '../instance/audit.ts'
 import { BerthError } from '../instance/errors.ts'
 import { checkFirewallRules } from '../instance/firewall.ts'
 import { ID_BYTES, newId } from '../instance/ids.ts'
-import type { FirewallRule, FirewallRuleset, FirewallRulesetId, Instance, InstanceId, InstanceSpec } from '../instance/model.ts'
+import type { FirewallRule, FirewallRuleset, FirewallRulesetId, Instance, InstanceId, InstanceSpec, ProjectId } from '../instance/model.ts'
 import { checkLabel } from '../instance/names.ts'
+import { holdsCompute } from '../instance/phase.ts'
 import { ownInstance, requireScope } from './access.ts'
 import type { Candidate } from './admission.ts'
 import { candidatesOf } from './admission.ts'
@@ -157,10 +158,16 @@ export function hostsWithFirewalls(wanted: InstanceSpec['firewallRulesets'], can
 
 /** After a start: a crash may have come between a change and its instances. */
 export async function reapplyFirewalls(core: Core, loop: Reconciler): Promise<void> {
-  const users = await core.store.read.firewallUsers(null)
-  await apply(core, loop, users.map(user => user.instanceId)).catch((error: unknown) => {
+  try {
+    const users = await core.store.read.firewallUsers(null)
+    if (users.length === 0) return
+    const instances = await core.store.read.instances({ projectId: null, ids: users.map(user => user.instanceId) })
+    // The others get theirs with their next start.
+    const withVm = instances.filter(({ phase }) => holdsCompute(phase) || phase === 'standby')
+    await apply(core, loop, withVm.map(({ id }) => id), rememberedRules(core.store.read))
+  } catch (error) {
     core.logger.warn({ err: error }, 'the firewall of an instance could not be checked')
-  })
+  }
 }
 
 function targetOf({ id, name }: Pick<FirewallRuleset, 'id' | 'name'>): AuditTarget {
@@ -179,7 +186,7 @@ async function assign(core: Core, caller: Caller, id: InstanceId, wish: Firewall
     return { before: instance, after: await change.note(instance, tell(wanted), { spec: { ...instance.spec, firewallRulesets: wanted } }) }
   })
   try {
-    await applyTo(core, id)
+    await applyTo(core, core.store.read, id)
     return after
   } catch (error) {
     await core.journal.commit(async change => {
@@ -204,19 +211,37 @@ function tell(wanted: readonly FirewallRulesetId[] | null): string {
   return wanted.length === 0 ? 'Its firewall has the global rules.' : `Its firewall has the global rules and ${wanted.length === 1 ? 'a ruleset' : `${wanted.length} rulesets`} besides.`
 }
 
-async function apply(core: Core, loop: Reconciler, ids: readonly InstanceId[]): Promise<void> {
-  const results = await Promise.allSettled(ids.map(id => loop.run(id, () => applyTo(core, id))))
+async function apply(core: Core, loop: Reconciler, ids: readonly InstanceId[], rules: RulesReader = core.store.read): Promise<void> {
+  const results = await Promise.allSettled(ids.map(id => loop.run(id, () => applyTo(core, rules, id))))
   const failed = results.find(result => result.status === 'rejected')
   if (failed !== undefined) throw failed.reason
 }
 
-async function applyTo(core: Core, id: InstanceId): Promise<void> {
+type RulesReader = Pick<StoreReader, 'globalFirewallRules' | 'firewallRulesets'>
+
+/**
+ * Reads the rules of each project once, however many instances have them. Whoever changes a rule meanwhile puts it to
+ * the same instances, after this.
+ */
+function rememberedRules(reader: RulesReader): RulesReader {
+  const once = <T>(read: (id: ProjectId) => Promise<T>) => {
+    const known = new Map<ProjectId, Promise<T>>()
+    return (id: ProjectId): Promise<T> => {
+      const found = known.get(id) ?? read(id)
+      known.set(id, found)
+      return found
+    }
+  }
+  return { globalFirewallRules: once(id => reader.globalFirewallRules(id)), firewallRulesets: once(id => reader.firewallRulesets(id)) }
+}
+
+async function applyTo(core: Core, rules: RulesReader, id: InstanceId): Promise<void> {
   const instance = await core.store.read.instance(id)
   // Without a host it gets them when it is placed and started.
   if (instance === null || instance.hostId === null || instance.phase === 'deleted' || instance.phase === 'deleting') return
   const { host } = core.fleet.link(instance.hostId)
-  const rules = await firewallOf(core.store.read, instance)
-  await withDeadline(host.setFirewall(refOf(instance), rules), core.config.deadlines.volumeMs, 'The host did not change the firewall in time.')
+  const firewall = await firewallOf(rules, instance)
+  await withDeadline(host.setFirewall(refOf(instance), firewall), core.config.deadlines.volumeMs, 'The host did not change the firewall in time.')
 }
 
 async function ownRuleset(reader: Pick<StoreReader, 'firewallRulesets'>, caller: Caller, id: FirewallRulesetId): Promise<FirewallRuleset> {

@@ -4,7 +4,6 @@ import type { Logger } from 'pino'
 import { DEFAULT_SPEC } from '../engine/defaults.ts'
 import type { RegionalHost } from '../engine/fleet.ts'
 import type { Host } from '../engine/host-port.ts'
-import { openQemuHost } from '../host/qemu-host.ts'
 import { createSimulatedHost } from '../host/simulated/simulated-host.ts'
 import type { Catalogue, InstanceType } from '../instance/catalogue.ts'
 import type { ServerConfig } from './config.ts'
@@ -16,7 +15,8 @@ export async function openHost(config: ServerConfig, log: Logger): Promise<Host>
     case 'simulated':
       return createSimulatedHost({ stateFile: join(config.dataDir, SIMULATED_STATE_FILE), subnet: config.subnet })
     case 'qemu':
-      return openQemuHost({
+      // Its code is loaded only where there is such a host.
+      return (await import('../host/qemu-host.ts')).openQemuHost({
         dataDir: config.dataDir,
         ...(config.runDir === null ? {} : { runDir: config.runDir }),
         artifactsDir: config.guestDir,

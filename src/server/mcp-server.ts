@@ -2,8 +2,6 @@
 import type { Logger } from 'pino'
 import type { DialectOptions } from '../dialects/dialect.ts'
 import { asBerthError } from '../instance/errors.ts'
-import { listenMcp } from '../mcp/http.ts'
-import { createMcp, SURFACE } from '../mcp/mcp.ts'
 import type { ServerConfig } from './config.ts'
 
 export interface McpServerOptions extends Omit<DialectOptions, 'stateDir'> {
@@ -23,6 +21,8 @@ export interface ServedMcp {
 export async function serveMcp(options: McpServerOptions): Promise<ServedMcp> {
   const { config, engine, catalogue, authenticate, version, stopping, now, log } = options
   if (config.listen === null) return none([])
+  // Loaded when the API serves already: it is a third of all code.
+  const [{ listenMcp }, { createMcp, SURFACE }] = await Promise.all([import('../mcp/http.ts'), import('../mcp/mcp.ts')])
   const mcp = createMcp({
     engine,
     catalogue,

@@ -31,6 +31,8 @@ export interface TestServerOptions {
   readonly host?: 'simulated' | 'qemu'
   /** Variables over the test's own defaults. */
   readonly env?: Readonly<Record<string, string>>
+  /** The program instead of the sources' `src/server/main.ts`: one that was packed. */
+  readonly main?: string
   /** A directory that outlives the server, to start another one over it; the caller removes it. */
   readonly dataDir?: string
 }
@@ -77,7 +79,7 @@ export async function startServer(options: TestServerOptions = {}): Promise<Test
   if (options.dataDir === undefined) chmodSync(dataDir, 0o711)
   const network = host === 'qemu' ? ownNetwork(dataDir) : null
   const chunks: string[] = []
-  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', MAIN], {
+  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', options.main ?? MAIN], {
     env: {
       PATH: process.env['PATH'] ?? '',
       HOME: process.env['HOME'] ?? '/root',

@@ -10,6 +10,7 @@ import type { Readable } from 'node:stream'
 import { TextDecoder } from 'node:util'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { Compile } from 'typebox/compile'
+import type { Validator } from 'typebox/compile'
 import type { Static, TSchema } from 'typebox'
 import { BerthError } from '../../instance/errors.ts'
 import { schemaError, wireError } from './errors.ts'
@@ -52,10 +53,11 @@ async function readAll(payload: Readable): Promise<Buffer> {
 
 export type Reader<T> = (value: unknown, where: string) => T
 
-/** A reader of one schema; compiled once, when the module is loaded. */
+/** A reader of one schema; compiled once, when it is first used. */
 export function readerOf<S extends TSchema>(schema: S): Reader<Static<S>> {
-  const validator = Compile(schema)
+  let compiled: Validator<Record<never, never>, S> | null = null
   return (value, where) => {
+    const validator = (compiled ??= Compile(schema))
     const clean = withoutNulls(value, 0)
     if (validator.Check(clean)) return clean as Static<S>
     const first = validator.Errors(clean)[0]

@@ -10,7 +10,7 @@ import { readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
-import { Compile } from 'typebox/compile'
+import { Check } from 'typebox/value'
 import type { Static } from 'typebox'
 import { BerthError } from '../../instance/errors.ts'
 import { newId, spellId } from '../../instance/ids.ts'
@@ -39,7 +39,7 @@ const Registration = Type.Object({
   tags: Type.Record(Type.String(), Type.String()),
 })
 type Registration = Static<typeof Registration>
-const registrationsFile = Compile(Type.Array(Registration))
+const RegistrationsFile = Type.Array(Registration)
 const readCreate = readerOf(wire.CreateDeviceRequest)
 const deviceName = new RegExp(wire.DEVICE_NAME_PATTERN)
 
@@ -78,7 +78,7 @@ export class DeviceRegistry {
       throw error
     }
     const parsed: unknown = JSON.parse(text)
-    if (registrationsFile.Check(parsed)) return parsed
+    if (Check(RegistrationsFile, parsed)) return parsed
     throw new BerthError('internal', `The file ${this.#path} is damaged; remove it to forget the registered devices.`)
   }
 }

@@ -66,8 +66,8 @@ const Control = Type.Union([
   Type.Object({ type: Type.Literal('signal'), signal: Type.Union([Type.String(), Type.Integer({ minimum: 1, maximum: 64 })]) }),
   Type.Object({ type: Type.Literal('eof') }),
 ])
-const checkStart = Compile(ExecStart)
-const checkControl = Compile(Control)
+/** Made with the first command. */
+const checks = onFirstUse(() => ({ start: Compile(ExecStart), control: Compile(Control) }))
 
 /** Runs one command over an open socket; resolves when the socket is done with. */
 export async function serveExec(
@@ -177,8 +177,9 @@ async function readStart(inbox: Inbox): Promise<ExecStart> {
   if (message === null) throw new BerthError('cancelled', 'The client closed the connection before it started a command.')
   if (message.kind !== 'text') throw new BerthError('invalid_request', 'The first message must be the text {"type":"start",…}.')
   const start = parseJson(message.text)
-  if (checkStart.Check(start)) return start
-  const [problem] = checkStart.Errors(start)
+  const check = checks().start
+  if (check.Check(start)) return start
+  const [problem] = check.Errors(start)
   throw new BerthError('invalid_request', `The start message is wrong: ${problem?.instancePath ?? ''} ${problem?.message ?? ''}.`)
 }
 
@@ -206,7 +207,7 @@ async function feedInput(inbox: Inbox, session: ExecSession): Promise<void> {
 
 async function control(session: ExecSession, text: string): Promise<void> {
   const message = parseJson(text)
-  if (!checkControl.Check(message)) {
+  if (!checks().control.Check(message)) {
     throw new BerthError('invalid_request', 'A text frame must be a resize, signal or eof message.')
   }
   switch (message.type) {
@@ -222,6 +223,11 @@ async function control(session: ExecSession, text: string): Promise<void> {
       session.signal(number)
     }
   }
+}
+
+function onFirstUse<T>(make: () => T): () => T {
+  let made: T | null = null
+  return () => (made ??= make())
 }
 
 function parseJson(text: string): unknown {

@@ -21,11 +21,13 @@ interface Problem {
 
 /** For Fastify's `setValidatorCompiler`. */
 export const validatorCompiler: FastifySchemaCompiler<TSchema> = ({ schema, httpPart }) => {
-  const check = Compile(schema)
+  // With the first request: most routes of a server are never asked, and a start would wait for all of them.
+  let compiled: ReturnType<typeof Compile> | null = null
   const isText = httpPart !== 'body'
   return (given: unknown) => {
     // No body at all is null, which only those with an optional body take.
     const value = isText ? Convert(schema, listsOf(schema, given)) : (given ?? null)
+    const check = (compiled ??= Compile(schema))
     if (check.Check(value)) return { value }
     return { error: problemOf(check.Errors(value) as readonly Problem[], isText ? 'parameter' : 'field') }
   }

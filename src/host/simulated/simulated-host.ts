@@ -6,6 +6,7 @@
  * outlive the object over the same state file, and whatever is thrown is of the catalogue.
  */
 import { createHash } from 'node:crypto'
+import { isDeepStrictEqual } from 'node:util'
 import type {
   GuestFile,
   Host,
@@ -30,6 +31,8 @@ import { MachineStore } from './machine-state.ts'
 import type { VmState } from './machine-state.ts'
 
 const GIB = 2 ** 30
+/** Calls that change nothing, after which there is nothing to save. */
+const READING: ReadonlySet<HostCall> = new Set(['facts', 'inventory', 'snapshots'])
 const SIGTERM = 15
 const SIGKILL = 9
 
@@ -90,7 +93,7 @@ export function createSimulatedHost(options: SimulatedOptions = {}): SimulatedHo
   }
 
   /** Every call goes through here: latency, faults, then its effect, at once and saved. */
-  async function act<T>(call: HostCall, instanceId: string | null, effect: () => T | Promise<T>): Promise<T> {
+  async function act<T>(call: HostCall, instanceId: string | null, effect: () => T | Promise<T>, isChange = !READING.has(call)): Promise<T> {
     if (closed) throw new BerthError('host_unavailable', 'The simulated host is closed.')
     const count = (counts.get(call) ?? 0) + 1
     counts.set(call, count)
@@ -100,7 +103,7 @@ export function createSimulatedHost(options: SimulatedOptions = {}): SimulatedHo
     if (fault?.kind === 'before') throw new BerthError(fault.code, fault.message)
     if (fault?.kind === 'hang' && !fault.effect) return new Promise<T>(() => {})
     const result = await effect()
-    save()
+    if (isChange) save()
     if (fault?.kind === 'hang') return new Promise<T>(() => {})
     if (halfMs > 0) await delay(halfMs)
     if (fault?.kind === 'after') throw new BerthError(fault.code, fault.message)
@@ -421,11 +424,16 @@ export function createSimulatedHost(options: SimulatedOptions = {}): SimulatedHo
       return 0
     },
     setFirewall: (ref, firewall) =>
-      act('setFirewall', ref.instanceId, () => {
-        guard(ref)
-        const vm = state.vms[ref.instanceId]
-        if (vm !== undefined) vm.firewall = firewall
-      }),
+      act(
+        'setFirewall',
+        ref.instanceId,
+        () => {
+          guard(ref)
+          const vm = state.vms[ref.instanceId]
+          if (vm !== undefined) vm.firewall = firewall
+        },
+        !isDeepStrictEqual(state.vms[ref.instanceId]?.firewall, firewall),
+      ),
 
     async close() {
       if (closed) return
