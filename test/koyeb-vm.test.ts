@@ -9,6 +9,8 @@ import { randomBytes } from 'node:crypto'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { once } from 'node:events'
 import { request } from 'node:http'
+import { connect, createServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import type { IncomingMessage } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -292,10 +294,59 @@ test('a service is VMs: a dead replica is replaced, an idle one sleeps, and a re
   const { events } = (await ok('GET', `/v1/instance_events?instance_ids=${asleep.id}&types=WAKING`)) as { events: unknown[] }
   assert.equal(events.length, 1)
 
+  // Deep sleep ends the VM, and a connection brings a new one. The check asks the page itself.
+  const deep = [{ sleep_idle_delay: { deep_sleep_value: 3 } }]
+  const health_checks = [{ http: { port: 8000, path: '/' }, grace_period: 300, interval: 1 }]
+  await ok('PATCH', `/v1/services/${service.id}`, { definition: { scalings: [{ min: 0, max: 1, targets: deep }], health_checks } })
+  assert.equal(await publicPort(), port)
+  const latest = ((await ok('GET', `/v1/services/${service.id}`)) as { service: { latest_deployment_id: string } }).service.latest_deployment_id
+  const gone = await eventually('the replica of the deployment that sleeps deeply has ended', async () => {
+    const { instances } = (await ok('GET', `/v1/instances?deployment_id=${latest}`)) as { instances: Item[] }
+    return instances.length > 0 && instances.every(one => one.status === 'STOPPED') ? instances.at(-1) : null
+  }, WAIT_MS)
+  assert.ok(gone)
+  assert.match(await visit(port), /^served by web-0-/)
+  const { instances: made } = (await ok('GET', `/v1/instances?deployment_id=${latest}`)) as { instances: Item[] }
+  assert.notEqual(made.at(-1)?.id, gone.id)
+
   await ok('DELETE', `/v1/services/${service.id}`)
   await eventually('it is gone', async () => {
     const { service: now } = (await ok('GET', `/v1/services/${service.id}`)) as { service: { status: string } }
     return now.status === 'DELETED' ? true : null
   }, WAIT_MS)
   await assert.rejects(visit(port))
+})
+
+test('what berth run started with an idle time sleeps, and a connection to its published port wakes it', async t => {
+  const { network } = (await server.request('GET', '/berth/v1/host')).body as { network: { mode: string } }
+  if (network.mode !== 'bridge') return t.skip('without a bridge published ports can not wake an instance')
+  const probe = createServer().listen(0, '127.0.0.1')
+  await once(probe, 'listening')
+  const { port } = probe.address() as AddressInfo
+  probe.close()
+  await once(probe, 'close')
+  const page = 'mkdir -p /www; echo up > /www/index.html; exec httpd -f -p 8000 -h /www'
+  await berth('run', '-d', '--name', 'napper', '--memory', '256MiB', '--idle-after', '2s', '-p', `${port}:8000`, IMAGE, 'sh', '-c', page)
+  const { instances } = (await ok('GET', '/v1/instances?order=desc&limit=1')) as { instances: Item[] }
+  const napper = instances[0]?.id ?? ''
+  await until(napper, 'SLEEPING')
+  const visit = async () => (await fetch(`http://127.0.0.1:${port}/`, { headers: { connection: 'close' } })).text()
+  assert.equal(await visit(), 'up\n')
+  await until(napper, 'SLEEPING')
+  // A new server opens the port again, and a connection that is held keeps the instance awake.
+  await server.kill()
+  server = await startServer({ host: 'qemu', dataDir })
+  await eventually('the new server has the port open', () => visit().catch(() => null), WAIT_MS)
+  const held = connect(port, '127.0.0.1')
+  await once(held, 'connect')
+  await until(napper, 'HEALTHY')
+  const before = Date.now()
+  await eventually('it is awake for longer than its idle time', async () => {
+    assert.equal(await statusOf(napper), 'HEALTHY')
+    return Date.now() - before > 4000 ? true : null
+  }, WAIT_MS)
+  held.destroy()
+  await until(napper, 'SLEEPING')
+  await berth('rm', '-f', 'napper')
+  await assert.rejects(visit())
 })

@@ -31,6 +31,8 @@ import { HealthKeeper } from './health/keeper.ts'
 import type { Host } from './host-port.ts'
 import { HostWatch } from './host-watch.ts'
 import { ImageKeeper } from './images.ts'
+import { InstancePorts } from './idle/instance-ports.ts'
+import { IdleKeeper } from './idle/keeper.ts'
 import { makeInstances } from './instances.ts'
 import { Journal } from './journal.ts'
 import { KeyRing } from './keys.ts'
@@ -134,8 +136,10 @@ function assemble(core: Core, images: ImageKeeper, pricing: PricingParts, adminS
   const services = makeServices({ core, wake: id => controller.wake(id) })
   const proxy = new ServiceProxy(core, lifecycle, activity, (caller, id) => services.wake(caller, id))
   const health = new HealthKeeper(core, id => loop.wake(id))
+  const idle = new IdleKeeper(core, (caller, id) => lifecycle.standby(caller, id), activity)
+  const ports = new InstancePorts(core, lifecycle, activity)
   controller.onChanged = id => proxy.follow(id)
-  activity.onIdle = id => void wakeServiceOf(core, controller, id)
+  activity.onIdle = id => void whenIdle(core, controller, idle, id)
   core.bus.listen(({ instance }) => {
     if (instance.phase === 'deleted') activity.forget(instance.id)
   })
@@ -146,7 +150,8 @@ function assemble(core: Core, images: ImageKeeper, pricing: PricingParts, adminS
     waiting.close()
     firstLook.resolve()
     await Promise.all([controller.close(), market.controller.close(), meter.close(), health.close()])
-    await proxy.close()
+    idle.close()
+    await Promise.all([proxy.close(), ports.close()])
     await Promise.all([loop.close(core.config.closeGraceMs), images.close(), watch.close()])
     await core.audit.close()
   }
@@ -185,7 +190,8 @@ function assemble(core: Core, images: ImageKeeper, pricing: PricingParts, adminS
         await remountAll(core, loop)
         await reapplyFirewalls(core, loop)
         await controller.start()
-        await health.start()
+        const lookedAfter = await core.store.read.instances({ projectId: null, watched: true })
+        for (const part of [health, idle, ports]) part.start(lookedAfter)
         await market.controller.start()
         meter.start()
         core.audit.start()
@@ -213,10 +219,29 @@ function assemble(core: Core, images: ImageKeeper, pricing: PricingParts, adminS
   }
 }
 
-/** Whoever runs a command in an instance uses it, as long as the command runs. */
-function watched<G extends Pick<Engine['instances'], 'exec'>>(guest: G, activity: Activity): G {
+/** Whoever runs a command in an instance, or copies to it or from it, uses it until that ends. */
+function watched<G extends Pick<Engine['instances'], 'exec' | 'copyIn' | 'copyOut'>>(guest: G, activity: Activity): G {
   return {
     ...guest,
+    async copyIn(...request: Parameters<Engine['instances']['copyIn']>) {
+      const release = activity.hold(request[1])
+      try {
+        return await guest.copyIn(...request)
+      } finally {
+        release()
+      }
+    },
+    async copyOut(...request: Parameters<Engine['instances']['copyOut']>) {
+      const items = await guest.copyOut(...request)
+      return (async function* () {
+        const release = activity.hold(request[1])
+        try {
+          yield* items
+        } finally {
+          release()
+        }
+      })()
+    },
     async exec(...request: Parameters<Engine['instances']['exec']>) {
       const release = activity.hold(request[1])
       try {
@@ -231,9 +256,10 @@ function watched<G extends Pick<Engine['instances'], 'exec'>>(guest: G, activity
   }
 }
 
-/** Nobody uses the instance any more: its service may have it sleep, after a while. */
-async function wakeServiceOf(core: Core, controller: ServiceController, id: InstanceId): Promise<void> {
+/** Nobody uses the instance any more: its own policy or its service may have it sleep, after a while. */
+async function whenIdle(core: Core, controller: ServiceController, idle: IdleKeeper, id: InstanceId): Promise<void> {
   try {
+    await idle.look(id)
     const service = (await core.store.read.instance(id))?.annotations[ANNOTATION.service]
     if (service !== undefined) controller.wake(service)
   } catch (error) {

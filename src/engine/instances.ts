@@ -23,6 +23,7 @@ import type { Core } from './core.ts'
 import { specOf } from './defaults.ts'
 import { checkFileSystems, linksWithFileSystems } from './file-systems.ts'
 import { checkFirewallRulesets, hostsWithFirewalls } from './firewalls.ts'
+import { checkIdlePorts } from './idle/proxied-ports.ts'
 import { checkCount, checkExpiry, checkRestartPolicy, checkSpec, limitsIn } from './limits.ts'
 import type { Change } from './journal.ts'
 import { allocate } from './operations.ts'
@@ -237,6 +238,7 @@ async function create(
   // Content is local to one host.
   const candidates = hostsWithFirewalls(asked.firewallRulesets, await candidatesOf(await linksWithFileSystems(core, caller, asked, links)))
   const spec = await withSshPort(core, asked, candidates)
+  checkIdlePorts(spec, candidates)
   return core.journal.commit(async change => {
     const earlier = idempotency === null ? null : await recall(change.tx, idempotency)
     if (earlier !== null) return earlier

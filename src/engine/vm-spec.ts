@@ -6,6 +6,7 @@ import type { Core } from './core.ts'
 import { firstBootOf } from './user-data/first-boot.ts'
 import type { FirstBoot, VmNetwork, VmRef, VmSpec } from './host-port.ts'
 import { firewallOf } from './firewall-rules.ts'
+import { proxiedPorts } from './idle/proxied-ports.ts'
 
 export function refOf(instance: Pick<Instance, 'id' | 'generation'>): VmRef {
   return { instanceId: instance.id, generation: instance.generation }
@@ -52,7 +53,10 @@ export async function firstBootFor(core: Core, instance: Instance): Promise<Firs
 async function networkOf(core: Core, instance: Instance): Promise<VmNetwork | null> {
   if (instance.address === null) return null
   const project = await core.store.read.project(instance.projectId)
-  const { downloadBytesPerSecond, uploadBytesPerSecond, ports } = instance.spec.network
+  const { downloadBytesPerSecond, uploadBytesPerSecond, ports: published } = instance.spec.network
   const peerGroup = project?.guestToGuest === true ? instance.projectId : null
+  // Those that wake it are the server's own, where it reaches the guest.
+  const proxied = (await core.fleet.link(instance.hostId).facts()).network.mode === 'bridge' ? proxiedPorts(instance) : []
+  const ports = published.filter(port => !proxied.includes(port))
   return { ...instance.address, downloadBytesPerSecond, uploadBytesPerSecond, ports, peerGroup, firewall: await firewallOf(core.store.read, instance) }
 }

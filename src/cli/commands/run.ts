@@ -57,6 +57,7 @@ interface RunOptions {
   readonly userData?: string
   readonly network: boolean
   readonly ttl?: string
+  readonly idleAfter?: string
   readonly firewall?: readonly string[]
   readonly pull: string
   readonly platform?: string
@@ -103,6 +104,7 @@ export function register(program: Command, context: Context): void {
     .option('--user-data <file>', 'a script or cloud-config that is done once, at its first start')
     .option('--no-network', 'no network at all')
     .option('--ttl <duration>', 'delete it after this long, like 1h')
+    .option('--idle-after <duration>', 'standby once nobody has used it for this long, like 5m; a command or a connection to a published port wakes it')
     .option('--pull <when>', 'missing, always or never', 'missing')
     .option('--platform <os/arch>', 'of the image, other than this machine')
     .option('-i, --interactive', 'give the command our input')
@@ -142,7 +144,7 @@ function pullWhen(text: string): PullWhen {
 }
 
 function wishOf(image: string, argv: readonly string[], options: RunOptions, { env }: Context): Wish {
-  const { name, vcpus = options.cpus, memory, disk, entrypoint, user, workdir, hostname, restart, ttl, type, region } = options
+  const { name, vcpus = options.cpus, memory, disk, entrypoint, user, workdir, hostname, restart, ttl, idleAfter, type, region } = options
   return {
     image,
     entrypoint: entrypoint === undefined ? null : entrypoint === '' ? [] : [entrypoint],
@@ -166,6 +168,7 @@ function wishOf(image: string, argv: readonly string[], options: RunOptions, { e
     ...(disk === undefined ? {} : { overlayBytes: parseSize('--disk', disk) }),
     ...(restart === undefined ? {} : { restart: parseRestart(restart) }),
     ...(ttl === undefined ? {} : { ttlMs: parseTtlMs(ttl) }),
+    ...(idleAfter === undefined ? {} : { idleAfterMs: parseTtlMs(idleAfter, '--idle-after') }),
     // Attached, the command line deletes it once it has read the last line and the exit status.
     removeWhenStopped: options.rm === true && options.detach === true,
   }

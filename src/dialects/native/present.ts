@@ -5,6 +5,7 @@ import type { Resources } from '../../engine/api.ts'
 import type { Directory } from '../../engine/directory.ts'
 import type { StatsSample } from '../../engine/stats-feed.ts'
 import type { Catalogue } from '../../instance/catalogue.ts'
+import type { Health } from '../../instance/health.ts'
 import { spellId } from '../../instance/ids.ts'
 import { orderOf } from '../../instance/market.ts'
 import type { ApiKey, Image, Instance, InstanceEvent, Project, RestartPolicy, SshKey, TimestampMs, Volume } from '../../instance/model.ts'
@@ -91,8 +92,14 @@ export function presentInstance(instance: Instance): InstanceBody {
     stoppedAt: timeOrNull(instance.stoppedAt),
     deletedAt: timeOrNull(instance.deletedAt),
     expiresAt: timeOrNull(spec.expiresAt),
+    idleAfterMs: spec.idleAfterMs ?? null,
+    health: presentHealth(instance.health ?? null),
     sshKeys: [...spec.sshKeys],
   }
+}
+
+function presentHealth(health: Health | null): InstanceBody['health'] {
+  return health === null ? null : { status: health.status, since: presentTime(health.since), message: health.message }
 }
 
 function presentRestart(policy: RestartPolicy, attempts: number): InstanceBody['restart'] {

@@ -45,9 +45,8 @@ export class HealthKeeper {
     this.#wake = wake
   }
 
-  async start(): Promise<void> {
+  start(watched: readonly Instance[]): void {
     this.#unlisten = this.#core.bus.listen(({ instance }) => this.#follow(instance))
-    const watched = await this.#core.store.read.instances({ projectId: null, watched: true })
     for (const instance of watched) this.#follow(instance)
   }
 

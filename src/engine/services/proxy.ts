@@ -2,14 +2,9 @@
  * The way to a service's ports from outside: one listener of the server for each port, which leads every connection
  * to a replica that runs, in turn; and if all of them sleep, wakes one first and holds the connection until then.
  *
- *   client ─▶ public port ─▶ choose a replica ─▶ (wake it) ─▶ its address and port, both ways until either ends
- *
- * A connection counts as use, so that nothing falls asleep under it. The public port of a port stays the same through
- * deployments and restarts of the server. Guests are reached over the bridge; without one there are no listeners.
+ * The public port of a port stays the same through deployments and restarts of the server.
  */
-import { once } from 'node:events'
-import { connect, createServer } from 'node:net'
-import type { AddressInfo, Server, Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Instance } from '../../instance/model.ts'
 import type { Deployment, Service } from '../../instance/service.ts'
@@ -19,24 +14,13 @@ import type { Core } from '../core.ts'
 import { wakeInstance } from '../guest.ts'
 import type { Activity } from './activity.ts'
 import { callerOf } from './controller.ts'
+import { Doors } from './doors.ts'
+import type { Door } from './doors.ts'
 import { takesConnections } from './plan.ts'
 
-/** Open connections of one port; the next one is refused. */
-export const CONNECTIONS_LIMIT = 4096
 /** How long a connection waits for a replica that can take it. */
 const REPLICA_WAIT_MS = 120_000
 const REPLICA_LOOK_MS = 200
-/** How long one connection to a guest may take; a program that has just started may not listen yet. */
-const CONNECT_WAIT_MS = 5000
-const CONNECT_TRIES = 10
-const CONNECT_PAUSE_MS = 200
-
-interface Door {
-  readonly server: Server
-  readonly guestPort: number
-  readonly publicPort: number
-}
-
 type Lifecycle = Pick<Instances, 'restore' | 'wait'>
 
 export class ServiceProxy {
@@ -44,9 +28,9 @@ export class ServiceProxy {
   readonly #lifecycle: Lifecycle
   readonly #activity: Activity
   readonly #awaken: Services['wake']
-  readonly #doors = new Map<string, Door[]>()
+  readonly #doors: Doors
+  readonly #open = new Map<string, Door[]>()
   readonly #tails = new Map<string, Promise<void>>()
-  readonly #sockets = new Set<Socket>()
   #turn = 0
   #closing = false
 
@@ -56,6 +40,7 @@ export class ServiceProxy {
     this.#awaken = awaken
     this.#lifecycle = lifecycle
     this.#activity = activity
+    this.#doors = new Doors(core, activity)
   }
 
   /** Brings the listeners of a service to what its record says, one change after another. */
@@ -72,9 +57,9 @@ export class ServiceProxy {
   async close(): Promise<void> {
     this.#closing = true
     await Promise.all(this.#tails.values())
-    for (const doors of this.#doors.values()) for (const door of doors) door.server.close()
-    for (const socket of this.#sockets) socket.destroy()
-    this.#doors.clear()
+    for (const doors of this.#open.values()) for (const door of doors) door.server.close()
+    this.#doors.close()
+    this.#open.clear()
   }
 
   async #sync(serviceId: string): Promise<void> {
@@ -82,38 +67,29 @@ export class ServiceProxy {
     const { read } = this.#core.store
     const service = await read.serviceRecord('service', serviceId)
     const deployment = service === null ? null : await read.serviceRecord('deployment', service.activeDeploymentId ?? service.latestDeploymentId)
-    const isOpen = service !== null && service.desired === 'running' && (await this.#reachesGuests())
+    const isOpen = service !== null && service.desired === 'running' && (await this.#doors.reachGuests())
     const wanted = isOpen && deployment !== null ? deployment.ports : []
-    const doors = this.#doors.get(serviceId) ?? []
+    const doors = this.#open.get(serviceId) ?? []
     const kept = doors.filter(door => wanted.some(port => port.guestPort === door.guestPort))
     for (const door of doors) if (!kept.includes(door)) door.server.close()
     for (const port of wanted) {
-      if (!kept.some(door => door.guestPort === port.guestPort)) kept.push(await this.#open(serviceId, port.guestPort, port.publicPort))
+      if (!kept.some(door => door.guestPort === port.guestPort)) kept.push(await this.#make(serviceId, port.guestPort, port.publicPort))
     }
-    if (kept.length === 0) this.#doors.delete(serviceId)
-    else this.#doors.set(serviceId, kept)
+    if (kept.length === 0) this.#open.delete(serviceId)
+    else this.#open.set(serviceId, kept)
     if (deployment !== null && isOpen) await this.#record(deployment, kept)
   }
 
-  async #reachesGuests(): Promise<boolean> {
-    const link = this.#core.fleet.home
-    if (link.silent) return false
-    return (await link.facts()).network.mode === 'bridge' && (await link.facts()).accelerator !== 'simulated'
-  }
-
-  async #open(serviceId: string, guestPort: number, publicPort: number | null): Promise<Door> {
-    const server = createServer({ pauseOnConnect: true }, socket => void this.#serve(serviceId, guestPort, socket))
-    server.maxConnections = CONNECTIONS_LIMIT
+  async #make(serviceId: string, guestPort: number, publicPort: number | null): Promise<Door> {
+    const choose = (socket: Socket) => this.#replica(serviceId, socket)
     try {
-      server.listen(publicPort ?? 0, '0.0.0.0')
-      await once(server, 'listening')
+      return await this.#doors.open(publicPort, guestPort, choose)
     } catch (error) {
       if (publicPort === null) throw error
       // Another program took it while the server was away: the service gets another one.
       this.#core.logger.warn({ err: error, serviceId, publicPort }, 'a port of a service is taken; it gets another')
-      return this.#open(serviceId, guestPort, null)
+      return this.#doors.open(null, guestPort, choose)
     }
-    return { server, guestPort, publicPort: (server.address() as AddressInfo).port }
   }
 
   async #record(deployment: Deployment, doors: readonly Door[]): Promise<void> {
@@ -124,30 +100,6 @@ export class ServiceProxy {
       const current = await tx.serviceRecord('deployment', deployment.id)
       if (current !== null) await tx.putServiceRecord('deployment', { ...current, ports: portsOf(current) })
     })
-  }
-
-  async #serve(serviceId: string, guestPort: number, socket: Socket): Promise<void> {
-    this.#sockets.add(socket)
-    socket.once('close', () => this.#sockets.delete(socket))
-    // A client that leaves needs no other word than its close.
-    socket.on('error', () => socket.destroy())
-    try {
-      const instance = await this.#replica(serviceId, socket)
-      if (instance === null) return void socket.destroy()
-      const release = this.#activity.hold(instance.id)
-      socket.once('close', release)
-      if (socket.destroyed) return release()
-      const guest = await dial(instance, guestPort)
-      guest.once('close', () => socket.destroy())
-      guest.on('error', () => guest.destroy())
-      socket.once('close', () => guest.destroy())
-      if (socket.destroyed) return void guest.destroy()
-      socket.pipe(guest)
-      guest.pipe(socket)
-    } catch (error) {
-      this.#core.logger.debug({ err: error, serviceId, guestPort }, 'a connection to a service could not be led on')
-      socket.destroy()
-    }
   }
 
   /** A replica that serves: one that runs, in turn; else one that is woken for it, or on its way. */
@@ -175,25 +127,6 @@ export class ServiceProxy {
       await wakeInstance(this.#core, this.#lifecycle, callerOf(service), instance.id)
     } finally {
       release()
-    }
-  }
-}
-
-async function dial(instance: Instance, port: number): Promise<Socket> {
-  const host = instance.address?.ip
-  if (host === undefined) throw new Error(`instance ${instance.id} has no address`)
-  for (let tries = 1; ; tries++) {
-    const socket = connect({ host, port, noDelay: true })
-    const late = setTimeout(() => socket.destroy(new Error('the guest did not answer')), CONNECT_WAIT_MS)
-    try {
-      await once(socket, 'connect')
-      return socket
-    } catch (error) {
-      socket.destroy()
-      if (tries === CONNECT_TRIES) throw error
-      await sleep(CONNECT_PAUSE_MS)
-    } finally {
-      clearTimeout(late)
     }
   }
 }

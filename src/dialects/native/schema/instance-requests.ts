@@ -83,6 +83,9 @@ export const CreateInstanceBody = Type.Object(
     removeWhenStopped: Type.Optional(Type.Boolean({ description: 'Deleted by itself once it has stopped.' })),
     expiresAt: Type.Optional(nullable(Type.String({ maxLength: 64 }), 'RFC3339; deleted at this time.')),
     ttlMs: Type.Optional(Count('Deleted this long from now; instead of `expiresAt`.', 1, 10 * 365 * 86_400_000)),
+    idleAfterMs: Type.Optional(
+      nullable(Count('Goes to standby once nobody has used it for this long; a command and a connection to a published port are use, and wake it.', 1000, 30 * 86_400_000), 'null is never.'),
+    ),
     sshKeys: Type.Optional(
       Type.Array(Type.String({ minLength: 1, maxLength: 4096 }), {
         maxItems: 64,

@@ -84,6 +84,15 @@ export const instanceProperties = {
   stoppedAt: nullable(Type.String({ format: 'date-time' })),
   deletedAt: nullable(Type.String({ format: 'date-time' })),
   expiresAt: nullable(Type.String({ format: 'date-time' })),
+  idleAfterMs: nullable(Type.Integer(), 'Goes to standby once nobody has used it for this long; null is never.'),
+  health: nullable(
+    Type.Object({
+      status: Type.Enum(['starting', 'healthy', 'unhealthy', 'unknown']),
+      since: Type.String({ format: 'date-time' }),
+      message: nullable(Type.String(), 'Which check failed, and how.'),
+    }),
+    'What its health checks say; null without any.',
+  ),
   sshKeys: Type.Array(Type.String(), { description: 'Public keys that open a shell in it over SSH.' }),
 }
 
