@@ -1,7 +1,7 @@
 /** The audit trail: who did what through which surface, and how it ended. */
 import { Button, Group } from '@mantine/core'
 import { useInfiniteQuery } from '@tanstack/react-query'
-import { ShieldCheck } from 'lucide-react'
+import { SearchX, ShieldCheck } from 'lucide-react'
 import { call } from '../../api/http.ts'
 import type { AuditLine, Page as Items } from '../../api/types.ts'
 import { DataTable } from '../../components/data-table.tsx'
@@ -9,46 +9,58 @@ import { formatTime } from '../../components/format.ts'
 import { Panel } from '../../components/page.tsx'
 import { Status } from '../../components/phase.tsx'
 import { EmptyState } from '../../components/states.tsx'
+import { AuditFilters, isFiltered, queryOf, useAuditFilter } from './audit-filter.tsx'
+
+const PAGE_LINES = 100
 
 export function AuditTab() {
+  const [filter, change] = useAuditFilter()
   const trail = useInfiniteQuery({
-    queryKey: ['audit'],
-    queryFn: ({ pageParam, signal }) => call<Items<AuditLine>>('GET', '/audit', { query: { limit: 100, cursor: pageParam }, signal }),
+    queryKey: ['audit', filter],
+    queryFn: ({ pageParam, signal }) => call<Items<AuditLine>>('GET', '/audit', { query: { ...queryOf(filter, Date.now()), limit: PAGE_LINES, cursor: pageParam }, signal }),
+    placeholderData: before => before,
     initialPageParam: null as string | null,
     getNextPageParam: last => last.next,
     staleTime: 0,
   })
   return (
-    <Panel>
-      <DataTable
-        label="Audit trail"
-        items={trail.data?.pages.flatMap(({ items }) => items)}
-        error={trail.error}
-        onRetry={() => void trail.refetch()}
-        keyOf={({ seq }) => seq}
-        empty={
-          <EmptyState icon={ShieldCheck} title="Nothing was asked for yet">
-            Every change, every command and copy, and every refused call leaves a line here.
-          </EmptyState>
-        }
-        fields={[
-          { name: 'When', cell: ({ at }) => <span className="numeric">{formatTime(at)}</span> },
-          { name: 'Action', cell: ({ action }) => <span className="mono">{action}</span> },
-          { name: 'Target', cell: ({ target }) => target.name ?? target.id ?? '' },
-          { name: 'Outcome', cell: ({ outcome }) => <Status tone={outcome === 'ok' ? 'good' : 'bad'} word={outcome} /> },
-          { name: 'Through', cell: ({ via, operation }) => (operation === null ? via : `${via}, ${operation}`) },
-          { name: 'Key', cell: ({ keyId }) => <span className="mono">{keyId === null ? '' : keyId.slice(0, 13)}</span> },
-          { name: 'Details', cell: ({ details }) => <span className="mono">{tellDetails(details)}</span> },
-        ]}
-      />
-      {trail.hasNextPage && (
-        <Group justify="center" p="sm">
-          <Button variant="default" onClick={() => void trail.fetchNextPage()} loading={trail.isFetchingNextPage}>
-            Show older
-          </Button>
-        </Group>
-      )}
-    </Panel>
+    <>
+      <AuditFilters filter={filter} onChange={change} />
+      <Panel>
+        <DataTable
+          label="Audit trail"
+          items={trail.data?.pages.flatMap(({ items }) => items)}
+          error={trail.error}
+          onRetry={() => void trail.refetch()}
+          keyOf={({ seq }) => seq}
+          empty={
+            isFiltered(filter) ? (
+              <EmptyState icon={SearchX} title="Nothing fits the filter" />
+            ) : (
+              <EmptyState icon={ShieldCheck} title="Nothing was asked for yet">
+                Every change, every command and copy, and every refused call leaves a line here.
+              </EmptyState>
+            )
+          }
+          fields={[
+            { name: 'When', cell: ({ at }) => <span className="numeric">{formatTime(at)}</span> },
+            { name: 'Action', cell: ({ action }) => <span className="mono">{action}</span> },
+            { name: 'Target', cell: ({ target }) => target.name ?? target.id ?? '' },
+            { name: 'Outcome', cell: ({ outcome }) => <Status tone={outcome === 'ok' ? 'good' : 'bad'} word={outcome} /> },
+            { name: 'Through', cell: ({ via, operation }) => (operation === null ? via : `${via}, ${operation}`) },
+            { name: 'Key', cell: ({ keyId }) => <span className="mono">{keyId === null ? '' : keyId.slice(0, 13)}</span> },
+            { name: 'Details', cell: ({ details }) => <span className="mono">{tellDetails(details)}</span> },
+          ]}
+        />
+        {trail.hasNextPage && (
+          <Group justify="center" p="sm">
+            <Button variant="default" onClick={() => void trail.fetchNextPage()} loading={trail.isFetchingNextPage}>
+              Show older
+            </Button>
+          </Group>
+        )}
+      </Panel>
+    </>
   )
 }
 

@@ -1,5 +1,5 @@
 /** Firewalls: the rules that all of them have, and rulesets that are given to instances. */
-import { Button, Stack, Text, TextInput } from '@mantine/core'
+import { Button, Group, Stack, Text, TextInput } from '@mantine/core'
 import { useQuery, useQueryClient } from '@tanstack/react-query'
 import { BrickWall, Pencil, Plus } from 'lucide-react'
 import { useCallback, useState } from 'react'
@@ -83,14 +83,14 @@ export function FirewallsPage() {
                 right: true,
                 cell: ruleset =>
                   mayWrite && (
-                    <span style={{ whiteSpace: 'nowrap' }}>
+                    <Group gap={4} justify="flex-end" wrap="nowrap">
                       <Button size="compact-xs" variant="default" aria-label={`Change ${ruleset.name}`} onClick={() => setEdited({ what: 'ruleset', ruleset })}>
                         Change
                       </Button>
                       <RemoveButton what={ruleset.name} onRemove={() => call('DELETE', `/firewalls/${part(ruleset.id)}`).then(again)}>
                         While an instance has it, it can’t be deleted.
                       </RemoveButton>
-                    </span>
+                    </Group>
                   ),
               },
             ]}

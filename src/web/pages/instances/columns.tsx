@@ -23,7 +23,7 @@ export interface Column {
 const WIDE: readonly Column[] = [
   {
     name: 'Name',
-    width: 'minmax(130px, 1.5fr)',
+    width: 'minmax(112px, 1.5fr)',
     sort: 'name',
     cell: ({ id, name }) => (
       <Link to={`/ui/instances/${id}`}>
@@ -34,17 +34,17 @@ const WIDE: readonly Column[] = [
     ),
   },
   { name: 'State', width: '92px', sort: 'phase', cell: ({ phase }) => <PhaseBadge phase={phase} /> },
-  { name: 'Image', width: 'minmax(116px, 1.2fr)', sort: 'image', cell: ({ image }) => <span title={image}>{shortImage(image)}</span> },
+  { name: 'Image', width: 'minmax(92px, 1.2fr)', sort: 'image', cell: ({ image }) => <span title={image}>{shortImage(image)}</span> },
   {
     name: 'Size',
-    width: '118px',
+    width: '110px',
     sort: 'size',
     cell: ({ vcpus, memoryBytes }) => `${vcpus} vCPU · ${formatBytes(memoryBytes)}`,
   },
-  { name: 'Address', width: '98px', sort: 'ip', cell: ({ network }) => <span className="mono">{network.ip ?? '–'}</span> },
-  { name: 'CPU', width: '104px', cell: instance => <Cpu instance={instance} /> },
-  { name: 'Memory', width: '122px', cell: instance => <Memory instance={instance} /> },
-  { name: 'Price / h', width: '74px', cell: instance => <Cost instance={instance} /> },
+  { name: 'Address', width: '96px', sort: 'ip', cell: ({ network }) => <span className="mono">{network.ip ?? '–'}</span> },
+  { name: 'CPU', width: '98px', cell: instance => <Cpu instance={instance} /> },
+  { name: 'Memory', width: '116px', cell: instance => <Memory instance={instance} /> },
+  { name: 'Price / h', width: '60px', cell: instance => <Cost instance={instance} /> },
   { name: 'Age', width: '78px', sort: 'created', cell: instance => <Age instance={instance} /> },
 ]
 
@@ -75,7 +75,7 @@ export function columnsFor(isNarrow: boolean): readonly Column[] {
 }
 
 /** Width that the columns need at least; below it the table scrolls sideways. */
-export const WIDE_MIN = '1076px'
+export const WIDE_MIN = '1010px'
 
 function Age({ instance }: { readonly instance: Instance }) {
   return <span className="numeric">{spanSince(instance.createdAt, useNow())}</span>

@@ -108,9 +108,10 @@ type Line = Resources['lines'][number]
 const NAMES: Readonly<Record<Line['kind'], string>> = { cpu: 'CPU', memory: 'Memory', disk: 'Disk', network: 'Network' }
 
 function Capacity({ resources }: { readonly resources: Resources }) {
+  const lines = resources.lines.filter(({ limit }) => limit > 0)
   return (
-    <SimpleGrid cols={{ base: 1, xs: 2, lg: 4 }} spacing="md">
-      {resources.lines.filter(({ limit }) => limit > 0).map(line => {
+    <SimpleGrid cols={{ base: 1, xs: 2, lg: lines.length }} spacing="md">
+      {lines.map(line => {
         const { kind, allocated, limit, overcommit } = line
         const share = limit === 0 ? 0 : allocated / limit
         return (

@@ -1,5 +1,5 @@
-/** The clearing price of the last day, type by type. */
-import { Select, SimpleGrid } from '@mantine/core'
+/** The clearing price over time, type by type. */
+import { Group, SegmentedControl, Select, SimpleGrid } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { ChartLine } from 'lucide-react'
 import { useState } from 'react'
@@ -12,10 +12,26 @@ import { EmptyState, ErrorState, LoadingRows } from '../../components/states.tsx
 import { useNow } from '../../components/use-now.ts'
 
 const MINUTE_MS = 60_000
+const HOUR_MS = 60 * MINUTE_MS
+const SPANS = [
+  { value: '1', label: 'An hour' },
+  { value: '24', label: 'A day' },
+  { value: '168', label: 'A week' },
+  { value: '720', label: 'A month' },
+]
 
 export function PricesTab() {
   const [region, setRegion] = useState<string | null>(null)
-  const prices = useQuery({ queryKey: ['market', 'prices'], queryFn: async ({ signal }) => (await call<Items<PriceSeries>>('GET', '/market/prices', { signal })).items, staleTime: 0 })
+  const [hours, setHours] = useState('24')
+  const prices = useQuery({
+    queryKey: ['market', 'prices', hours],
+    queryFn: async ({ signal }) => {
+      const from = new Date(Date.now() - Number(hours) * HOUR_MS).toISOString()
+      return (await call<Items<PriceSeries>>('GET', '/market/prices', { query: { from }, signal })).items
+    },
+    staleTime: 0,
+    placeholderData: before => before,
+  })
   // The last price holds until now.
   const now = Math.floor(useNow() / MINUTE_MS) * MINUTE_MS
   if (prices.data === undefined) return prices.error === null ? <LoadingRows /> : <ErrorState error={prices.error} onRetry={() => void prices.refetch()} />
@@ -25,7 +41,10 @@ export function PricesTab() {
   if (shown.length === 0) return <EmptyState icon={ChartLine} title="There are no prices" />
   return (
     <>
-      <Select aria-label="Region" size="xs" w={180} mb="sm" data={regions} value={chosen ?? null} onChange={setRegion} allowDeselect={false} />
+      <Group gap="sm" mb="sm">
+        <SegmentedControl size="xs" aria-label="Span" data={SPANS} value={hours} onChange={setHours} />
+        <Select aria-label="Region" size="xs" w={180} data={regions} value={chosen ?? null} onChange={setRegion} allowDeselect={false} />
+      </Group>
       <SimpleGrid cols={{ base: 1, lg: 2 }} spacing="md">
         {shown.map(series => (
           <Series key={series.type} series={series} now={now} />

@@ -1,5 +1,5 @@
-/** What each type has in each region, and for how much; one bids from here. */
-import { Button } from '@mantine/core'
+/** What each type has in each region, and for how much; one bids and reserves from here. */
+import { Button, Group } from '@mantine/core'
 import { useQuery, useQueryClient } from '@tanstack/react-query'
 import { Store } from 'lucide-react'
 import { useCallback, useState } from 'react'
@@ -12,11 +12,12 @@ import { Panel } from '../../components/page.tsx'
 import { EmptyState } from '../../components/states.tsx'
 import { useEvents } from '../../live/use-fleet.ts'
 import { BidForm } from './bid-form.tsx'
+import { ReservationForm } from './reservation-form.tsx'
 
 export function SupplyTab() {
   const queries = useQueryClient()
   const mayWrite = useMay('write')
-  const [wanted, setWanted] = useState<Supply | null>(null)
+  const [wanted, setWanted] = useState<{ readonly by: 'bid' | 'reservation'; readonly row: Supply } | null>(null)
   const supply = useQuery({ queryKey: ['market', 'supply'], queryFn: async ({ signal }) => (await call<Items<Supply>>('GET', '/market/supply', { signal })).items, staleTime: 0 })
   // Whatever starts or ends takes or gives room.
   useEvents(useCallback(() => void queries.invalidateQueries({ queryKey: ['market', 'supply'] }), [queries]))
@@ -45,14 +46,20 @@ export function SupplyTab() {
             right: true,
             cell: row =>
               mayWrite && (
-                <Button variant="default" size="compact-xs" aria-label={`Bid for ${row.type} in ${row.region}`} onClick={() => setWanted(row)}>
-                  Bid
-                </Button>
+                <Group gap={4} justify="flex-end" wrap="nowrap">
+                  <Button variant="default" size="compact-xs" aria-label={`Bid for ${row.type} in ${row.region}`} onClick={() => setWanted({ by: 'bid', row })}>
+                    Bid
+                  </Button>
+                  <Button variant="default" size="compact-xs" aria-label={`Reserve ${row.type} in ${row.region}`} onClick={() => setWanted({ by: 'reservation', row })}>
+                    Reserve
+                  </Button>
+                </Group>
               ),
           },
         ]}
       />
-      {wanted !== null && <BidForm supply={wanted} onClose={() => setWanted(null)} />}
+      {wanted?.by === 'bid' && <BidForm supply={wanted.row} onClose={() => setWanted(null)} />}
+      {wanted?.by === 'reservation' && <ReservationForm supply={wanted.row} onClose={() => setWanted(null)} />}
     </Panel>
   )
 }
