@@ -72,7 +72,7 @@ export type CreateInstance = Pick<InstanceSpec, 'image'> &
   }
 
 /** What may change on a living instance. */
-export type InstanceChange = Partial<Pick<InstanceSpec, 'tags' | 'restart' | 'expiresAt' | 'env'> & Pick<Instance, 'annotations'>>
+export type InstanceChange = Partial<Pick<InstanceSpec, 'tags' | 'restart' | 'expiresAt' | 'env' | 'healthChecks'> & Pick<Instance, 'annotations'>>
 
 export interface InstanceFilter {
   readonly phases?: readonly Phase[]

@@ -8,6 +8,7 @@ import type { AuditDetails } from '../instance/audit.ts'
 import { checkCommand, resolveCommand } from '../instance/command.ts'
 import { BerthError } from '../instance/errors.ts'
 import { ID_BYTES, newId } from '../instance/ids.ts'
+import { healthAtStart } from '../instance/health.ts'
 import { parseImageName } from '../instance/image-name.ts'
 import type { Image, Instance, InstanceId, InstanceSpec } from '../instance/model.ts'
 import { checkEnv, checkTags, generateName } from '../instance/names.ts'
@@ -24,7 +25,7 @@ import { specOf } from './defaults.ts'
 import { checkFileSystems, linksWithFileSystems } from './file-systems.ts'
 import { checkFirewallRulesets, hostsWithFirewalls } from './firewalls.ts'
 import { checkIdlePorts } from './idle/proxied-ports.ts'
-import { checkCount, checkExpiry, checkRestartPolicy, checkSpec, limitsIn } from './limits.ts'
+import { checkCount, checkExpiry, checkHealthChecks, checkRestartPolicy, checkSpec, limitsIn } from './limits.ts'
 import type { Change } from './journal.ts'
 import { allocate } from './operations.ts'
 import type { Reconciler } from './reconcile.ts'
@@ -192,7 +193,8 @@ export function makeInstances(parts: InstancesParts): { readonly lifecycle: Life
         const { annotations = {}, ...specChanges } = changes
         const merged = { ...instance.annotations, ...annotations }
         checkAnnotations(merged, core.config.limits.maxAnnotationsBytes)
-        return change.note(instance, null, { spec: { ...instance.spec, ...specChanges }, annotations: merged })
+        const updated = await change.note(instance, null, { spec: { ...instance.spec, ...specChanges }, annotations: merged })
+        return changes.healthChecks === undefined ? updated : checkedAnew(change, updated, core.now())
       }, { changed: Object.keys(changes) })
     },
 
@@ -399,12 +401,21 @@ function withCommand(spec: InstanceSpec, override: Partial<Pick<InstanceSpec, 'e
   return { ...spec, ...(entrypoint === undefined ? {} : { entrypoint }), ...(cmd === undefined ? {} : { cmd }) }
 }
 
+/** Other health checks: what the earlier ones said is over. */
+function checkedAnew(change: Change, instance: Instance, at: number): Promise<Instance> {
+  const wasIll = instance.phase === 'unhealthy' && instance.health?.status === 'unhealthy'
+  const health = isServing(instance.phase) ? healthAtStart(instance.spec.healthChecks, at) : null
+  if (wasIll) return change.step(instance, 'running', { health, reason: 'Its health checks are others.' })
+  return change.note(instance, 'Its health checks are others.', { health })
+}
+
 function checkChanges(changes: InstanceChange, now: number): void {
-  const unknown = Object.keys(changes).find(key => !['tags', 'restart', 'expiresAt', 'env', 'annotations'].includes(key))
+  const unknown = Object.keys(changes).find(key => !['tags', 'restart', 'expiresAt', 'env', 'healthChecks', 'annotations'].includes(key))
   if (unknown !== undefined) throw new BerthError('invalid_request', `${unknown} can't change on a living instance.`, { details: { field: unknown } })
   if (changes.tags !== undefined) checkTags(changes.tags)
   if (changes.env !== undefined) checkEnv(changes.env)
   if (changes.restart !== undefined) checkRestartPolicy(changes.restart)
+  if (changes.healthChecks !== undefined) checkHealthChecks(changes.healthChecks)
   if (changes.expiresAt !== undefined) checkExpiry(changes.expiresAt, now)
 }
 

@@ -47,7 +47,7 @@ export function checkSpec(spec: InstanceSpec, limits: Limits, nowMs: number): vo
   checkIdle(spec.idleAfterMs ?? null)
 }
 
-function checkHealthChecks(checks: readonly HealthCheck[]): void {
+export function checkHealthChecks(checks: readonly HealthCheck[]): void {
   if (checks.length > HEALTH_CHECKS_PER_INSTANCE_LIMIT) {
     throw new BerthError('limit_exceeded', `${checks.length} health checks are given; at most ${HEALTH_CHECKS_PER_INSTANCE_LIMIT} are allowed.`)
   }

@@ -7,14 +7,15 @@
  */
 import { posix } from 'node:path'
 import type { CreateInstance, PullImage } from '../../engine/api.ts'
-import { parseDuration } from '../../instance/duration.ts'
-import { asBerthError, BerthError } from '../../instance/errors.ts'
+import { BerthError } from '../../instance/errors.ts'
 import { quoteGo } from '../../instance/go-text.ts'
 import { parseVolumeId } from '../../instance/ids.ts'
 import type { InstanceSpec, RestartPolicy, VolumeMount } from '../../instance/model.ts'
 import { checkTags } from '../../instance/names.ts'
 import { parseBandwidth, parseDataSize } from '../../instance/sizes.ts'
+import { duration } from './durations.ts'
 import { wireError } from './errors.ts'
+import { acceptHealthCheck } from './health-check.ts'
 import type * as wire from './schema.ts'
 import { parseTimestamp } from './timestamp.ts'
 
@@ -55,13 +56,14 @@ export function acceptCreate(body: wire.CreateInstanceRequest, at: { readonly no
     volumes: (body.volumes ?? []).map(acceptVolumeMount),
     tags: acceptTags(body.tags),
     restart: acceptRestartPolicy(body.restart_policy ?? {}),
+    healthChecks: acceptHealthCheck(body.health_check),
     expiresAt: acceptExpiry(body, at.nowMs),
     ...(body.entrypoint === undefined ? {} : { entrypoint: body.entrypoint }),
     ...(body.cmd === undefined ? {} : { cmd: body.cmd }),
   }
 }
 
-export type InstanceChange = Partial<Pick<InstanceSpec, 'tags' | 'restart' | 'expiresAt' | 'env'>>
+export type InstanceChange = Partial<Pick<InstanceSpec, 'tags' | 'restart' | 'expiresAt' | 'env' | 'healthChecks'>>
 
 /** PATCH: only what the request names changes. `current` is what `env` is merged into. */
 export function acceptUpdate(body: wire.UpdateInstanceRequest, current: InstanceSpec, nowMs: number): InstanceChange {
@@ -71,6 +73,7 @@ export function acceptUpdate(body: wire.UpdateInstanceRequest, current: Instance
     ...(body.env === undefined ? {} : { env: { ...current.env, ...body.env } }),
     ...(body.tags === undefined ? {} : { tags: acceptTags(body.tags) }),
     ...(body.restart_policy === undefined ? {} : { restart: acceptRestartPolicy(body.restart_policy) }),
+    ...(body.health_check === undefined ? {} : { healthChecks: acceptHealthCheck(body.health_check) }),
     ...(expires ? { expiresAt: acceptExpiry(body, nowMs) } : {}),
   }
 }
@@ -163,7 +166,6 @@ function refuseForeignFeatures(body: Partial<wire.CreateInstanceRequest> & Parti
   if (Object.keys(body.credentials ?? {}).length > 0) throw refused('credentials', 'pass secrets in env')
   if (body.network?.egress?.enabled === true) throw refused('network.egress', 'instances reach the network directly')
   if (body.auto_standby?.enabled === true) throw refused('auto_standby', 'call standby and restore')
-  if ((body.health_check?.type ?? 'none') !== 'none') throw refused('health_check', 'use restart_policy')
 }
 
 function size(text: string | undefined, wireCode: string, field: string): number {
@@ -183,18 +185,6 @@ function measured(text: string | undefined, parse: (text: string) => number, wir
     if (!(error instanceof BerthError)) throw error
     throw wireError('invalid_size', wireCode, `${problem}: ${error.message}`, { cause: error })
   }
-}
-
-function duration(text: string | undefined, fallbackMs: number, wireCode: string, field: string): number {
-  if (text === undefined || text === '') return fallbackMs
-  let ms: number
-  try {
-    ms = parseDuration(text)
-  } catch (error) {
-    throw wireError('invalid_request', wireCode, `invalid ${field}: ${asBerthError(error).message}`, { cause: error })
-  }
-  if (ms < 0) throw wireError('invalid_request', wireCode, `invalid ${field}: it must not be negative`)
-  return ms
 }
 
 function invalid(message: string): BerthError {

@@ -43,10 +43,29 @@ export const RestartPolicy = Type.Object({
 })
 export type RestartPolicy = Static<typeof RestartPolicy>
 
+export const HealthCheck = Type.Object({
+  type: Type.Optional(Type.Enum(['none', 'http', 'tcp', 'exec'])),
+  interval: Type.Optional(Type.String()),
+  timeout: Type.Optional(Type.String()),
+  start_period: Type.Optional(Type.String()),
+  failure_threshold: Type.Optional(Type.Integer()),
+  success_threshold: Type.Optional(Type.Integer()),
+  http: Type.Optional(
+    Type.Object({
+      port: Type.Optional(Type.Integer()),
+      path: Type.Optional(Type.String()),
+      scheme: Type.Optional(Type.Enum(['http', 'https'])),
+      expected_status: Type.Optional(Type.Integer()),
+    }),
+  ),
+  tcp: Type.Optional(Type.Object({ port: Type.Optional(Type.Integer()) })),
+  exec: Type.Optional(Type.Object({ command: Type.Optional(Type.Array(Type.String())), working_dir: Type.Optional(Type.String()) })),
+})
+export type HealthCheck = Static<typeof HealthCheck>
+
 /** Features of newer servers that Berth has no part for; see `accept.ts` for what happens when they are asked for. */
 const ForeignFeatures = {
   auto_standby: Type.Optional(Type.Object({ enabled: Type.Optional(Type.Boolean()) })),
-  health_check: Type.Optional(Type.Object({ type: Type.Optional(Type.String()) })),
 }
 
 export const CreateInstanceRequest = Type.Object({
@@ -79,6 +98,7 @@ export const CreateInstanceRequest = Type.Object({
   expires_at: Type.Optional(Type.String()),
   restart_policy: Type.Optional(RestartPolicy),
   credentials: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
+  health_check: Type.Optional(HealthCheck),
   ...ForeignFeatures,
 })
 export type CreateInstanceRequest = Static<typeof CreateInstanceRequest>
@@ -89,6 +109,7 @@ export const UpdateInstanceRequest = Type.Object({
   ttl: Type.Optional(Type.String()),
   expires_at: Type.Optional(Type.String()),
   tags: Type.Optional(StringMap),
+  health_check: Type.Optional(HealthCheck),
   ...ForeignFeatures,
 })
 export type UpdateInstanceRequest = Static<typeof UpdateInstanceRequest>
@@ -254,6 +275,12 @@ export interface Instance {
   readonly phase_durations_ms?: Readonly<Record<string, number>>
   readonly restart_policy?: RestartPolicy
   readonly restart_status?: { readonly attempts: number }
+  readonly health_check?: HealthCheck
+  readonly health_status?: {
+    readonly status: 'disabled' | 'starting' | 'healthy' | 'unhealthy' | 'unknown'
+    readonly last_error?: string
+    readonly last_transition_at?: string
+  }
 
   // Berth's own: what `ports` of create published.
   readonly ports?: readonly PortMapping[]

@@ -18,6 +18,7 @@ import type { Core } from '../core.ts'
 import type { Change } from '../journal.ts'
 import { refOf } from '../vm-spec.ts'
 
+const GIVE_UP_AGAIN_MS = 10_000
 const EXEC_OUTPUT_LIMIT_BYTES = 64 * 1024
 
 interface Watch {
@@ -26,12 +27,11 @@ interface Watch {
   readonly ended: AbortController
   /** What the record is known to say. */
   status: string
+  /** When it last had failed too often: where nothing follows from that, it isn't tried with each failure. */
+  givenUpAt: number
   /** Commits one after another. */
   tail: Promise<void>
 }
-
-/** The tallies of an instance, for who wants to show them. */
-export type TalliesOf = (id: InstanceId) => readonly Tally[]
 
 export class HealthKeeper {
   readonly #core: Core
@@ -50,10 +50,6 @@ export class HealthKeeper {
     for (const instance of watched) this.#follow(instance)
   }
 
-  tallies(id: InstanceId): readonly Tally[] {
-    return this.#watches.get(id)?.tallies ?? []
-  }
-
   async close(): Promise<void> {
     this.#closing = true
     this.#unlisten()
@@ -67,7 +63,7 @@ export class HealthKeeper {
     const checks = instance.spec.healthChecks ?? []
     const known = this.#watches.get(instance.id)
     const isAsked = checks.length > 0 && (instance.phase === 'running' || instance.phase === 'unhealthy') && instance.desired === 'running'
-    if (isAsked && known?.instance.generation === instance.generation) return
+    if (isAsked && known?.instance.generation === instance.generation && isSame(known.instance.spec.healthChecks, checks)) return
     known?.ended.abort()
     this.#watches.delete(instance.id)
     if (!isAsked || this.#closing) return
@@ -77,6 +73,7 @@ export class HealthKeeper {
       tallies: checks.map(() => newTally(hasPassed)),
       ended: new AbortController(),
       status: instance.health?.status ?? '',
+      givenUpAt: 0,
       tail: Promise.resolve(),
     }
     this.#watches.set(instance.id, watch)
@@ -122,7 +119,9 @@ export class HealthKeeper {
 
   #settle(watch: Watch): void {
     const verdict = verdictOf(watch.instance.spec.healthChecks ?? [], watch.tallies)
-    if (verdict.status === watch.status && !verdict.isGivenUp) return
+    const isTold = verdict.status === watch.status
+    if (isTold && (!verdict.isGivenUp || this.#core.now() < watch.givenUpAt + GIVE_UP_AGAIN_MS)) return
+    if (verdict.isGivenUp) watch.givenUpAt = this.#core.now()
     // It was healthy, and not all have been asked again since it woke.
     if (verdict.status === 'starting') return
     watch.tail = watch.tail.then(() => this.#record(watch, verdict)).catch((error: unknown) => {
@@ -165,6 +164,10 @@ async function giveUp(change: Change, current: Instance, { message }: Verdict, a
   }
   if (current.annotations[ANNOTATION.service] === undefined) return current
   return change.step(current, 'stopping', { desired: 'stopped', reason })
+}
+
+function isSame(before: readonly HealthCheck[] | undefined, now: readonly HealthCheck[]): boolean {
+  return before === now || JSON.stringify(before ?? []) === JSON.stringify(now)
 }
 
 function pause(ms: number, signal: AbortSignal): Promise<void> {
