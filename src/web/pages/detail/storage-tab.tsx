@@ -4,6 +4,8 @@ import { useQuery, useQueryClient } from '@tanstack/react-query'
 import { HardDrive, Plus } from 'lucide-react'
 import { useState } from 'react'
 import { call, listAll, part } from '../../api/http.ts'
+import { mountRequest } from '../../api/mounts.ts'
+import type { Mount } from '../../api/mounts.ts'
 import type { Instance, Volume } from '../../api/types.ts'
 import { Confirm } from '../../components/confirm.tsx'
 import { DataTable } from '../../components/data-table.tsx'
@@ -95,11 +97,11 @@ interface AttachProps {
 function AttachForm({ instance, volumes, onClose, onAttached }: AttachProps) {
   const [volume, setVolume] = useState<string | null>(null)
   const [path, setPath] = useState('/data')
-  const [mode, setMode] = useState('rw')
+  const [mode, setMode] = useState<Mount['mode']>('rw')
   const free = volumes.filter(({ id }) => instance.volumes.every(mount => mount.volumeId !== id))
 
   const attach = async () => {
-    await onAttached(await call<Instance>('POST', `/instances/${part(instance.id)}/volumes`, { json: { volume, path, mode } }))
+    await onAttached(await call<Instance>('POST', `/instances/${part(instance.id)}/volumes`, { json: mountRequest({ volume: volume ?? '', path, mode }) }))
     tellDone(`Attached at ${path}`)
   }
 
@@ -117,7 +119,7 @@ function AttachForm({ instance, volumes, onClose, onAttached }: AttachProps) {
       <SegmentedControl
         aria-label="Mode"
         value={mode}
-        onChange={setMode}
+        onChange={value => setMode(value as Mount['mode'])}
         data={[
           { value: 'rw', label: 'Read and write' },
           { value: 'ro', label: 'Read only' },

@@ -4,6 +4,7 @@
  *
  * They read the key from BERTH_KEY, so that none is ever written into a command line.
  */
+import { OVERLAY_BYTES } from '../../api/mounts.ts'
 import type { Catalogue } from '../../api/types.ts'
 import { hereDocument, joinLines, quoteJson, quoteWord } from './shell-text.ts'
 import { envOf, requestOf, splitWords, typeFor } from './wish.ts'
@@ -26,8 +27,12 @@ export interface Place {
 const MIB = 1024 ** 2
 const BEARER = '-H "Authorization: Bearer $BERTH_KEY"'
 const JSON_TYPE = "-H 'Content-Type: application/json'"
-/** The first id of an answer, with what every machine has. */
+const VOLUME_FLAGS = { rw: '', ro: ':ro', overlay: `:overlay=${megabytes(OVERLAY_BYTES)}` } as const
+const HYPEMAN_MODES = { rw: {}, ro: { readonly: true }, overlay: { readonly: true, overlay: true, overlay_size: megabytes(OVERLAY_BYTES) } } as const
+/** The first such value of an answer, with what every machine has. */
 const firstValue = (field: string) => `grep -o '"${field}":"[^"]*"' | head -n 1 | cut -d '"' -f 4`
+/** A line that keeps one value of an answer. */
+const variableOf = (name: string, call: readonly string[], field: string) => `${name}=$(${joinLines(['curl -sS', BEARER, ...call])} | ${firstValue(field)})`
 
 export function equivalentsOf(wish: Wish, place: Place): readonly Equivalent[] {
   return [berth(wish), native(wish, place), hypeman(wish, place), koyeb(wish, place), lambda(wish, place), mithril(wish, place)]
@@ -47,7 +52,7 @@ function berth(wish: Wish): Equivalent {
     ...(wish.diskBytes === null ? [] : [`--disk ${megabytes(wish.diskBytes)}`]),
     ...Object.entries(envOf(wish.env)).map(([name, value]) => `-e ${quoteWord(`${name}=${value}`)}`),
     ...wish.ports.map(({ hostPort, guestPort, protocol }) => `-p ${hostPort}:${guestPort}${protocol === 'udp' ? '/udp' : ''}`),
-    ...wish.volumes.map(({ volume, path, mode }) => `-v ${quoteWord(`${volume}:${path}${mode === 'rw' ? '' : `:${mode}`}`)}`),
+    ...wish.volumes.map(({ volume, path, mode }) => `-v ${quoteWord(`${volume}:${path}${VOLUME_FLAGS[mode]}`)}`),
     ...wish.fileSystems.map(({ fileSystem, path }) => `--fs ${quoteWord(`${fileSystem}:${path}`)}`),
     ...(wish.firewalls ?? []).map(name => `--firewall ${quoteWord(name)}`),
     ...wish.sshKeys.map(name => `--ssh-key ${quoteWord(name)}`),
@@ -70,6 +75,7 @@ function native(wish: Wish, { origin }: Place): Equivalent {
 function hypeman(wish: Wish, { origin }: Place): Equivalent {
   const command = splitWords(wish.command)
   const env = envOf(wish.env)
+  const names = wish.volumes.map((_, index) => `VOLUME_${index + 1}`)
   const body = {
     name: nameOf(wish),
     image: wish.image,
@@ -79,17 +85,19 @@ function hypeman(wish: Wish, { origin }: Place): Equivalent {
     ...(command.length === 0 ? {} : { cmd: command }),
     ...(Object.keys(env).length === 0 ? {} : { env }),
     ...(wish.ports.length === 0 ? {} : { ports: wish.ports.map(({ hostPort, guestPort, protocol }) => ({ host_port: hostPort, guest_port: guestPort, protocol })) }),
-    ...(wish.volumes.length === 0 ? {} : { volumes: wish.volumes.map(({ volume, path, mode }) => ({ volume_id: volume, mount_path: path, ...(mode === 'ro' ? { readonly: true } : {}) })) }),
+    ...(wish.volumes.length === 0 ? {} : { volumes: wish.volumes.map(({ path, mode }, index) => ({ volume_id: names[index], mount_path: path, ...HYPEMAN_MODES[mode] })) }),
     ...(wish.restart === 'never' ? {} : { restart_policy: { policy: wish.restart.replace('-', '_') } }),
   }
   return {
     id: 'hypeman',
     name: 'Hypeman',
-    text: joinLines(['curl -sS', BEARER, JSON_TYPE, `${origin}/instances`, `-d ${quoteJson(body)}`]),
+    text: [
+      ...names.map((variable, index) => variableOf(variable, [`${origin}/volumes/${quoteWord(encodeURIComponent(wish.volumes[index]?.volume ?? ''))}`], 'id')),
+      joinLines(['curl -sS', BEARER, JSON_TYPE, `${origin}/instances`, `-d ${withVariables(quoteJson(body), names)}`]),
+    ].join('\n'),
     losses: losses(
       [wish.sshKeys.length > 0, 'It knows no SSH keys.'],
       [wish.userData.trim() !== '', 'It knows no user data.'],
-      [wish.volumes.some(({ mode }) => mode === 'overlay'), 'An overlay is mounted writable here.'],
       [wish.fileSystems.length > 0 || wish.firewalls !== null, 'It knows no shared file systems and no firewalls.'],
     ),
   }
@@ -99,7 +107,8 @@ function koyeb(wish: Wish, { origin, catalogue }: Place): Equivalent {
   const [program, ...args] = splitWords(wish.command)
   const type = typeFor(catalogue, 'koyeb', wish)
   const name = nameOf(wish)
-  const [port] = wish.ports
+  const ports = wish.ports.filter(({ protocol }) => protocol === 'tcp')
+  const [port] = ports
   const definition = {
     name,
     type: port === undefined ? 'WORKER' : 'WEB',
@@ -107,20 +116,20 @@ function koyeb(wish: Wish, { origin, catalogue }: Place): Equivalent {
     regions: [regionOf(catalogue, 'koyeb')],
     instance_types: [{ type: type?.names['koyeb'] ?? 'micro' }],
     scalings: [{ min: 1, max: 1 }],
-    ...(port === undefined ? {} : { ports: wish.ports.map(({ guestPort }) => ({ port: guestPort, protocol: 'tcp' })) }),
+    ...(port === undefined ? {} : { ports: ports.map(({ guestPort }) => ({ port: guestPort, protocol: 'tcp' })) }),
     ...(wish.env.trim() === '' ? {} : { env: Object.entries(envOf(wish.env)).map(([key, value]) => ({ key, value })) }),
   }
-  const body = quoteJson({ app_id: 'APP', definition }).replace('"APP"', `"'"$APP"'"`)
   return {
     id: 'koyeb',
     name: 'Koyeb',
     text: [
-      `APP=$(${joinLines(['curl -sS', BEARER, `${origin}/v1/apps`, `-d ${quoteJson({ name })} | ${firstValue('id')}`])})`,
-      joinLines(['curl -sS', BEARER, `${origin}/v1/services`, `-d ${body}`]),
+      variableOf('APP', [`${origin}/v1/apps`, `-d ${quoteJson({ name })}`], 'id'),
+      joinLines(['curl -sS', BEARER, JSON_TYPE, `${origin}/v1/services`, `-d ${withVariables(quoteJson({ app_id: 'APP', definition }), ['APP'])}`]),
     ].join('\n'),
     losses: losses(
       [true, `Sizes are types here: ${type === null ? 'none is large enough' : describe(type)}.`],
-      [wish.ports.length > 0, 'The ports of the host are chosen by the service.'],
+      [ports.length > 0, 'The ports of the host are chosen by the service.'],
+      [ports.length < wish.ports.length, 'It publishes no UDP.'],
       [wish.volumes.length > 0, 'Volumes are attached afterwards.'],
       [wish.sshKeys.length > 0 || wish.userData.trim() !== '', 'It knows no SSH keys and no user data.'],
       [wish.fileSystems.length > 0 || wish.firewalls !== null, 'It knows no shared file systems and no firewalls.'],
@@ -167,9 +176,9 @@ function mithril(wish: Wish, { origin, catalogue }: Place): Equivalent {
     name: nameOf(wish),
     launch_specification: spec,
   }
-  const body = ['PROJECT', 'SSH_KEY'].reduce((text, name) => text.replace(`"${name}"`, `"'"$${name}"'"`), quoteJson(bid))
+  const body = withVariables(quoteJson(bid), ['PROJECT', 'SSH_KEY'])
   const ask = (path: string, rest: string) => joinLines(['curl -sS', BEARER, `${origin}/v2${path} | ${rest}`])
-  const named = (name: string) => `grep -o '{[^{}]*"name":"${name}"[^{}]*}' | ${firstValue('fid')}`
+  const named = (name: string) => `grep -o '{[^{}]*}' | grep -F ${quoteWord(`"name":${JSON.stringify(name)}`)} | ${firstValue('fid')}`
   return {
     id: 'mithril',
     name: 'Mithril',
@@ -181,10 +190,16 @@ function mithril(wish: Wish, { origin, catalogue }: Place): Equivalent {
     losses: losses(
       [true, `A bid for the market, by type: ${type === null ? 'none is large enough' : describe(type)}.`],
       [wish.sshKeys.length === 0, 'It takes an SSH key: the first one of the project.'],
+      [wish.sshKeys.length > 1, 'Only the first SSH key is given here.'],
       [true, 'It runs a machine image of the project: no command, no environment, no ports.'],
       [wish.fileSystems.length > 0 || wish.firewalls !== null, 'File systems are named by their ids there, and it knows no firewalls.'],
     ),
   }
+}
+
+/** The body, with the shell's variables in place of values of their names: the first of each. */
+function withVariables(body: string, names: readonly string[]): string {
+  return names.reduce((text, name) => text.replace(`"${name}"`, `"'"$${name}"'"`), body)
 }
 
 function describe(type: { readonly id: string; readonly vcpus: number; readonly memoryBytes: number }): string {

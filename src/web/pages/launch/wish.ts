@@ -1,4 +1,6 @@
 /** What the launch form asks for, and the native request that it becomes. Pure. */
+import { mountRequest } from '../../api/mounts.ts'
+import type { Mount } from '../../api/mounts.ts'
 import type { Catalogue } from '../../api/types.ts'
 
 export interface Wish {
@@ -13,7 +15,7 @@ export interface Wish {
   /** `NAME=value`, one a line. */
   readonly env: string
   readonly ports: readonly { readonly hostPort: number; readonly guestPort: number; readonly protocol: 'tcp' | 'udp' }[]
-  readonly volumes: readonly { readonly volume: string; readonly path: string; readonly mode: 'rw' | 'ro' | 'overlay' }[]
+  readonly volumes: readonly Mount[]
   /** Shared file systems, by name. */
   readonly fileSystems: readonly { readonly fileSystem: string; readonly path: string }[]
   /** Names of rulesets; null is no firewall at all. */
@@ -56,7 +58,7 @@ export function requestOf(wish: Wish): Record<string, unknown> {
     ...(command.length === 0 ? {} : { cmd: command }),
     ...(Object.keys(env).length === 0 ? {} : { env }),
     ...(wish.ports.length === 0 ? {} : { network: { ports: wish.ports } }),
-    ...(wish.volumes.length === 0 ? {} : { volumes: wish.volumes }),
+    ...(wish.volumes.length === 0 ? {} : { volumes: wish.volumes.map(mountRequest) }),
     ...(wish.fileSystems.length === 0 ? {} : { fileSystems: wish.fileSystems }),
     ...(wish.firewalls === null ? {} : { firewalls: wish.firewalls }),
     ...(wish.restart === 'never' ? {} : { restart: { policy: wish.restart } }),
@@ -77,7 +79,7 @@ export function splitWords(text: string): readonly string[] {
   let quote: string | null = null
   for (let at = 0; at < text.length; at++) {
     const character = text[at] ?? ''
-    if (character === '\\' && quote !== "'") word = (word ?? '') + (text[++at] ?? '')
+    if (character === '\\' && isEscape(quote, text[at + 1])) word = (word ?? '') + (text[++at] ?? '')
     else if (quote !== null && character === quote) quote = null
     else if (quote === null && (character === '"' || character === "'")) {
       quote = character
@@ -88,6 +90,11 @@ export function splitWords(text: string): readonly string[] {
     } else word = (word ?? '') + character
   }
   return word === null ? words : [...words, word]
+}
+
+/** Whether a backslash before that character takes its meaning from it. */
+function isEscape(quote: string | null, next = ''): boolean {
+  return quote === null || (quote === '"' && next !== '' && '"\\$`'.includes(next))
 }
 
 /** The type of the catalogue that a dialect offers and that has at least as much; the cheapest of them. */
