@@ -74,11 +74,22 @@ struct spawn {
     int cgroup;        // directory, or -1
     int status_fd;     // out: where spawn_report comes from; end of file means that the program runs
 };
+#define MAX_GROUPS 256
+struct identity {
+    uid_t uid;
+    gid_t gid;
+    char home[1024];
+    gid_t groups[MAX_GROUPS];
+    int group_count;
+};
 enum spawn_step { STEP_PID = 1, STEP_USER, STEP_CWD, STEP_PROGRAM, STEP_INTERPRETER, STEP_SETUP };
 struct spawn_report {
     int32_t step, value;  // the pid, or errno
 };
 pid_t spawn(struct spawn *request);
+// child.c: the same without a copy of the agent; -1 and errno if it can't
+pid_t child_start(const struct spawn *request, const struct identity *who, char *const *env, const char *directories, int status_fd);
+void child_reaped(pid_t pid);
 pid_t spawn_worker(int in, int out, int (*work)(const void *, size_t), const void *body, size_t length, bool in_app);
 int open_pipe(int ends[2], bool nonblocking_read, bool nonblocking_write);
 void spawn_failure(const struct spawn_report *report, const char *program, const char *user, const char *cwd,

@@ -50,6 +50,7 @@ ssize_t read_file(const char *path, char *buffer, size_t size) {
 }
 
 void deliver_child(pid_t pid, int status) {
+    child_reaped(pid);
     if (!session_child(pid, status) && !ssh_child(pid) && !once_child(pid, status)) app_child(pid, status);
 }
 

@@ -139,6 +139,29 @@ describe('commands in a running guest', () => {
     assert.equal((await runs(link, shell('id -u; id -g; id -G', { user: '77:staff' }))).stdout, '77\n50\n50\n')
   })
 
+  test('who a user is, is what the files of the image say at that moment', async () => {
+    const eve = (uid: number, home: string) => shell(`grep -v ^eve: /etc/passwd > /tmp/passwd; echo eve:x:${uid}:${uid}::${home}:/bin/sh >> /tmp/passwd; cat /tmp/passwd > /etc/passwd`)
+    for (const [uid, home] of [[1234, '/tmp'], [1234, '/var'], [4321, '/var']] as const) {
+      assert.equal((await runs(link, eve(uid, home))).code, 0)
+      for (let round = 0; round < 2; round++) {
+        assert.equal((await runs(link, shell('id -u; echo $HOME', { user: 'eve' }))).stdout, `${uid}\n${home}\n`)
+      }
+    }
+  })
+
+  test('files of the image that hang hold the commands that need them, and nothing else', async () => {
+    const other = await link.exec(shell('mv /etc/passwd /etc/kept; mkfifo /etc/passwd; echo ready; read line; rm /etc/passwd; mv /etc/kept /etc/passwd'))
+    const output = other.output[Symbol.asyncIterator]()
+    assert.equal(Buffer.from((await output.next()).value?.data ?? []).toString(), 'ready\n')
+    // Its time ends it where it hangs, before its program: with pings that are answered meanwhile.
+    const hanging = link.exec(command(['true'], { timeoutMs: 500 })).then(finish)
+    for (let round = 0; round < 5; round++) await link.ping()
+    assert.equal((await hanging).timedOut, true)
+    await other.write(Buffer.from('\n'))
+    assert.equal((await other.exit).code, 0)
+    assert.equal((await runs(link, command(['true']))).code, 0)
+  })
+
   test('what cannot start is refused with its own error', async () => {
     const refusal = async (request: ExecRequest): Promise<BerthError> => {
       const error = await link.exec(request).then(() => null, (reason: unknown) => reason)

@@ -9,7 +9,8 @@
  *
  * Where a machine gives none (no root, no controllers) VMs run without, and `warnings` says what that means.
  */
-import { mkdir, readdir, readFile, rename, rmdir, writeFile } from 'node:fs/promises'
+import { readFileSync } from 'node:fs'
+import { mkdir, readdir, rename, rmdir, writeFile } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -199,7 +200,7 @@ function without(warning: string): Cgroups {
 /** controller → our own group, from lines like `4:memory:/user.slice`. */
 async function ownV1Groups(): Promise<Map<string, string>> {
   const groups = new Map<string, string>()
-  for (const line of (await readFile('/proc/self/cgroup', 'utf8')).split('\n')) {
+  for (const line of readFileSync('/proc/self/cgroup', 'utf8').split('\n')) {
     const [, controllers, ...path] = line.split(':')
     for (const controller of (controllers ?? '').split(',')) groups.set(controller, path.join(':'))
   }
@@ -230,9 +231,10 @@ async function groupsIn(dir: string): Promise<string[]> {
   }
 }
 
+/** At once: the kernel makes the text as it is read, and a thread for each file would cost ten times as much. */
 async function readText(path: string): Promise<string | null> {
   try {
-    return await readFile(path, 'utf8')
+    return readFileSync(path, 'utf8')
   } catch {
     // Absent where the controller or the group is: the caller treats both as unknown.
     return null

@@ -2,7 +2,8 @@
  * The tap of an instance: a network interface whose other end QEMU holds. It belongs to an unprivileged
  * user from the start, so that QEMU opens it without rights of its own.
  */
-import { readFile, readdir } from 'node:fs/promises'
+import { readFileSync } from 'node:fs'
+import { readdir } from 'node:fs/promises'
 import { BerthError } from '../../instance/errors.ts'
 import { CommandFailed, runCommand } from '../command.ts'
 
@@ -89,10 +90,13 @@ export async function ipBatch(lines: readonly string[]): Promise<void> {
   await runCommand('ip', ['-batch', '-'], { input: `${lines.join('\n')}\n` })
 }
 
-/** A file below /sys/class/net of an interface, trimmed; null if the interface or file isn't there. */
+/**
+ * A file below /sys/class/net of an interface, trimmed; null if the interface or file isn't there. Read at once: the
+ * kernel makes the text as it is read, and a thread for it would cost ten times as much.
+ */
 export async function readNetFile(name: string, file: string): Promise<string | null> {
   try {
-    return (await readFile(`/sys/class/net/${name}/${file}`, 'utf8')).trim()
+    return readFileSync(`/sys/class/net/${name}/${file}`, 'utf8').trim()
   } catch (error) {
     // The interface may go at any moment; that it isn't there is an answer.
     if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENODEV' || error.code === 'EINVAL')) return null

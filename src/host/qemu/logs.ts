@@ -35,12 +35,21 @@ export async function* readLogs(seat: Seat, query: LogQuery): AsyncGenerator<Log
   }
 }
 
+/** Whether `rotateLogs` has something to do. */
+export function needsRotation({ paths, context }: Seat): boolean {
+  try {
+    return [paths.appLog, paths.consoleLog, paths.vmmLog].some((path) => isAbove(path, context.logLimitBytes))
+  } catch {
+    return true // The rotation meets the same, and tells it.
+  }
+}
+
 /** Rotates what has grown too large; QEMU is told to begin a new file, so that no line is lost. */
 export async function rotateLogs(seat: Seat): Promise<void> {
   const { live, paths, context } = seat
   if (live === null) return
   for (const [chardev, path] of [['app', paths.appLog], ['console', paths.consoleLog]] as const) {
-    if (!(await isAbove(path, context.logLimitBytes))) continue
+    if (!isAbove(path, context.logLimitBytes)) continue
     const next = nextPath(path)
     await makeLog(context, seat.id, next)
     await live.vmm.qmp.execute('chardev-change', { id: chardev, backend: { type: 'file', data: { out: next, append: true } } })
