@@ -6,6 +6,7 @@ import { after, before, describe, test } from 'node:test'
 import type { Client } from '@modelcontextprotocol/client'
 import { serveMcp } from '../src/server/mcp-server.ts'
 import { makeLog } from '../src/server/logging.ts'
+import type { InstanceId } from '../src/instance/model.ts'
 import { EVERYTHING } from '../src/mcp/mode.ts'
 import { catalogue, connect, dataOf, ERAS, mcpFixture, textOf, TOOLS } from './support/mcp.ts'
 import type { McpFixture } from './support/mcp.ts'
@@ -115,6 +116,19 @@ for (const era of ERAS) {
 
       const updated = dataOf<{ instance: { tags: object; env_names: string[] } }>(await call('update-instance', { id, tags: { a: 'b' }, env: { ONE: '1' } }))
       assert.deepEqual([updated.instance.tags, updated.instance.env_names], [{ a: 'b' }, ['ONE']])
+      assert.match(textOf(await call('update-instance', { id })), /^invalid_request: Say what shall change/)
+
+      const port = { host_port: 18_080, guest_port: 80, protocol: 'tcp' }
+      const renamed = dataOf<{ instance: { name: string; ports: object[] } }>(await call('update-instance', { id, name: `${name}-again`, ports: [port] }))
+      assert.deepEqual([renamed.instance.name, renamed.instance.ports], [`${name}-again`, [port]])
+      assert.match(textOf(await call('update-instance', { id, type: 'small' })), /^invalid_state: The size of an instance that is running can’t change: stop it first/)
+      assert.equal(await phase('stop-instance', {}), 'stopped')
+      assert.match(textOf(await call('update-instance', { id, type: 'no-such-type' })), /^invalid_request: There is no instance type/)
+      const resized = dataOf<{ instance: { type: string; vcpus: number; memory_mib: number; ports: object[] } }>(await call('update-instance', { id, type: 'medium', ports: [] }))
+      const { type, vcpus, memory_mib: memory, ports } = resized.instance
+      const medium = catalogue.types.find((each) => each.id === 'medium')
+      assert.deepEqual([type, vcpus, memory, ports], ['medium', medium?.vcpus, (medium?.memoryBytes ?? 0) / 2 ** 20, []])
+      assert.equal(await phase('start-instance', {}), 'running')
       assert.equal(dataOf<{ phase: string }>(await call('delete-instance', { id })).phase, 'deleted')
       assert.match(textOf(await call('get-instance', { id })), /^not_found: There is no instance/)
       assert.equal(dataOf<{ reached: boolean }>(await call('wait-for-instance', { id, status: 'DELETED' })).reached, true)
@@ -130,6 +144,31 @@ describe('create-instance', () => {
   after(() => client.close())
   const create = (args: Record<string, unknown>) => client.callTool({ name: 'create-instance', arguments: args })
   type Created = { instance: { id: string; phase: string; image: string; type: string | null; region: string | null; vcpus: number; memory_mib: number }; idles: boolean; timed_out: boolean }
+
+  test('gives it keys, user data, shared files, a firewall and a time to sleep, by name', async () => {
+    const { engine, caller } = mcp.fixture
+    const key = await engine.sshKeys.create(caller, { name: 'laptop' })
+    const files = await engine.fileSystems.create(caller, { name: 'shared', region: 'home', sizeBytes: 64 * 2 ** 20 })
+    const rules = await engine.firewalls.create(caller, { name: 'web', region: 'home', rules: [] })
+    const made = dataOf<Created>(
+      await create({ image: 'localhost/busybox', ssh_keys: ['laptop'], user_data: '#!/bin/sh\ntrue', file_systems: [{ file_system: 'shared', path: '/srv' }], firewalls: ['web'], sleeps_after_s: 3600 }),
+    )
+    const { spec } = await engine.instances.get(caller, made.instance.id as InstanceId)
+    assert.deepEqual(
+      [spec.sshKeys, spec.fileSystems, spec.firewallRulesets, spec.idleAfterMs],
+      [[key.key.publicKey], [{ fileSystemId: files.id, path: '/srv' }], [rules.id], 3_600_000],
+    )
+    assert.doesNotMatch(JSON.stringify(made), /bin\/sh/)
+    for (const [args, says] of [
+      [{ ssh_keys: ['nobody'] }, /^invalid_request: There is no SSH key "nobody"/],
+      [{ file_systems: [{ file_system: 'nothing', path: '/srv' }] }, /^not_found: There is no file system "nothing"/],
+      [{ firewalls: ['none'] }, /^not_found: There is no firewall ruleset "none"/],
+      [{ ssh_keys: ['-----BEGIN OPENSSH PRIVATE KEY-----'] }, /^invalid_request: .*private key/],
+    ] as const) assert.match(textOf(await create({ image: 'localhost/busybox', ...args })), says)
+    await client.callTool({ name: 'delete-instance', arguments: { id: made.instance.id } })
+    await engine.fileSystems.delete(caller, files.id)
+    await engine.firewalls.delete(caller, rules.id)
+  })
 
   test('pulls an image that is not here', async () => {
     const made = dataOf<Created>(await create({ image: 'registry.example/org/app:1', type: 'medium', region: 'home', memory_mib: 300 }))

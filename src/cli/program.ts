@@ -25,6 +25,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = {
   standby: () => import('./commands/lifecycle.ts'),
   restore: () => import('./commands/lifecycle.ts'),
   rm: () => import('./commands/lifecycle.ts'),
+  update: () => import('./commands/update.ts'),
   inspect: () => import('./commands/inspect.ts'),
   stats: () => import('./commands/stats.ts'),
   events: () => import('./commands/events.ts'),

@@ -44,6 +44,7 @@ import type { Capacity } from './capacity.ts'
 import type { Directory } from './directory.ts'
 import type { Market } from './market/api.ts'
 import type { StatsFeed } from './stats-feed.ts'
+import type { InstanceShape } from './reshaping.ts'
 import type { Snapshots } from './snapshots/api.ts'
 import type { ServiceEventQuery, ServiceQuery } from './store-port.ts'
 
@@ -139,6 +140,11 @@ export interface Instances {
   delete(caller: Caller, id: InstanceId, options?: { readonly graceful?: boolean }): Promise<Instance>
   /** Changes what may change on a living instance; annotations are added to those that it has. */
   update(caller: Caller, id: InstanceId, change: InstanceChange): Promise<Instance>
+  /**
+   * Changes its name, its size (`invalid_state` unless it is stopped, preempted or failed) and the ports that it publishes
+   * (at once, also while it runs; `port_in_use`).
+   */
+  reshape(caller: Caller, id: InstanceId, shape: InstanceShape): Promise<Instance>
   /**
    * Makes its writable disk anew, from its image or from another one. `invalid_state` unless it is stopped, preempted or
    * failed; what was in standby has to be stopped first.

@@ -44,6 +44,7 @@ import { ensureDefaultProject, makeProjects } from './projects.ts'
 import { Meter } from './meter.ts'
 import { Reconciler } from './reconcile.ts'
 import { tellingRefusals } from './refusals.ts'
+import { makeReshaping } from './reshaping.ts'
 import { makeSnapshots } from './snapshots/snapshots.ts'
 import { resumeTaking, sweepSnapshots } from './snapshots/taking.ts'
 import { makeSshKeys } from './ssh-keys.ts'
@@ -158,7 +159,7 @@ function assemble(core: Core, images: ImageKeeper, pricing: PricingParts, adminS
 
   const telling = <R extends Parameters<typeof tellingRefusals>[1]>(room: R, api: BerthEngine[R]) => tellingRefusals<R>(core.audit, room, api)
   return {
-    instances: telling('instances', { ...lifecycle, ...attachments, ...makeDiskRenewal(core), ...watched(makeGuest({ core, lifecycle, meter }), activity) }),
+    instances: telling('instances', { ...lifecycle, ...attachments, ...makeReshaping(core, loop), ...makeDiskRenewal(core), ...watched(makeGuest({ core, lifecycle, meter }), activity) }),
     events: makeEvents(core, closing.signal),
     statsFeed: new Sampler(core, closing.signal),
     images: telling('images', images.api),

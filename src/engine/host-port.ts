@@ -95,6 +95,8 @@ export interface Host extends HostSnapshots {
 
   /** Replaces what may reach an instance, at once; null takes the firewall away. One without a VM gets it at its start. */
   setFirewall(vm: VmRef, firewall: readonly FirewallRule[] | null): Promise<void>
+  /** Replaces the ports that an instance publishes, at once; `port_in_use`. One without a VM gets them at its start. */
+  setPorts(vm: VmRef, ports: readonly PortMapping[]): Promise<void>
 
   /** Lets go of the VMs (they run on) and closes sockets. */
   close(): Promise<void>

@@ -42,7 +42,7 @@ export type LaunchInstance = (
   options: { readonly idempotencyKey: string; readonly idempotencyBasis: unknown; readonly check: (tx: StoreTx) => Promise<void> },
 ) => Promise<Instance>
 
-type Lifecycle = Omit<Instances, 'renewDisk' | 'attachVolume' | 'detachVolume' | 'exec' | 'stat' | 'copyIn' | 'copyOut' | 'readDirectory' | 'logs' | 'stats' | 'statsHistory'>
+type Lifecycle = Omit<Instances, 'reshape' | 'renewDisk' | 'attachVolume' | 'detachVolume' | 'exec' | 'stat' | 'copyIn' | 'copyOut' | 'readDirectory' | 'logs' | 'stats' | 'statsHistory'>
 
 export const IDEMPOTENCY_KEY_LIMIT_CHARACTERS = 255
 /** Instances that one list returns at most. */

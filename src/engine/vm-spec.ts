@@ -53,10 +53,14 @@ export async function firstBootFor(core: Core, instance: Instance): Promise<Firs
 async function networkOf(core: Core, instance: Instance): Promise<VmNetwork | null> {
   if (instance.address === null) return null
   const project = await core.store.read.project(instance.projectId)
-  const { downloadBytesPerSecond, uploadBytesPerSecond, ports: published } = instance.spec.network
+  const { downloadBytesPerSecond, uploadBytesPerSecond } = instance.spec.network
   const peerGroup = project?.guestToGuest === true ? instance.projectId : null
-  // Those that wake it are the server's own, where it reaches the guest.
-  const proxied = (await core.fleet.link(instance.hostId).facts()).network.mode === 'bridge' ? proxiedPorts(instance) : []
-  const ports = published.filter(port => !proxied.includes(port))
+  const ports = await publishedPorts(core, instance)
   return { ...instance.address, downloadBytesPerSecond, uploadBytesPerSecond, ports, peerGroup, firewall: await firewallOf(core.store.read, instance) }
+}
+
+/** The ports that the host publishes. Those that wake an instance are the server's own, where it reaches the guest. */
+export async function publishedPorts(core: Core, instance: Instance): Promise<VmNetwork['ports']> {
+  const proxied = (await core.fleet.link(instance.hostId).facts()).network.mode === 'bridge' ? proxiedPorts(instance) : []
+  return instance.spec.network.ports.filter(port => !proxied.includes(port))
 }

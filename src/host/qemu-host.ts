@@ -32,7 +32,7 @@ import type {
 import type { HostSnapshot, SnapshotRequest, SnapshotUse } from '../engine/host-snapshots.ts'
 import { asBerthError, BerthError } from '../instance/errors.ts'
 import type { ProbeResult } from '../instance/health.ts'
-import type { AppExit, FileSystemId, FirewallRule, HostId, ImageDigest, InstanceId, SnapshotId, VolumeId } from '../instance/model.ts'
+import type { AppExit, FileSystemId, FirewallRule, HostId, ImageDigest, InstanceId, PortMapping, SnapshotId, VolumeId } from '../instance/model.ts'
 import { openCgroups } from './cgroup/cgroup.ts'
 import { FileSystems } from './file-systems/file-systems.ts'
 import { openImageStore, type ImageStoreOptions } from './images/image-store.ts'
@@ -48,7 +48,7 @@ import { PASSAGE_MODE } from './qemu/disks.ts'
 import { readCpuModel, readFacts, type FixedFacts } from './qemu/facts.ts'
 import { openDevice, openJail, type Jail } from './qemu/jail.ts'
 import { endBlank } from './qemu/from-pool.ts'
-import { destroy, prepare, setFirewall, start, stop } from './qemu/lifecycle.ts'
+import { destroy, prepare, setFirewall, setPorts, start, stop } from './qemu/lifecycle.ts'
 import { DEFAULT_LOG_LIMIT_BYTES } from './qemu/log-file.ts'
 import { needsRotation, readLogs, rotateLogs } from './qemu/logs.ts'
 import type { Accelerator } from './qemu/machine.ts'
@@ -374,6 +374,10 @@ class QemuHost implements Host {
 
   setFirewall(vm: VmRef, firewall: readonly FirewallRule[] | null): Promise<void> {
     return this.#inLine(vm, (seat) => setFirewall(seat, vm, firewall))
+  }
+
+  setPorts(vm: VmRef, ports: readonly PortMapping[]): Promise<void> {
+    return this.#inLine(vm, (seat) => setPorts(seat, vm, ports))
   }
 
   /** Lets operations in flight end, then lets go. VMs run on. */

@@ -54,6 +54,8 @@ export function presentInstance(instance: Instance): wire.Instance {
     ip: instance.address?.ip ?? null,
     ports: spec.network.ports.map(({ hostPort, guestPort, protocol }) => ({ host_port: hostPort, guest_port: guestPort, protocol })),
     volumes: spec.volumes.map(({ volumeId, path, mode }) => ({ id: volumeId, path, mode })),
+    file_systems: spec.fileSystems.map(({ fileSystemId, path }) => ({ id: fileSystemId, path })),
+    firewalls: spec.firewallRulesets === null ? null : [...spec.firewallRulesets],
     entrypoint: spec.entrypoint === null ? null : [...spec.entrypoint],
     command: spec.cmd === null ? null : [...spec.cmd],
     env_names: Object.keys(spec.env),

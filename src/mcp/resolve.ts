@@ -4,7 +4,8 @@ import { BerthError } from '../instance/errors.ts'
 import { quoteGo } from '../instance/go-text.ts'
 import { parseId } from '../instance/ids.ts'
 import type { IdDialect } from '../instance/ids.ts'
-import type { Instance, InstanceId } from '../instance/model.ts'
+import type { FirewallRulesetView } from '../engine/firewalls.ts'
+import type { FileSystem, Instance, InstanceId } from '../instance/model.ts'
 import { isServing } from '../instance/phase.ts'
 import type { Snapshot } from '../instance/snapshot.ts'
 import { ANNOTATION } from '../instance/service.ts'
@@ -46,6 +47,23 @@ export async function findSnapshot(engine: Engine, caller: Caller, word: string)
   throw new BerthError('not_found', `There is no snapshot ${quoteGo(word)} in this project; list-snapshots tells which there are.`)
 }
 
+export function findFileSystem(engine: Engine, caller: Caller, word: string): Promise<FileSystem> {
+  return namedIn('file system', 'list-file-systems', engine.fileSystems.list(withRead(caller)), word)
+}
+
+export function findFirewall(engine: Engine, caller: Caller, word: string): Promise<FirewallRulesetView> {
+  return namedIn('firewall ruleset', 'list-firewalls', engine.firewalls.list(withRead(caller)), word)
+}
+
+/** By its id, or by a name that it alone has. */
+async function namedIn<T extends { readonly id: string; readonly name: string }>(what: string, tool: string, all: Promise<readonly T[]>, word: string): Promise<T> {
+  const known = await all
+  const found = known.filter(({ id, name }) => id === word || name === word)
+  if (found.length > 1) throw new BerthError('ambiguous', `${quoteGo(word)} means ${found.length} of them: give the id; ${tool} tells it.`)
+  if (found[0] !== undefined) return found[0]
+  throw new BerthError('not_found', `There is no ${what} ${quoteGo(word)} in this project; ${tool} tells which there are.`)
+}
+
 /** The id behind any dialect's spelling, or null. */
 export function readInstanceId(word: string): InstanceId | null {
   for (const dialect of SPELLINGS) {
@@ -56,6 +74,6 @@ export function readInstanceId(word: string): InstanceId | null {
 }
 
 /** Naming an instance of one's own is part of every tool; its scope is checked where something is told or done. */
-function withRead(caller: Caller): Caller {
+export function withRead(caller: Caller): Caller {
   return caller.scopes.includes('read') ? caller : { ...caller, scopes: [...caller.scopes, 'read'] }
 }

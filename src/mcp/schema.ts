@@ -1,10 +1,12 @@
 /** The shapes that several tools share: how an instance, an event and a page look to a model. Closed, snake case. */
 import { z } from 'zod'
+import type { PortMapping } from '../instance/model.ts'
 import { KOYEB_STATUSES } from '../instance/projection.ts'
 import { PHASES } from '../instance/phase.ts'
 
 /** Longest word that can mean an instance. */
 const WORD_LIMIT_CHARACTERS = 64
+const PORTS_LIMIT = 64
 export const PAGE_LIMIT = 100
 export const PAGE_DEFAULT = 20
 /** Longest wait of one call. */
@@ -15,6 +17,15 @@ export const InstanceWord = z.string().min(1).max(WORD_LIMIT_CHARACTERS).regex(/
 export const GuestPath = z.string().min(1).max(4095).startsWith('/', 'must be an absolute path')
 export const Env = z.record(z.string().min(1).max(256), z.string().max(131_071))
 export const Argv = z.array(z.string().max(131_071)).min(1).max(256)
+export const Ports = z
+  .array(z.strictObject({ host_port: z.int().min(1).max(65_535), guest_port: z.int().min(1).max(65_535), protocol: z.enum(['tcp', 'udp']).default('tcp') }))
+  .max(PORTS_LIMIT)
+export function acceptPort({ host_port: hostPort, guest_port: guestPort, protocol }: z.output<typeof Ports>[number]): PortMapping {
+  return { hostPort, guestPort, protocol }
+}
+
+export const InstanceName = z.string().min(1).max(63).describe('Lower-case letters, digits, dashes')
+export const Tags = z.record(z.string().min(1).max(128), z.string().max(256))
 export const Status = z.enum(KOYEB_STATUSES)
 
 export const Limit = z.int().min(1).max(PAGE_LIMIT).default(PAGE_DEFAULT)
@@ -57,6 +68,8 @@ export const Instance = z.strictObject({
   ip: z.string().nullable(),
   ports: z.array(z.strictObject({ host_port: z.int(), guest_port: z.int(), protocol: z.enum(['tcp', 'udp']) })),
   volumes: z.array(z.strictObject({ id: z.string(), path: z.string(), mode: z.enum(['rw', 'ro', 'overlay']) })),
+  file_systems: z.array(z.strictObject({ id: z.string(), path: z.string() })),
+  firewalls: z.array(z.string()).nullable().describe('Ids of its rulesets; null is no firewall'),
   entrypoint: z.array(z.string()).nullable(),
   command: z.array(z.string()).nullable(),
   env_names: z.array(z.string()).describe('Names of its variables; values are not shown'),

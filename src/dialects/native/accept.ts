@@ -1,13 +1,15 @@
 /** The native wire → what the engine takes. Absent fields stay absent, so that the engine's defaults apply. */
+import type { Static } from 'typebox'
 import type { CreateInstance } from '../../engine/api.ts'
+import type { InstanceShape, InstanceSize } from '../../engine/reshaping.ts'
 import type { Catalogue, Region } from '../../instance/catalogue.ts'
 import { placeIn } from '../../instance/catalogue.ts'
 import { BerthError } from '../../instance/errors.ts'
 import { ANYWHERE, networkOf } from '../../instance/firewall.ts'
 import { quoteGo } from '../../instance/go-text.ts'
-import type { FileSystemId, FileSystemMount, FirewallRule, FirewallRulesetId, InstanceSpec, NetworkSpec, RestartPolicy, TimestampMs, VolumeId, VolumeMount } from '../../instance/model.ts'
+import type { FileSystemId, FileSystemMount, FirewallRule, FirewallRulesetId, Instance, InstanceSpec, NetworkSpec, PortMapping, RestartPolicy, TimestampMs, VolumeId, VolumeMount } from '../../instance/model.ts'
 import type { FirewallRuleRequest } from './schema/firewalls.ts'
-import type { CreateInstanceBody, MountRequest, UpdateInstanceBody } from './schema/instance-requests.ts'
+import type { CreateInstanceBody, MountRequest, PortMapping as PortRequest, UpdateInstanceBody } from './schema/instance-requests.ts'
 
 /** What a restart policy has where the request says nothing. */
 const RESTART_BACKOFF_MS = 1000
@@ -138,6 +140,27 @@ export function acceptUpdate(
   }
 }
 
+/** What of a body changes the instance's name, size and ports; null is nothing. */
+export function acceptShape(body: UpdateInstanceBody, { spec }: Pick<Instance, 'spec'>, catalogue: Catalogue): InstanceShape | null {
+  const { name, type: typeId, vcpus, memoryBytes, ports } = body
+  const isSized = typeId !== undefined || vcpus !== undefined || memoryBytes !== undefined
+  if (name === undefined && ports === undefined && !isSized) return null
+  return {
+    ...(name === undefined ? {} : { name }),
+    ...(ports === undefined ? {} : { ports: ports.map(acceptPort) }),
+    ...(isSized ? { size: resized(spec, { typeId, vcpus, memoryBytes }, catalogue) } : {}),
+  }
+}
+
+function resized(spec: InstanceSpec, wish: { readonly typeId: string | undefined; readonly vcpus: number | undefined; readonly memoryBytes: number | undefined }, catalogue: Catalogue): InstanceSize {
+  const asked = wish.typeId === undefined ? {} : acceptPlace(wish.typeId, spec.place?.region, catalogue)
+  return {
+    vcpus: wish.vcpus ?? asked.vcpus ?? spec.vcpus,
+    memoryBytes: wish.memoryBytes ?? asked.memoryBytes ?? spec.memoryBytes,
+    place: asked.place ?? spec.place ?? null,
+  }
+}
+
 function acceptExpiry(
   expiresAt: string | null | undefined,
   ttlMs: number | undefined,
@@ -158,6 +181,10 @@ function acceptNetwork(network: NonNullable<CreateInstanceBody['network']>): Net
     enabled: network.enabled ?? true,
     downloadBytesPerSecond: network.downloadBytesPerSecond ?? null,
     uploadBytesPerSecond: network.uploadBytesPerSecond ?? null,
-    ports: (network.ports ?? []).map(({ hostPort, guestPort, protocol }) => ({ hostPort, guestPort, protocol: protocol ?? 'tcp' })),
+    ports: (network.ports ?? []).map(acceptPort),
   }
+}
+
+function acceptPort({ hostPort, guestPort, protocol }: Static<typeof PortRequest>): PortMapping {
+  return { hostPort, guestPort, protocol: protocol ?? 'tcp' }
 }

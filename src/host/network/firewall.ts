@@ -69,6 +69,14 @@ export class Firewall {
     await this.put({ ...guest, allowed }, group?.key ?? null)
   }
 
+  /** Replaces the ports that lead to a guest, in one transaction; one that isn't known is left. Throws `port_in_use`. */
+  async setPorts(tap: string, ports: GuestRules['ports']): Promise<void> {
+    const before = this.#guests.get(tap)
+    if (before === undefined) return
+    const { group, ...guest } = before
+    await this.put({ ...guest, ports }, group?.key ?? null)
+  }
+
   /** Forgets guests; those not known are skipped. */
   async remove(taps: readonly string[]): Promise<void> {
     const gone = taps.flatMap((tap) => this.#guests.get(tap) ?? [])

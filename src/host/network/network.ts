@@ -91,6 +91,8 @@ export interface Network {
   plug(request: PlugRequest): Promise<Plug>
   /** Replaces what may reach an instance that is plugged, at once; null takes its firewall away. */
   setFirewall(instanceId: InstanceId, rules: readonly FirewallRule[] | null): Promise<void>
+  /** Replaces the ports that lead to an instance that is plugged, at once. Throws `port_in_use`. */
+  setPorts(instanceId: InstanceId, ports: readonly PortMapping[]): Promise<void>
   /** A tap that leads nowhere, for a VM that waits to be somebody; `unplug` removes it. null where there are no taps. */
   plugBlank(id: InstanceId, ownerUid: number): Promise<string | null>
   /** Removes what `plug` made. */
@@ -160,8 +162,7 @@ function bridgeNetwork(facts: NetworkFacts, subnet: Subnet, bridge: string, owne
       checkPlug(request, subnet)
       const tap = nameOf(request.instanceId)
       const known = firewall.guest(tap)
-      const fresh = request.ports.filter((port) => known?.ports.some((held) => samePort(held, port)) !== true)
-      await refusePortsInUse(fresh)
+      await refuseFresh(request.ports, known)
       const { ip, mac, uploadBytesPerSecond, ports, hostPorts = [] } = request
       const allowed = allowedOf(request)
       const rules = firewall.put({ tap, ip, mac, uploadBytesPerSecond, ports, hostPorts, allowed }, request.peerGroup === null ? null : groupKey(request.peerGroup))
@@ -174,6 +175,11 @@ function bridgeNetwork(facts: NetworkFacts, subnet: Subnet, bridge: string, owne
       return { kind: 'tap', tap }
     },
     setFirewall: async (instanceId, rules) => firewall.setAllowed(nameOf(instanceId), rules === null ? null : allowedBy(rules)),
+    setPorts: async (instanceId, ports) => {
+      const tap = nameOf(instanceId)
+      await refuseFresh(ports, firewall.guest(tap))
+      await firewall.setPorts(tap, ports)
+    },
     plugBlank: async (id, ownerUid) => {
       const tap = nameOf(id)
       await makeBlankTap(tap, ownerUid)
@@ -221,6 +227,8 @@ function withoutKernel(facts: NetworkFacts): Omit<Network, 'plug'> {
     setFirewall: async (_instanceId, rules) => {
       if (rules !== null) throw noFirewall()
     },
+    // QEMU was told its ports when it started; the next start brings others along.
+    setPorts: async () => undefined,
     plugBlank: async () => null,
     unplug: async () => undefined,
     sweep: async () => [],
@@ -254,6 +262,11 @@ function noFirewall(): BerthError {
 
 function isPort(value: number): boolean {
   return Number.isInteger(value) && value >= 1 && value <= 65535
+}
+
+/** Ports that a guest has already are its own; others must be nobody's. */
+async function refuseFresh(ports: readonly PortMapping[], known: { readonly ports: readonly PortMapping[] } | undefined): Promise<void> {
+  await refusePortsInUse(ports.filter((port) => known?.ports.some((held) => samePort(held, port)) !== true))
 }
 
 function samePort(one: PortMapping, other: PortMapping): boolean {

@@ -6,7 +6,7 @@ import { rm } from 'node:fs/promises'
 import { isDeepStrictEqual } from 'node:util'
 import type { FirstBoot, VmRef, VmSpec, VmStarted } from '../../engine/host-port.ts'
 import { asBerthError, BerthError } from '../../instance/errors.ts'
-import type { AppExit, FirewallRule } from '../../instance/model.ts'
+import type { AppExit, FirewallRule, PortMapping } from '../../instance/model.ts'
 import type { Plug } from '../network/network.ts'
 import { cloneTemplate, templateKey } from './clone.ts'
 import { coldBoot, type Prepared, type PreparedDisks, type Running } from './cold-boot.ts'
@@ -276,6 +276,21 @@ export async function setFirewall(seat: Seat, ref: VmRef, firewall: readonly Fir
   if (record === null || record.spec.network === null) return
   await seat.save({ spec: { ...record.spec, network: { ...record.spec.network, firewall } } })
   await seat.context.network.setFirewall(seat.id, firewall)
+}
+
+/** Recorded first, as with the firewall; a port that is somebody else's leaves the record as it was. */
+export async function setPorts(seat: Seat, ref: VmRef, ports: readonly PortMapping[]): Promise<void> {
+  seat.admit(ref)
+  const { record } = seat
+  if (record === null || record.spec.network === null) return
+  const { spec } = record
+  await seat.save({ spec: { ...spec, network: { ...record.spec.network, ports } } })
+  try {
+    await seat.context.network.setPorts(seat.id, ports)
+  } catch (error) {
+    await seat.save({ spec })
+    throw error
+  }
 }
 
 async function openDisks(seat: Seat, spec: VmSpec, volumes: readonly PluggedVolume[]): Promise<readonly PluggedDisk[]> {

@@ -28,6 +28,7 @@ export type HostCall =
   | 'createFileSystem'
   | 'deleteFileSystem'
   | 'setFirewall'
+  | 'setPorts'
 
 export type Fault =
   | { readonly kind: 'before' | 'after'; readonly code: ErrorCode; readonly message: string }

@@ -3,7 +3,7 @@
  * replaced whole after each change, so that a kill at any instant leaves the state before it or after it.
  */
 import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
-import type { AppExit, FirewallRule, ImageConfig } from '../../instance/model.ts'
+import type { AppExit, FirewallRule, ImageConfig, PortMapping } from '../../instance/model.ts'
 
 export interface VmState {
   readonly instanceId: string
@@ -26,6 +26,8 @@ export interface VmState {
   volumes: string[]
   /** What may reach it; null or absent is no firewall. */
   firewall?: readonly FirewallRule[] | null
+  /** Ports of the host that lead to it. */
+  ports?: readonly PortMapping[]
   fileSystems?: readonly string[]
   readonly log: { readonly at: number; readonly text: string }[]
   readonly files: Record<string, FileState>

@@ -152,6 +152,7 @@ export function createSimulatedHost(options: SimulatedOptions = {}): SimulatedHo
     fresh.volumes = spec.volumes.map(volume => volume.volumeId)
     fresh.fileSystems = (spec.fileSystems ?? []).map(mount => mount.fileSystemId)
     fresh.firewall = spec.network?.firewall ?? null
+    fresh.ports = spec.network?.ports ?? []
     fresh.generation = spec.generation
     state.vms[spec.instanceId] = fresh
     return fresh
@@ -433,6 +434,17 @@ export function createSimulatedHost(options: SimulatedOptions = {}): SimulatedHo
           if (vm !== undefined) vm.firewall = firewall
         },
         !isDeepStrictEqual(state.vms[ref.instanceId]?.firewall, firewall),
+      ),
+    setPorts: (ref, ports) =>
+      act(
+        'setPorts',
+        ref.instanceId,
+        () => {
+          guard(ref)
+          const vm = state.vms[ref.instanceId]
+          if (vm !== undefined) vm.ports = ports
+        },
+        !isDeepStrictEqual(state.vms[ref.instanceId]?.ports, ports),
       ),
 
     async close() {

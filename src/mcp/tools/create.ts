@@ -5,9 +5,11 @@ import type { Catalogue, InstanceType, Region } from '../../instance/catalogue.t
 import { placeIn } from '../../instance/catalogue.ts'
 import { BerthError } from '../../instance/errors.ts'
 import { quoteGo } from '../../instance/go-text.ts'
-import type { Image, ImageConfig, Place, VolumeId } from '../../instance/model.ts'
+import type { FirewallRulesetId, Image, ImageConfig, Place, VolumeId } from '../../instance/model.ts'
+import { checkedPublicKey } from '../../instance/ssh-key.ts'
 import { presentInstance } from '../present.ts'
-import { Argv, Env, GuestPath, Instance, Wait, WAIT_LIMIT_MS } from '../schema.ts'
+import { findFileSystem, findFirewall, withRead } from '../resolve.ts'
+import { acceptPort, Argv, Env, GuestPath, Instance, InstanceName, Ports, Tags, Wait, WAIT_LIMIT_MS } from '../schema.ts'
 import { defineTool } from '../tool.ts'
 import type { ToolContext } from '../tool.ts'
 import { waitFor, waitForImage } from '../waiting.ts'
@@ -17,12 +19,15 @@ const MIB = 2 ** 20
 const GIB = 2 ** 30
 /** An image of a gigabyte from a slow registry, and a boot without hardware help. */
 const CREATE_WAIT_MS = 300_000
-const PORTS_LIMIT = 64
 const VOLUMES_LIMIT = 16
+const FILE_SYSTEMS_LIMIT = 16
+const FIREWALLS_LIMIT = 10
+const SSH_KEYS_LIMIT = 64
+const USER_DATA_LIMIT_CHARACTERS = 1024 * 1024
 
 const Input = z.strictObject({
   image: z.string().min(1).max(768).describe('Like localhost/busybox (always there), alpine, python:3.13-slim; pulled if it is not here'),
-  name: z.string().min(1).max(63).optional().describe('Lower-case letters, digits, dashes; one is made up without it'),
+  name: InstanceName.optional().describe('Lower-case letters, digits, dashes; one is made up without it'),
   type: z.string().min(1).max(63).optional().describe('Size from list-instance-types; default 1 vCPU, 512 MiB, 4 GiB of disk'),
   region: z.string().min(1).max(63).optional().describe('From list-regions'),
   vcpus: z.int().min(1).max(1024).optional().describe('Instead of the type’s'),
@@ -31,16 +36,21 @@ const Input = z.strictObject({
   env: Env.optional(),
   command: Argv.optional().describe('What its application is (argv, no shell), instead of the image’s command'),
   entrypoint: Argv.optional().describe('Instead of the image’s entrypoint'),
-  ports: z
-    .array(z.strictObject({ host_port: z.int().min(1).max(65_535), guest_port: z.int().min(1).max(65_535), protocol: z.enum(['tcp', 'udp']).default('tcp') }))
-    .max(PORTS_LIMIT)
-    .optional()
-    .describe('Published on the host'),
+  ports: Ports.optional().describe('Published on the host; without it only the host reaches the instance'),
   volumes: z
     .array(z.strictObject({ volume: z.string().min(1).max(128).describe('Id or name'), path: GuestPath, mode: z.enum(['rw', 'ro']).default('rw') }))
     .max(VOLUMES_LIMIT)
     .optional(),
-  tags: z.record(z.string().min(1).max(128), z.string().max(256)).optional(),
+  file_systems: z
+    .array(z.strictObject({ file_system: z.string().min(1).max(128).describe('Id or name'), path: GuestPath }))
+    .max(FILE_SYSTEMS_LIMIT)
+    .optional()
+    .describe('Shared with other instances'),
+  firewalls: z.array(z.string().min(1).max(128)).max(FIREWALLS_LIMIT).optional().describe('Ids or names of rulesets: only what they and the global rules let in reaches it; [] is the global rules alone'),
+  ssh_keys: z.array(z.string().min(1).max(4096)).max(SSH_KEYS_LIMIT).optional().describe('Names of SSH keys of the project, or public keys (ssh-ed25519 …)'),
+  user_data: z.string().min(1).max(USER_DATA_LIMIT_CHARACTERS).optional().describe('Runs once at the first start: a script (#!…) or #cloud-config'),
+  tags: Tags.optional(),
+  sleeps_after_s: z.int().min(1).max(2_592_000).optional().describe('Sleeps when nobody has used it for so long; a command or a connection wakes it'),
   expires_in_s: z.int().min(1).max(31_536_000).optional().describe('Deleted by itself after so long'),
   wait: Wait,
   timeout_ms: z.int().min(0).max(WAIT_LIMIT_MS).default(CREATE_WAIT_MS).describe('How long to wait for the image and the instance'),
@@ -106,7 +116,11 @@ async function requestOf(args: Input, idle: IdleCommand | null, context: ToolCon
   const { catalogue } = context
   const type = args.type === undefined ? null : typeOf(catalogue, args.type)
   const region = args.region === undefined ? null : regionOf(catalogue, args.region)
+  const { engine, caller } = context
   const volumes = await Promise.all((args.volumes ?? []).map(async ({ volume, path, mode }) => ({ volumeId: await volumeIdOf(context, volume), path, mode, overlayBytes: null })))
+  const fileSystems = await Promise.all((args.file_systems ?? []).map(async ({ file_system: word, path }) => ({ fileSystemId: (await findFileSystem(engine, caller, word)).id, path })))
+  const firewallRulesets = await firewallIdsOf(context, args.firewalls)
+  const sshKeys = args.ssh_keys === undefined ? [] : await publicKeysOf(context, args.ssh_keys)
   const vcpus = args.vcpus ?? type?.vcpus
   const memoryBytes = args.memory_mib === undefined ? type?.memoryBytes : args.memory_mib * MIB
   const overlayBytes = args.disk_gib === undefined ? type?.diskBytes : Math.round(args.disk_gib * GIB)
@@ -124,6 +138,11 @@ async function requestOf(args: Input, idle: IdleCommand | null, context: ToolCon
     ...(entrypoint === undefined ? {} : { entrypoint }),
     ...(cmd === undefined ? {} : { cmd }),
     ...(volumes.length === 0 ? {} : { volumes }),
+    ...(fileSystems.length === 0 ? {} : { fileSystems }),
+    ...(firewallRulesets === null ? {} : { firewallRulesets }),
+    ...(sshKeys.length === 0 ? {} : { sshKeys }),
+    ...(args.user_data === undefined ? {} : { userData: args.user_data }),
+    ...(args.sleeps_after_s === undefined ? {} : { idleAfterMs: args.sleeps_after_s * 1000 }),
     ...(args.tags === undefined ? {} : { tags: args.tags }),
     ...(args.expires_in_s === undefined ? {} : { expiresAt: context.now() + args.expires_in_s * 1000 }),
     ...(args.ports === undefined ? {} : { network: networkOf(args.ports) }),
@@ -131,16 +150,31 @@ async function requestOf(args: Input, idle: IdleCommand | null, context: ToolCon
   }
 }
 
+async function firewallIdsOf({ engine, caller }: ToolContext, words: readonly string[] | undefined): Promise<readonly FirewallRulesetId[] | null> {
+  return words === undefined ? null : Promise.all(words.map(async word => (await findFirewall(engine, caller, word)).id))
+}
+
+/** A word with a space is a key itself, any other the name of one. */
+async function publicKeysOf({ engine, caller }: ToolContext, words: readonly string[]): Promise<readonly string[]> {
+  const known = words.every(word => word.trim().includes(' ')) ? [] : await engine.sshKeys.list(withRead(caller))
+  return words.map(word => {
+    if (word.trim().includes(' ')) return checkedPublicKey(word)
+    const found = known.find(({ id, name }) => name === word || id === word)
+    if (found === undefined) throw new BerthError('invalid_request', `There is no SSH key ${quoteGo(word)} in this project: give a public key, or the name of one that is there.`)
+    return found.publicKey
+  })
+}
+
 function networkOf(ports: NonNullable<Input['ports']>): NonNullable<CreateInstance['network']> {
   return {
     enabled: true,
     downloadBytesPerSecond: null,
     uploadBytesPerSecond: null,
-    ports: ports.map(({ host_port, guest_port, protocol }) => ({ hostPort: host_port, guestPort: guest_port, protocol })),
+    ports: ports.map(acceptPort),
   }
 }
 
-function typeOf(catalogue: Catalogue, id: string): InstanceType {
+export function typeOf(catalogue: Catalogue, id: string): InstanceType {
   const type = catalogue.types.find(each => each.id === id)
   if (type === undefined) throw new BerthError('invalid_request', `There is no instance type ${quoteGo(id)}: list-instance-types tells which there are.`)
   return type
@@ -153,7 +187,7 @@ function regionOf(catalogue: Catalogue, id: string): Region {
 }
 
 /** Without a region: this machine's. */
-function placeOf(catalogue: Catalogue, region: Region | null, type: InstanceType | null): Place | null {
+export function placeOf(catalogue: Catalogue, region: Region | null, type: InstanceType | null): Place | null {
   const where = region ?? catalogue.regions.find(each => each.simulated === null) ?? null
   return where === null || (region === null && type === null) ? null : placeIn(where, type)
 }

@@ -1,5 +1,7 @@
 /** Tools that change what an instance is doing. Each answers when it is done, unless it is told not to wait. */
 import { z } from 'zod'
+import type { InstanceChange } from '../../engine/api.ts'
+import type { InstanceShape } from '../../engine/reshaping.ts'
 import { BerthError } from '../../instance/errors.ts'
 import type { Instance as InstanceRecord } from '../../instance/model.ts'
 import { KOYEB_STATUSES, koyebStatus, phasesOfKoyebStatus } from '../../instance/projection.ts'
@@ -7,15 +9,17 @@ import type { Phase } from '../../instance/phase.ts'
 import { isServing } from '../../instance/phase.ts'
 import { presentInstance } from '../present.ts'
 import { findInstance, readInstanceId } from '../resolve.ts'
-import { Env, Instance, InstanceWord, One, Status, Wait, WaitMs } from '../schema.ts'
+import { acceptPort, Env, Instance, InstanceName, InstanceWord, One, Ports, Status, Tags, Wait, WaitMs } from '../schema.ts'
 import { called, defineTool } from '../tool.ts'
 import type { Tool, ToolContext } from '../tool.ts'
 import { waitFor } from '../waiting.ts'
+import { placeOf, typeOf } from './create.ts'
 import { describe } from './instances.ts'
 
 const STARTS = { readOnly: false, destructive: false, idempotent: true, openWorld: false } as const
 const STOPS = { readOnly: false, destructive: true, idempotent: true, openWorld: false } as const
 const STOP_GRACE_LIMIT_S = 3600
+const MIB = 2 ** 20
 
 const Acting = z.strictObject({ id: InstanceWord, wait: Wait, timeout_ms: WaitMs })
 const Done = z.strictObject({ instance: Instance, timed_out: z.boolean().describe('It is still on its way') })
@@ -130,31 +134,63 @@ export const suspendInstance = defineTool({
 export const updateInstance = defineTool({
   name: 'update-instance',
   title: 'Change an instance',
-  description: 'Changes variables (from the next start on), tags, when it is started again by itself, and when it expires. Name, size and ports are for life.',
+  description:
+    'Changes only what is given. Ports open and close at once. Variables count from the next start on. Size (type, vcpus, memory_mib) changes only while it is stopped: stop-instance, update-instance, start-instance.',
   toolset: 'lifecycle',
   scope: 'write',
   hints: STOPS,
   input: z.strictObject({
     id: InstanceWord,
+    name: InstanceName.optional(),
+    type: z.string().min(1).max(63).optional().describe('Size from list-instance-types; its disk stays'),
+    vcpus: z.int().min(1).max(1024).optional(),
+    memory_mib: z.int().min(16).max(16_777_216).optional(),
+    ports: Ports.optional().describe('All of its published ports, instead of those it has'),
     env: Env.optional().describe('All of its variables, instead of those it has'),
-    tags: z.record(z.string().min(1).max(128), z.string().max(256)).optional().describe('All of its tags, instead of those it has'),
+    tags: Tags.optional().describe('All of its tags, instead of those it has'),
     restart: z.enum(['never', 'always', 'on-failure']).optional(),
     expires_in_s: z.int().min(1).max(31_536_000).nullable().optional().describe('Deleted by itself after so long; null is never'),
   }),
   output: One,
-  async run({ id, env, tags, restart, expires_in_s: expiresInS }, context) {
+  async run({ id, env, tags, restart, expires_in_s: expiresInS, ...wish }, context) {
     const { engine, caller } = context
     const found = await findInstance(engine, caller, id)
     context.note({ instance: found.id })
-    const instance = await engine.instances.update(caller, found.id, {
+    const shape = shapeOf(wish, found, context)
+    const reshaped = shape === null ? found : await engine.instances.reshape(caller, found.id, shape)
+    const change: InstanceChange = {
       ...(env === undefined ? {} : { env }),
       ...(tags === undefined ? {} : { tags }),
       ...(restart === undefined ? {} : { restart: restart === 'never' ? { kind: 'never' } : { kind: restart, backoffMs: 1000, maxAttempts: 0, stableAfterMs: 60_000 } }),
       ...(expiresInS === undefined ? {} : { expiresAt: expiresInS === null ? null : context.now() + expiresInS * 1000 }),
-    })
+    }
+    const isAll = Object.keys(change).length === 0
+    if (isAll && shape === null) throw new BerthError('invalid_request', 'Say what shall change: name, type, vcpus, memory_mib, ports, env, tags, restart or expires_in_s.')
+    const instance = isAll ? reshaped : await engine.instances.update(caller, found.id, change)
     return { data: { instance: presentInstance(instance) }, text: describe(instance) }
   },
 })
+
+interface ShapeWish {
+  readonly name?: string | undefined
+  readonly type?: string | undefined
+  readonly vcpus?: number | undefined
+  readonly memory_mib?: number | undefined
+  readonly ports?: z.output<typeof Ports> | undefined
+}
+
+function shapeOf({ name, type: typeId, vcpus, memory_mib: memoryMib, ports }: ShapeWish, { spec }: InstanceRecord, { catalogue }: ToolContext): InstanceShape | null {
+  const isSized = typeId !== undefined || vcpus !== undefined || memoryMib !== undefined
+  if (name === undefined && ports === undefined && !isSized) return null
+  const type = typeId === undefined ? null : typeOf(catalogue, typeId)
+  const region = catalogue.regions.find(each => each.id === spec.place?.region) ?? null
+  const size = {
+    vcpus: vcpus ?? type?.vcpus ?? spec.vcpus,
+    memoryBytes: memoryMib === undefined ? (type?.memoryBytes ?? spec.memoryBytes) : memoryMib * MIB,
+    place: type === null ? (spec.place ?? null) : placeOf(catalogue, region, type),
+  }
+  return { ...(name === undefined ? {} : { name }), ...(ports === undefined ? {} : { ports: ports.map(acceptPort) }), ...(isSized ? { size } : {}) }
+}
 
 export const deleteInstance = defineTool({
   name: 'delete-instance',

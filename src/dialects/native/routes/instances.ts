@@ -5,7 +5,7 @@ import type { Caller } from '../../../engine/api.ts'
 import { BerthError } from '../../../instance/errors.ts'
 import type { Instance, InstanceId } from '../../../instance/model.ts'
 import type { Phase } from '../../../instance/phase.ts'
-import { acceptCreate, acceptMount, acceptTagFilter, acceptUpdate } from '../accept.ts'
+import { acceptCreate, acceptMount, acceptShape, acceptTagFilter, acceptUpdate } from '../accept.ts'
 import { callerOf } from '../app.ts'
 import type { AddRoutes } from '../app.ts'
 import { pageOf } from '../page.ts'
@@ -130,14 +130,19 @@ export const instanceRoutes: AddRoutes = (app, { engine, stopping, now, catalogu
       tags,
       operationId: 'updateInstance',
       summary: 'Change what may change on a living instance',
+      description: 'Its size (`type`, `vcpus`, `memoryBytes`) only while it is stopped; everything else at any time. A variable is there from the next start on.',
       params,
       body: UpdateInstanceBody,
       response: { 200: InstanceRef },
     },
     handler: async (request) => {
       const caller = callerOf(request)
-      const { id } = await findInstance(engine, caller, request.params.instance)
-      return presentInstance(await engine.instances.update(caller, id, acceptUpdate(request.body, now())))
+      const found = await findInstance(engine, caller, request.params.instance)
+      const change = acceptUpdate(request.body, now())
+      const shape = acceptShape(request.body, found, catalogue)
+      const reshaped = shape === null ? found : await engine.instances.reshape(caller, found.id, shape)
+      const isAll = Object.keys(change).length === 0 && shape !== null
+      return presentInstance(isAll ? reshaped : await engine.instances.update(caller, found.id, change))
     },
   })
 

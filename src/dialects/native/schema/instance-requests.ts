@@ -105,6 +105,11 @@ export type CreateInstanceBody = Static<typeof CreateInstanceBody>
 
 export const UpdateInstanceBody = Type.Object(
   {
+    name: Type.Optional(Type.String({ minLength: 1, maxLength: 256, description: 'Its new name; the host name follows with the next start.' })),
+    type: Type.Optional(Type.String({ maxLength: 64, description: 'Type of the catalogue: its CPUs and memory, unless they are given; its disk stays. Only while it is stopped, as with all of its size.' })),
+    vcpus: Type.Optional(Count('Virtual CPUs.', 1, 1024)),
+    memoryBytes: Type.Optional(Bytes('Memory.', 1)),
+    ports: Type.Optional(Type.Array(PortMapping, { maxItems: 256, description: 'All ports of the host that lead into the guest from now on; they open and close at once.' })),
     tags: Type.Optional(Tags),
     env: Type.Optional(Env),
     restart: Type.Optional(Restart),
