@@ -410,8 +410,4 @@ capability:
       rmSync(directory, { recursive: true })
     }
   })
-  test('scripts are not run', async () => {
-    const document = one('{ name: x, method: GET }').replace('call: api.x', "steps: [{ type: script, name: s, file: evil.js }]")
-    await assert.rejects(runOne(document, '/x'), /runs a script/)
-  })
 })

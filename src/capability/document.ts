@@ -8,11 +8,12 @@ import { fileURLToPath } from 'node:url'
 import { LineCounter, isNode, parseDocument } from 'yaml'
 import type { Document } from 'yaml'
 import { BerthError } from '../instance/errors.ts'
-import { grammar } from './grammar.ts'
-import type { Spelling } from './grammar.ts'
+import { grammar } from './grammar/grammar.ts'
+import type { Spelling } from './grammar/spelling.ts'
 import { implicitCredential, lintCapability } from './lint.ts'
 import type { Capability, ConsumedOperation } from './model.ts'
 import { readCapability } from './reader.ts'
+import { withScripts } from './script/files.ts'
 import { fail, isObject, spellPath } from './shape.ts'
 import type { Finding } from './shape.ts'
 
@@ -58,7 +59,8 @@ export async function parseCapability(text: string, directory: string): Promise<
   const capability = readCapability(whole)
   lintCapability(capability, whole, report)
   if (findings.some((each) => each.severity === 'error')) return done(null)
-  return done(withImplicitCredential(await withSchemas(capability, directory, report)))
+  const prepared = await withScripts(await withSchemas(capability, directory, report), whole['capability'] === undefined ? [] : ['capability'], report)
+  return done(withImplicitCredential(prepared))
 }
 
 /** Reads the schemas of formats that have one, so that a missing file is told at the start. */

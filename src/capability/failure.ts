@@ -18,8 +18,10 @@ export const FAILURES = {
   upstream_error: 502,
   upstream_unreachable: 502,
   upstream_too_large: 502,
+  script_failed: 502,
   unavailable: 503,
   upstream_timeout: 504,
+  script_timeout: 504,
 } as const satisfies Record<string, number>
 
 export type FailureCode = keyof typeof FAILURES

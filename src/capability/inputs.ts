@@ -46,7 +46,8 @@ export function unitInputs(capability: Capability, unit: Unit, namespace: string
       const names = new Set(action.steps.map((step) => step.name))
       const parts = action.steps.map((step): UnitInputs => {
         if (step.kind === 'call') return callInputs(capability, step.call, step.with, [namespace])
-        return { inputs: namesIn(step.lookupValue).map((name) => derived(name, null)), aliases: [] }
+        const given = step.kind === 'lookup' ? [step.lookupValue] : Object.values(step.with)
+        return { inputs: given.flatMap((each) => referredNames(each, [namespace])).map((name) => derived(name, null)), aliases: [] }
       })
       const inputs = parts.flatMap((part) => part.inputs).filter((each) => !names.has(each.name.split('.')[0] ?? ''))
       return { inputs: unique(inputs), aliases: parts.flatMap((part) => part.aliases) }
@@ -62,9 +63,7 @@ function callInputs(capability: Capability, call: string, given: With, namespace
   const inPath = namesInPath(operation.path)
   const inputs: Input[] = []
   for (const [name, value] of Object.entries(given)) {
-    const referred = referredInput(value, namespaces)
-    const names = referred !== null ? [referred] : typeof value === 'string' ? namesIn(value) : []
-    for (const each of names) inputs.push(derived(each, consumed.get(name) ?? null, inPath.includes(name)))
+    for (const each of referredNames(value, namespaces)) inputs.push(derived(each, consumed.get(name) ?? null, inPath.includes(name)))
   }
   // Without a `with`, what is consumed is what is taken; with one, only what the path can't do without.
   const isPlain = Object.keys(given).length === 0
@@ -76,6 +75,13 @@ function callInputs(capability: Capability, call: string, given: With, namespace
     if (!Object.hasOwn(given, name) && !consumed.has(name)) inputs.push(derived(name, null, true))
   }
   return { inputs: unique(inputs), aliases: [] }
+}
+
+/** The inputs that a value of `with` names. */
+function referredNames(value: string | number, namespaces: readonly string[]): readonly string[] {
+  const referred = referredInput(value, namespaces)
+  if (referred !== null) return [referred]
+  return typeof value === 'string' ? namesIn(value) : []
 }
 
 function derived(name: string, consumed: ConsumedInput | null, isInPath = false): Input {

@@ -4,8 +4,11 @@
  */
 import { pathFault } from './json-path.ts'
 import { findFunction, findOperation, isExec } from './model.ts'
-import type { Action, Capability, ConsumedOperation, McpExpose, McpTool, Output, RestExpose, Unit } from './model.ts'
+import type { Capability, ConsumedOperation, McpExpose, McpTool, Output, RestExpose, Unit } from './model.ts'
+import { calledOperations } from './called.ts'
 import { unitInputs } from './inputs.ts'
+import { lintBinaryOperation, lintMcpAnswers, lintRestAnswers } from './lint-answers.ts'
+import { scriptFault } from './script/files.ts'
 import { fail, isObject } from './shape.ts'
 import type { Path, Report, Severity } from './shape.ts'
 import { namesIn, namesInPath } from './template.ts'
@@ -30,7 +33,6 @@ export function lintCapability(capability: Capability, raw: Readonly<Record<stri
   const ports = capability.exposes.flatMap((each) => ('port' in each && each.port !== 0 ? [each.port] : []))
   const twice = ports.find((each, at) => ports.indexOf(each) !== at)
   if (twice !== undefined) fail(report, [...body, 'exposes'], 'port', `use the port ${twice} twice.`)
-  lintScripts(raw, [], report)
 }
 
 /** The bound variable that no template names, if there is just one and no consumed API authenticates. */
@@ -93,6 +95,7 @@ function lintOperation(operation: ConsumedOperation, path: Path, report: Report)
   const needsSchema = operation.format === 'avro' || operation.format === 'protobuf'
   if (needsSchema && operation.outputSchema === null) fail(report, path, 'format', `${where} that answers ${operation.format}, and no outputSchema that names its schema's file.`)
   for (const output of operation.outputs) lintOutput(output, path, where, report)
+  lintBinaryOperation(operation, path, report)
   const places = new Set(operation.inputs.filter((each) => each.place === 'path').map((each) => each.name))
   const inPath = new Set(namesInPath(operation.path))
   for (const name of places) {
@@ -118,6 +121,9 @@ function lintUnit(capability: Capability, unit: Unit, namespace: string, path: P
       const before = action.steps.slice(0, at).map((each) => each.name)
       if (step.kind === 'call' && findOperation(capability, step.call) === null) return missing('step calls', step.call)
       if (step.kind === 'lookup' && !before.includes(step.index)) return missing('lookup looks into', step.index)
+      const fault = step.kind === 'script' ? scriptFault(step, capability.scripting) : null
+      if (fault !== null) fail(report, path, 'script', `${where}, whose step "${step.name}" ${fault}`)
+      if (before.includes(step.name)) fail(report, path, 'duplicate', `${where} with two steps "${step.name}".`)
     }
     for (const mapping of action.mappings) {
       const fault = mapping.value.startsWith('$') ? pathFault(mapping.value) : null
@@ -135,6 +141,7 @@ function lintUnit(capability: Capability, unit: Unit, namespace: string, path: P
 
 function lintRest(capability: Capability, expose: RestExpose, raw: Readonly<Record<string, unknown>>, path: Path, report: Report): void {
   const seen = new Set<string>()
+  lintRestAnswers(capability, expose, path, report)
   const source = lookAt(raw, [...path, 'resources'])
   expose.resources.forEach((resource, at) => {
     const place: Path = [...path, 'resources', ...(Array.isArray(source) ? [at] : [])]
@@ -157,6 +164,7 @@ function lintRest(capability: Capability, expose: RestExpose, raw: Readonly<Reco
 
 function lintMcp(capability: Capability, expose: McpExpose, raw: Readonly<Record<string, unknown>>, path: Path, report: Report): void {
   const source = lookAt(raw, [...path, 'tools'])
+  lintMcpAnswers(capability, expose, path, report)
   expose.tools.forEach((tool, at) => {
     const place: Path = [...path, 'tools', Array.isArray(source) ? at : tool.name]
     lintUnit(capability, tool, expose.namespace, place, report)
@@ -182,34 +190,6 @@ function hintFaults(capability: Capability, tool: McpTool): readonly { severity:
   if (tool.hints.readOnly !== true || writes.length === 0) return []
   const message = `of "${tool.name}" say readOnly, and it calls ${writes[0]?.method} ${writes[0]?.path}; it is announced as not read-only.`
   return [{ severity: 'warning', message }]
-}
-
-/** Every consumed operation that an action may call. */
-export function calledOperations(capability: Capability, action: Action): readonly ConsumedOperation[] {
-  const called = (call: string): readonly ConsumedOperation[] => {
-    const operation = findOperation(capability, call)
-    return operation === null ? [] : [operation]
-  }
-  switch (action.kind) {
-    case 'call':
-      return called(action.call)
-    case 'steps':
-      return action.steps.flatMap((step) => (step.kind === 'call' ? called(step.call) : []))
-    case 'ref': {
-      const target = findFunction(capability, action.ref)
-      return target === null ? [] : calledOperations(capability, target.action)
-    }
-    case 'mock':
-      return []
-  }
-}
-
-/** Scripts would be programs of the document's author, run with the rights of whoever runs the document. */
-function lintScripts(value: unknown, path: Path, report: Report): void {
-  if (Array.isArray(value)) value.forEach((each, at) => lintScripts(each, [...path, at], report))
-  if (!isObject(value)) return
-  if (value['type'] === 'script' && typeof value['file'] === 'string') fail(report, path, 'script', 'is a step that runs a script, and this runner runs none.')
-  for (const [key, each] of Object.entries(value)) lintScripts(each, [...path, key], report)
 }
 
 function lookAt(raw: unknown, path: Path): unknown {

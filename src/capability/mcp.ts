@@ -3,6 +3,7 @@
  * Arguments are checked here, so that a wrong one is a result that the model can read (`isError`), and what tools do
  * is announced by what they call rather than by what the document claims.
  */
+import { randomUUID } from 'node:crypto'
 import { createServer } from 'node:http'
 import type { IncomingMessage, Server as HttpServer, ServerResponse } from 'node:http'
 import { readFile, realpath } from 'node:fs/promises'
@@ -10,13 +11,13 @@ import { extname, join, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { toNodeHandler } from '@modelcontextprotocol/node'
 import { createMcpHandler, ProtocolError, ProtocolErrorCode, Server } from '@modelcontextprotocol/server'
-import type { CallToolResult, GetPromptResult, ReadResourceResult, Resource, ResourceTemplateType, ServerContext, Tool, ToolAnnotations } from '@modelcontextprotocol/server'
+import type { CallToolResult, GetPromptResult, ReadResourceResult, Resource, ResourceTemplateType, ServerContext, ServerOptions, Tool, ToolAnnotations } from '@modelcontextprotocol/server'
 import { serveStdio } from '@modelcontextprotocol/server/stdio'
 import { Failure, asFailure } from './failure.ts'
 import { checkOrigin, makeGate } from './guard.ts'
 import { checkToolInputs, inputSchema, unitInputs } from './inputs.ts'
 import type { UnitInputs } from './inputs.ts'
-import { calledOperations } from './lint.ts'
+import { calledOperations } from './called.ts'
 import type { Log } from './log.ts'
 import { isExec } from './model.ts'
 import type { Json, JsonObject, McpExpose, McpPrompt, McpResource, McpTool } from './model.ts'
@@ -31,6 +32,7 @@ const MAX_FILE_BYTES = 10 * 1024 * 1024
 const MAX_REQUEST_BYTES = 4 * 1024 * 1024
 const MAX_MESSAGE = 200
 const ENDPOINT = '/mcp'
+const CACHEABLE = ['server/discover', 'tools/list', 'prompts/list', 'resources/list', 'resources/templates/list', 'resources/read'] as const
 
 export interface McpOptions {
   readonly runner: Runner
@@ -126,6 +128,7 @@ class McpAdapter {
       {
         capabilities: { tools: {}, ...(resources.length === 0 ? {} : { resources: {} }), ...(prompts.length === 0 ? {} : { prompts: {} }) },
         instructions: this.#expose.description ?? capability.description,
+        ...cacheHints(this.#expose.cache),
       },
     )
     server.setRequestHandler('tools/list', () => ({ tools: [...this.#tools.values()].map((each) => each.listed) }))
@@ -150,8 +153,8 @@ class McpAdapter {
     try {
       const values = checkToolInputs(prepared.inputs, given)
       const onOutput = makeProgress(context)
-      const answer = await this.#runner.run(prepared.tool, values, { namespace: this.#expose.namespace, signal: context.mcpReq.signal, ...(onOutput === null ? {} : { onOutput }) })
-      result = present(answer, prepared.isExec)
+      const answer = await this.#runner.run(prepared.tool, values, { namespace: this.#expose.namespace, signal: context.mcpReq.signal, maxBinaryBytes: this.#expose.maxBinaryBytes, ...(onOutput === null ? {} : { onOutput }) })
+      result = present(answer, prepared.isExec, `ikanos://transient/${this.#expose.namespace}/${name}/${randomUUID()}`)
     } catch (error) {
       result = this.#refuse(error)
     }
@@ -172,12 +175,12 @@ class McpAdapter {
       if (values === null) continue
       if (resource.location !== null) return { contents: [await readStatic(resource, resource.location, uri, values['path'] ?? '')] }
       if (resource.unit === null) continue
-      const answer = await this.#runner.run(resource.unit, values, { namespace: this.#expose.namespace, signal: context.mcpReq.signal }).catch((error: unknown) => {
+      const answer = await this.#runner.run(resource.unit, values, { namespace: this.#expose.namespace, signal: context.mcpReq.signal, maxBinaryBytes: this.#expose.maxBinaryBytes }).catch((error: unknown) => {
         const failure = asFailure(error)
         throw new ProtocolError(failure.code === 'invalid_argument' ? ProtocolErrorCode.InvalidParams : ProtocolErrorCode.InternalError, this.#runner.variables.redact(failure.message))
       })
       if (answer.isError) throw new ProtocolError(ProtocolErrorCode.InternalError, messageOf(answer.value) ?? `The upstream answered ${answer.status}.`)
-      if (answer.media !== null) return { contents: [{ uri, mimeType: answer.media.type, blob: answer.media.bytes.toString('base64') }] }
+      if (answer.media !== null) return { contents: [{ uri, mimeType: answer.media.type ?? resource.mimeType ?? 'application/octet-stream', blob: answer.media.bytes.toString('base64') }] }
       return { contents: [{ uri, mimeType: resource.mimeType ?? 'application/json', text: typeof answer.value === 'string' ? answer.value : JSON.stringify(answer.value ?? null) }] }
     }
     throw new ProtocolError(ProtocolErrorCode.InvalidParams, 'There is no such resource.', { uri })
@@ -206,12 +209,15 @@ function annotate(tool: McpTool, exec: boolean, writes: boolean): ToolAnnotation
   }
 }
 
-function present(answer: Answer, exec: boolean): CallToolResult {
+/** `uri` names what is neither a picture nor a sound; nothing can be read there again. */
+function present(answer: Answer, exec: boolean, uri: string): CallToolResult {
   if (answer.media !== null) {
-    const { type, bytes } = answer.media
+    const { bytes } = answer.media
+    const type = answer.media.type ?? 'application/octet-stream'
     const data = bytes.toString('base64')
     if (type.startsWith('image/')) return { content: [{ type: 'image', data, mimeType: type }] }
-    return { content: [{ type: 'resource', resource: { uri: 'capability://answer', mimeType: type, blob: data } }] }
+    if (type.startsWith('audio/')) return { content: [{ type: 'audio', data, mimeType: type }] }
+    return { content: [{ type: 'resource', resource: { uri, mimeType: type, blob: data } }] }
   }
   const { value } = answer
   if (value === undefined) return { content: [], ...(answer.isError ? { isError: true } : {}) }
@@ -252,6 +258,13 @@ function makeProgress(context: ServerContext): ((bytes: number, text: string) =>
     // Whoever no longer listens misses it; the call's own end tells them apart.
     void context.mcpReq.notify({ method: 'notifications/progress', params: { progressToken: token, progress: bytes, message } }).catch(() => undefined)
   }
+}
+
+/** What the document says of keeping lists and resources, for the clients that are told (those of 2026 on). */
+function cacheHints({ ttlMs, scope }: McpExpose['cache']): Pick<ServerOptions, 'cacheHints'> {
+  if (ttlMs === null && scope === null) return {}
+  const hint = { ...(ttlMs === null ? {} : { ttlMs }), ...(scope === null ? {} : { cacheScope: scope }) }
+  return { cacheHints: Object.fromEntries(CACHEABLE.map((each) => [each, hint])) }
 }
 
 function listResource(resource: McpResource): Resource {

@@ -2,6 +2,8 @@
  * A capability as the runner knows it: one shape for both spellings of the grammar (Naftiko's lists of named
  * things, Ikanos' keyed maps). What the document left out is null, so that nothing is guessed twice.
  */
+import type { ScriptSource } from './script/job.ts'
+
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json }
 export type JsonObject = { readonly [key: string]: Json }
 
@@ -17,6 +19,7 @@ export interface Capability {
   readonly consumes: readonly Consume[]
   readonly aggregates: readonly Aggregate[]
   readonly exposes: readonly Expose[]
+  readonly scripting: Scripting
 }
 
 /** Names of variables, each with where its value is: a variable of the environment, or a key in a file. */
@@ -74,6 +77,8 @@ export interface ConsumedOperation {
   /** Of avro and protobuf: reads bodies by the schema's file. */
   readonly readBody: ((body: Buffer) => Json) | null
   readonly mediaType: string | null
+  /** Of binary answers; null for the default. */
+  readonly maxBinaryBytes: number | null
   readonly outputs: readonly Output[]
   readonly body: RequestBody | null
 }
@@ -113,6 +118,30 @@ export type Step =
       readonly lookupValue: string
       readonly fields: readonly string[]
     }
+  | {
+      readonly kind: 'script'
+      readonly name: string
+      /** Null for the default of the control adapter, as is a location. */
+      readonly language: ScriptLanguage | null
+      readonly location: string | null
+      readonly file: string
+      readonly dependencies: readonly string[]
+      readonly with: With
+      /** The texts of the dependencies and the file, once they were read. */
+      readonly sources: readonly ScriptSource[]
+    }
+
+export type ScriptLanguage = 'javascript' | 'python' | 'groovy'
+
+/** How script steps are run; a control adapter's `management.scripting` says it. */
+export interface Scripting {
+  readonly isEnabled: boolean
+  readonly location: string | null
+  readonly language: ScriptLanguage | null
+  readonly timeoutMs: number
+  readonly statementLimit: number
+  readonly allowedLanguages: readonly string[] | null
+}
 
 export interface StepMapping {
   readonly target: string
@@ -153,6 +182,8 @@ export interface Unit {
 }
 
 export interface AggregateFunction extends Unit {
+  /** Of what binary operations answer through it. */
+  readonly mediaType: string | null
   readonly semantics: { readonly safe: boolean | null; readonly idempotent: boolean | null }
 }
 
@@ -161,8 +192,16 @@ export interface Aggregate {
   readonly functions: readonly AggregateFunction[]
 }
 
+/** What an operation answers with one status, or a class of them (`4XX`): media types, each binary or not. */
+export interface DeclaredResponse {
+  readonly status: string
+  readonly description: string | null
+  readonly content: readonly { readonly mediaType: string; readonly isBinary: boolean; readonly schema: JsonObject | null }[]
+}
+
 export interface RestOperation extends Unit {
   readonly method: Method
+  readonly responses: readonly DeclaredResponse[]
 }
 
 export interface RestResource {
@@ -182,6 +221,7 @@ export interface McpResource {
   readonly description: string
   readonly uri: string
   readonly mimeType: string | null
+  readonly isBinary: boolean
   readonly location: string | null
 }
 
@@ -201,6 +241,7 @@ export type Expose =
       readonly address: string | null
       readonly port: number
       readonly authentication: Authentication | null
+      readonly maxBinaryBytes: number | null
       readonly resources: readonly RestResource[]
     }
   | {
@@ -211,6 +252,9 @@ export type Expose =
       readonly port: number
       readonly description: string | null
       readonly authentication: Authentication | null
+      readonly maxBinaryBytes: number | null
+      /** How long clients may keep lists and resources, and whether they may share them. */
+      readonly cache: { readonly ttlMs: number | null; readonly scope: 'public' | 'private' | null }
       readonly tools: readonly McpTool[]
       readonly resources: readonly McpResource[]
       readonly prompts: readonly McpPrompt[]

@@ -14,7 +14,8 @@ const MAX_ALIASES = 100
 
 /** A body that is no JSON and stays as it is. */
 export interface Media {
-  readonly type: string
+  /** Null if neither the document nor the upstream says it. */
+  readonly type: string | null
   readonly bytes: Buffer
 }
 
@@ -22,7 +23,7 @@ export type Payload = { readonly kind: 'json'; readonly value: Json } | { readon
 
 /** The document in a body; a body without bytes has none. */
 export function readPayload(operation: ConsumedOperation, body: Buffer, mediaType: string | undefined): Payload {
-  if (operation.format === 'binary') return { kind: 'media', media: { type: operation.mediaType ?? mediaType ?? 'application/octet-stream', bytes: body } }
+  if (operation.format === 'binary') return { kind: 'media', media: { type: operation.mediaType ?? mediaType ?? null, bytes: body } }
   if (body.length === 0) return { kind: 'empty' }
   try {
     return { kind: 'json', value: operation.readBody === null ? parse(operation, body.toString('utf8')) : operation.readBody(body) }

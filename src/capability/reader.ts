@@ -11,10 +11,12 @@ import type {
   Consume,
   ConsumedInput,
   ConsumedOperation,
+  DeclaredResponse,
   Expose,
   Hints,
   Input,
   Json,
+  JsonObject,
   McpPrompt,
   McpResource,
   McpTool,
@@ -25,14 +27,21 @@ import type {
   RequestBody,
   RestOperation,
   RestResource,
+  ScriptLanguage,
+  Scripting,
   Step,
   Unit,
   ValueType,
   With,
 } from './model.ts'
 import { isObject } from './shape.ts'
+import { namesInPath } from './template.ts'
 
 type Raw = Readonly<Record<string, unknown>>
+
+/** What the specification gives a script, unless a control adapter says otherwise. */
+const SCRIPT_TIMEOUT_MS = 60_000
+const SCRIPT_STATEMENTS = 100_000
 
 export function readCapability(raw: Raw): Capability {
   const body = object(raw['capability'])
@@ -46,6 +55,7 @@ export function readCapability(raw: Raw): Capability {
     consumes: both('consumes').map(readConsume),
     aggregates: both('aggregates').map(readAggregate),
     exposes: both('exposes').map(readExpose),
+    scripting: readScripting(both('exposes')),
   }
 }
 
@@ -82,6 +92,7 @@ function readOperation(namespace: string, name: string, path: string, raw: Raw, 
     outputSchema: string(raw['outputSchema']),
     readBody: null,
     mediaType: string(raw['outputMediaType']),
+    maxBinaryBytes: readSize(raw['maxBinarySize']),
     outputs: readOutputs(raw['outputParameters']),
     body: readBody(raw['body']),
   }
@@ -162,7 +173,7 @@ function readAuthentication(raw: unknown): Authentication | null {
 function readAggregate(raw: Raw): Aggregate {
   const functions = named(raw['functions'] ?? raw['flows']).map(([name, each]) => {
     const semantics = object(each['semantics'])
-    return { ...readUnit(name, each), semantics: { safe: boolean(semantics['safe']), idempotent: boolean(semantics['idempotent']) } }
+    return { ...readUnit(name, each), mediaType: string(each['outputMediaType']), semantics: { safe: boolean(semantics['safe']), idempotent: boolean(semantics['idempotent']) } }
   })
   return { namespace: string(raw['namespace']) ?? '', functions }
 }
@@ -176,6 +187,7 @@ function readExpose(raw: Raw): Expose {
     address: string(raw['address']),
     port: typeof raw['port'] === 'number' ? raw['port'] : 0,
     authentication: readAuthentication(raw['authentication']),
+    maxBinaryBytes: readSize(raw['maxBinarySize']),
   }
   if (type === 'rest') {
     const resources = (Array.isArray(raw['resources']) ? listOf(raw['resources']) : named(raw['resources']).map(([, each]) => each)).map((each) =>
@@ -188,6 +200,7 @@ function readExpose(raw: Raw): Expose {
     ...shared,
     transport: raw['transport'] === 'stdio' ? 'stdio' : 'http',
     description: string(raw['description']),
+    cache: { ttlMs: typeof raw['ttlMs'] === 'number' ? raw['ttlMs'] : null, scope: raw['cacheScope'] === 'public' || raw['cacheScope'] === 'private' ? raw['cacheScope'] : null },
     tools: named(raw['tools']).map(readTool),
     resources: named(raw['resources']).map(readMcpResource),
     prompts: named(raw['prompts']).map(readPrompt),
@@ -200,7 +213,7 @@ function readRestResource(raw: Raw, ofAdapter: unknown): RestResource {
     const unit = readUnit(name, each)
     const own = unit.inputs ?? []
     const inputs = new Map([...above, ...own].map((input) => [input.name, input]))
-    return { ...unit, inputs: inputs.size === 0 ? null : [...inputs.values()], method: (string(each['method']) ?? 'GET') as Method }
+    return { ...unit, inputs: inputs.size === 0 ? null : [...inputs.values()], method: (string(each['method']) ?? 'GET') as Method, responses: readResponses(each) }
   })
   const forward = isObject(raw['forward'])
     ? { targetNamespace: string(raw['forward']['targetNamespace']) ?? '', trustedHeaders: texts(raw['forward']['trustedHeaders']) }
@@ -221,14 +234,49 @@ function readTool([name, raw]: readonly [string, Raw]): McpTool {
 
 function readMcpResource([name, raw]: readonly [string, Raw]): McpResource {
   return {
-    unit: raw['location'] === undefined ? readUnit(name, raw) : null,
+    unit: raw['location'] === undefined ? readUnit(name, withTemplates(raw)) : null,
     name,
     title: title(raw) ?? name,
     description: string(raw['description']) ?? '',
     uri: string(raw['uri']) ?? '',
     mimeType: string(raw['mimeType']),
+    isBinary: raw['binary'] === true,
     location: string(raw['location']),
   }
+}
+
+/** In a resource's `with`, `{x}` is what stands at `{x}` of its address. */
+function withTemplates(raw: Raw): Raw {
+  const names = namesInPath(string(raw['uri']) ?? '')
+  const given = Object.entries(object(raw['with'])).map(([key, value]): [string, unknown] => {
+    const name = typeof value === 'string' ? /^\{([^{}]+)\}$/.exec(value)?.[1] : undefined
+    return [key, name !== undefined && names.includes(name) ? `{{${name}}}` : value]
+  })
+  return raw['with'] === undefined ? raw : { ...raw, with: Object.fromEntries(given) }
+}
+
+/** `responses`, or its short form for one binary answer. */
+function readResponses(raw: Raw): readonly DeclaredResponse[] {
+  const short = raw['responseBinary']
+  if (isObject(short)) {
+    const content = [{ mediaType: string(short['mediaType']) ?? '', isBinary: true, schema: null }]
+    return [{ status: `${typeof short['status'] === 'number' ? short['status'] : 200}`, description: string(short['description']), content }]
+  }
+  return Object.entries(object(raw['responses'])).map(([status, each]) => ({
+    status,
+    description: string(object(each)['description']),
+    content: Object.entries(object(object(each)['content'])).map(([mediaType, one]) => {
+      const { binary, schema } = object(one)
+      return { mediaType, isBinary: binary === true, schema: isObject(schema) ? (schema as JsonObject) : null }
+    }),
+  }))
+}
+
+/** `5MiB`, in bytes. */
+function readSize(raw: unknown): number | null {
+  const [, number, unit] = /^(\d+(?:\.\d+)?)(B|KiB|MiB|GiB)$/.exec(string(raw) ?? '') ?? []
+  const power = ['B', 'KiB', 'MiB', 'GiB'].indexOf(unit ?? '')
+  return number === undefined ? null : Math.floor(Number(number) * 1024 ** power)
 }
 
 function readPrompt([name, raw]: readonly [string, Raw]): McpPrompt {
@@ -283,7 +331,6 @@ function readAction(raw: Raw): Action {
   return { kind: 'steps', steps: named(raw['steps']).flatMap(readStep), mappings, outputs }
 }
 
-/** Steps of scripts are refused before this, by the lint. */
 function readStep([name, raw]: readonly [string, Raw]): readonly Step[] {
   switch (raw['type']) {
     case 'call':
@@ -299,10 +346,38 @@ function readStep([name, raw]: readonly [string, Raw]): readonly Step[] {
           fields: texts(raw['outputParameters']),
         },
       ]
+    case 'script':
+      return [
+        {
+          kind: 'script',
+          name,
+          language: readLanguage(raw['language']),
+          location: string(raw['location']),
+          file: string(raw['file']) ?? '',
+          dependencies: texts(raw['dependencies']),
+          with: readWith(raw['with']),
+          sources: [],
+        },
+      ]
     default:
       return []
   }
 }
+
+function readScripting(exposes: readonly Raw[]): Scripting {
+  const raw = object(object(exposes.find((each) => each['type'] === 'control')?.['management'])['scripting'])
+  const number = (value: unknown, fallback: number): number => (typeof value === 'number' ? value : fallback)
+  return {
+    isEnabled: raw['enabled'] !== false,
+    location: string(raw['defaultLocation']),
+    language: readLanguage(raw['defaultLanguage']),
+    timeoutMs: number(raw['timeout'], SCRIPT_TIMEOUT_MS),
+    statementLimit: number(raw['statementLimit'], SCRIPT_STATEMENTS),
+    allowedLanguages: Array.isArray(raw['allowedLanguages']) ? texts(raw['allowedLanguages']) : null,
+  }
+}
+
+const readLanguage = (raw: unknown): ScriptLanguage | null => (raw === 'javascript' || raw === 'python' || raw === 'groovy' ? raw : null)
 
 function readWith(raw: unknown): With {
   return Object.fromEntries(Object.entries(object(raw)).filter((entry): entry is [string, string | number] => ['string', 'number'].includes(typeof entry[1])))

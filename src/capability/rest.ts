@@ -13,18 +13,22 @@ import { proxySocket } from './exec-proxy.ts'
 import { forwardRequest } from './forward.ts'
 import { readRestInputs, unitInputs } from './inputs.ts'
 import type { UnitInputs } from './inputs.ts'
-import { calledOperations } from './lint.ts'
+import { calledOperations } from './called.ts'
 import type { Log } from './log.ts'
 import { isExec } from './model.ts'
 import type { ConsumedOperation, Json, Method, RestExpose, RestOperation } from './model.ts'
 import { makeRoutes, matchRoutes } from './route.ts'
 import type { Match, Route } from './route.ts'
-import type { Answer, Runner } from './runner.ts'
+import type { Runner } from './runner.ts'
+import { shapeAnswer } from './response.ts'
+import type { ShapedAnswer } from './response.ts'
 
 /** What a caller may send. */
 export const MAX_REQUEST_BYTES = 10 * 1024 * 1024
 const HEADERS_TIMEOUT_MS = 15_000
 const REQUEST_TIMEOUT_MS = 60_000
+/** Upstreams may answer with pages; none of them acts in this origin, where commands may be run. */
+const SANDBOX = "sandbox; default-src 'none'"
 
 export interface RestOptions {
   readonly runner: Runner
@@ -101,7 +105,8 @@ class RestAdapter {
       }
       const body = await readJsonBody(request)
       const values = readRestInputs(inputs, { path: match.path, query: url.searchParams, headers: request.headers, body })
-      send(response, await this.#runner.run(operation, values, { namespace: this.#expose.namespace, signal }), request.method === 'HEAD')
+      const answer = await this.#runner.run(operation, values, { namespace: this.#expose.namespace, signal, maxBinaryBytes: this.#expose.maxBinaryBytes })
+      send(response, shapeAnswer(answer, operation.responses), request.method === 'HEAD')
       return undefined
     }
     if (matches.length === 0) throw new Failure('not_found', `There is nothing at ${url.pathname}.`)
@@ -130,7 +135,7 @@ class RestAdapter {
     if (forward === null) throw new Failure('internal', 'A forward without a target.')
     const body = await readBody(request)
     const answer = await forwardRequest(this.#runner, forward, { method: request.method ?? 'GET', rest: match.rest, search: url.search, headers: request.headers, body, signal })
-    response.writeHead(answer.status, { ...answer.headers, 'cache-control': 'no-store' })
+    response.writeHead(answer.status, { ...answer.headers, 'cache-control': 'no-store', 'content-security-policy': SANDBOX })
     response.end(request.method === 'HEAD' ? undefined : answer.body)
   }
 
@@ -141,7 +146,7 @@ class RestAdapter {
     const challenge = failure.code === 'unauthenticated' || failure.code === 'permission_denied' ? this.#gate.challenge(failure) : null
     if (challenge !== null) response.setHeader('www-authenticate', challenge)
     const body = JSON.parse(this.#runner.variables.redact(JSON.stringify(failure.body))) as Json
-    send(response, { status: failure.status, value: body, media: null, isError: true }, false)
+    send(response, shapeAnswer({ status: failure.status, value: body, media: null, isError: true }, []), false)
     return undefined
   }
 
@@ -172,13 +177,13 @@ class RestAdapter {
   }
 }
 
-function send(response: ServerResponse, answer: Answer, isHead: boolean): void {
-  const bytes = answer.media?.bytes ?? (answer.value === undefined ? null : Buffer.from(JSON.stringify(answer.value)))
-  response.statusCode = answer.status
+function send(response: ServerResponse, { status, mediaType, bytes }: ShapedAnswer, isHead: boolean): void {
+  response.statusCode = status
   response.setHeader('cache-control', 'no-store')
   response.setHeader('x-content-type-options', 'nosniff')
+  response.setHeader('content-security-policy', SANDBOX)
   if (bytes !== null) {
-    response.setHeader('content-type', answer.media?.type ?? 'application/json; charset=utf-8')
+    response.setHeader('content-type', mediaType)
     response.setHeader('content-length', bytes.length)
   }
   response.end(isHead || bytes === null ? undefined : bytes)

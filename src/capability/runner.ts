@@ -16,10 +16,11 @@ import { isStepPath, resolveWith } from './reference.ts'
 import { buildRequest } from './request.ts'
 import type { BuiltRequest } from './request.ts'
 import { findJson } from './json-path.ts'
+import { ScriptPool } from './script/pool.ts'
 import { isObject } from './shape.ts'
 import { namesIn, renderValue, spell } from './template.ts'
 import type { Scope } from './template.ts'
-import { Upstream } from './upstream.ts'
+import { MAX_BINARY_BYTES, MAX_BODY_BYTES, Upstream } from './upstream.ts'
 import type { Timeouts, UpstreamAnswer } from './upstream.ts'
 import { makeRedactor } from './variables.ts'
 import type { Variables } from './variables.ts'
@@ -46,6 +47,8 @@ export interface CallContext {
   /** The namespace of the adapter, which `with` refers to. */
   readonly namespace: string
   readonly signal: AbortSignal | null
+  /** The adapter's limit of binary answers. */
+  readonly maxBinaryBytes?: number | null
   readonly onOutput?: (bytes: number, text: string) => void
 }
 
@@ -62,6 +65,7 @@ export class Runner {
   readonly #log: Log
   readonly #credentials = new Map<string, Credentials>()
   readonly #strike: (text: string) => string
+  readonly #scripts = new ScriptPool()
 
   constructor(options: RunnerOptions) {
     this.capability = options.capability
@@ -76,8 +80,9 @@ export class Runner {
     }
   }
 
-  close(): void {
+  async close(): Promise<void> {
     this.upstream.close()
+    await this.#scripts.close()
   }
 
   /** Runs a unit with its inputs. Throws a Failure; the upstream's own error is an answer. */
@@ -105,7 +110,8 @@ export class Runner {
         const target = findFunction(this.capability, action.ref)
         if (target === null) throw new Failure('internal', `There is no function ${action.ref}.`)
         const given = resolveWith(action.with, scope, namespaces)
-        return this.#act(target.action, given, context, [...namespaces, action.ref.split('.')[0] ?? ''])
+        const answer = await this.#act(target.action, given, context, [...namespaces, action.ref.split('.')[0] ?? ''])
+        return answer.media === null || target.mediaType === null ? answer : { ...answer, media: { ...answer.media, type: target.mediaType } }
       }
       case 'call': {
         const { answer } = await this.#call(action.call, resolveWith(action.with, scope, namespaces), context)
@@ -121,21 +127,43 @@ export class Runner {
   async #runSteps(action: Extract<Action, { kind: 'steps' }>, inputs: JsonObject, context: CallContext, namespaces: readonly string[]): Promise<Answer> {
     const given: Record<string, Json> = {}
     let last: Json = null
+    let media: Media | null = null
     for (const step of action.steps) {
       const scope = this.#scope({ ...inputs, ...given })
       if (step.kind === 'lookup') {
+        media = null
         last = this.#lookUp(step, scope, given)
         given[step.name] = last
         continue
       }
       const values = resolveWith(step.with, scope, namespaces, given)
+      if (step.kind === 'script') {
+        media = null
+        last = await this.#runScript(step, values, { ...inputs, ...given }, context)
+        given[step.name] = last
+        continue
+      }
       const { answer, operation } = await this.#call(step.call, values, context)
       if (answer.isError) return answer
-      last = answer.value === undefined ? null : projectOutputs(operation.outputs, answer.value, scope)
+      media = answer.media
+      // To later steps, bytes are base64.
+      last = answer.value === undefined ? (media?.bytes.toString('base64') ?? null) : projectOutputs(operation.outputs, answer.value, scope)
       given[step.name] = last
     }
+    if (media !== null && action.mappings.length === 0) return { status: 200, value: undefined, media, isError: false }
     const scope = this.#scope({ ...inputs, ...given })
     return { status: 200, value: composeSteps(action.mappings, action.outputs, given, last, scope), media: null, isError: false }
+  }
+
+  /** A script sees what is around it as `context`, and each part by its name; a step `fetch-data` also as `fetchData`. */
+  async #runScript(step: Extract<Step, { kind: 'script' }>, values: JsonObject, around: JsonObject, context: CallContext): Promise<Json> {
+    const { timeoutMs, statementLimit } = this.capability.scripting
+    const camel = Object.entries(around).map(([name, value]): [string, Json] => [name.replace(/-+([a-zA-Z0-9])/g, (_, char: string) => char.toUpperCase()), value])
+    // What `with` names and nobody gave is null: a script may ask for it.
+    const asked = Object.fromEntries(Object.keys(step.with).map((name): [string, Json] => [name, values[name] ?? null]))
+    const bindings = JSON.stringify({ context: around, names: { ...Object.fromEntries(camel), ...around, ...values, ...asked } })
+    const result = await this.#scripts.run(step.name, { sources: step.sources, bindings, timeoutMs, statementLimit }, context.signal)
+    return this.#clean(result)
   }
 
   /** Finds the entries of an earlier step by a field; for a list of values, a list of what was found. */
@@ -163,7 +191,7 @@ export class Runner {
     if (operation === null || consume === undefined) throw new Failure('internal', `There is no operation ${call}.`)
     if (isExec(operation)) return { operation, answer: await this.#exec(consume, operation, values, context) }
     const built = await buildRequest(operation, this.#scope(values), this.baseUriOf(consume))
-    const answer = await this.send(consume.namespace, built, context.signal)
+    const answer = await this.send(consume.namespace, built, context.signal, bodyLimit(operation, context))
     return { operation, answer: this.#read(operation, answer, built.url.host) }
   }
 
@@ -184,12 +212,12 @@ export class Runner {
   }
 
   /** Sends with the consumed API's credential, and once more if its challenge can be answered. */
-  async send(namespace: string, built: BuiltRequest, signal: AbortSignal | null): Promise<UpstreamAnswer> {
+  async send(namespace: string, built: BuiltRequest, signal: AbortSignal | null, maxBytes = MAX_BODY_BYTES): Promise<UpstreamAnswer> {
     const credentials = this.credentialsOf(namespace)
     const attempt = async (credential: Awaited<ReturnType<Credentials['first']>>): Promise<UpstreamAnswer> => {
       const url = new URL(built.url)
       for (const [name, value] of credential.query) url.searchParams.append(name, value)
-      return this.upstream.send({ ...built, url, headers: { ...built.headers, ...credential.headers }, signal })
+      return this.upstream.send({ ...built, url, headers: { ...built.headers, ...credential.headers }, signal, maxBytes })
     }
     const answer = await attempt(await credentials.first())
     if (answer.status !== 401) return answer
@@ -221,4 +249,11 @@ export class Runner {
     const clean = this.#strike(text)
     return clean === text ? value : (JSON.parse(clean) as T)
   }
+}
+
+/** Of binary answers the operation's limit, within the adapter's; of all others the usual one. */
+function bodyLimit(operation: ConsumedOperation, context: CallContext): number {
+  if (operation.format !== 'binary') return MAX_BODY_BYTES
+  const own = operation.maxBinaryBytes ?? context.maxBinaryBytes ?? MAX_BODY_BYTES
+  return Math.min(own, context.maxBinaryBytes ?? own, MAX_BINARY_BYTES)
 }

@@ -62,7 +62,7 @@ export async function serveCapability(capability: Capability, options: ServeOpti
   const close = async (): Promise<void> => {
     await Promise.all(closers.map((each) => each()))
     await Promise.all(servers.map(closeServer))
-    runner.close()
+    await runner.close()
   }
   try {
     for (const expose of served) {

@@ -12,6 +12,8 @@ import { Failure } from './failure.ts'
 export const CONNECT_TIMEOUT_MS = 5_000
 export const TOTAL_TIMEOUT_MS = 30_000
 export const MAX_BODY_BYTES = 10 * 1024 * 1024
+/** Bodies are held in memory: what a document may raise the limit of binary ones to. */
+export const MAX_BINARY_BYTES = 256 * 1024 * 1024
 /** Requests to one upstream at a time; more wait for a connection. */
 const MAX_SOCKETS = 64
 
@@ -42,6 +44,8 @@ export interface UpstreamRequest {
   readonly headers: Readonly<Record<string, string>>
   readonly body: Buffer | null
   readonly signal: AbortSignal | null
+  /** Of the answer's body; 10 MiB unless told. */
+  readonly maxBytes?: number
 }
 
 export interface UpstreamAnswer {
@@ -78,7 +82,7 @@ export class Upstream {
     this.#https.destroy()
   }
 
-  #sendOnce({ url, method, headers, body, signal }: UpstreamRequest, deadline: number): Promise<UpstreamAnswer> {
+  #sendOnce({ url, method, headers, body, signal, maxBytes = MAX_BODY_BYTES }: UpstreamRequest, deadline: number): Promise<UpstreamAnswer> {
     const isTls = url.protocol === 'https:'
     return new Promise((resolve, reject) => {
       let isConnected = false
@@ -119,7 +123,7 @@ export class Upstream {
         let size = 0
         response.on('data', (chunk: Buffer) => {
           size += chunk.length
-          if (size > MAX_BODY_BYTES) return end(new Failure('upstream_too_large', `${url.host} answered with more than 10 MiB.`))
+          if (size > maxBytes) return end(tooLarge(url, maxBytes))
           chunks.push(chunk)
           return undefined
         })
@@ -127,9 +131,10 @@ export class Upstream {
         response.on('end', () => {
           settle()
           try {
-            resolve({ status: response.statusCode ?? 0, headers: response.headers, body: decode(Buffer.concat(chunks), response.headers['content-encoding']) })
+            resolve({ status: response.statusCode ?? 0, headers: response.headers, body: decode(Buffer.concat(chunks), response.headers['content-encoding'], maxBytes) })
           } catch (error) {
-            reject(new Failure('upstream_error', `${url.host} answered with a body that can't be decompressed.`, { cause: error }))
+            const isLarge = (error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE'
+            reject(isLarge ? tooLarge(url, maxBytes) : new Failure('upstream_error', `${url.host} answered with a body that can't be decompressed.`, { cause: error }))
           }
         })
       })
@@ -143,6 +148,20 @@ class NotConnected extends Error {
   override readonly name = 'NotConnected'
 }
 
+const tooLarge = (url: URL, bytes: number): Failure => new Failure('upstream_too_large', `${url.host} answered with more than ${spellBytes(bytes)}.`)
+
+/** `10 MiB`: the largest unit that loses nothing. */
+export function spellBytes(bytes: number): string {
+  const units = ['bytes', 'KiB', 'MiB', 'GiB']
+  let at = 0
+  let number = bytes
+  while (number >= 1024 && number % 1024 === 0 && at < units.length - 1) {
+    number /= 1024
+    at += 1
+  }
+  return `${number} ${units[at] ?? ''}`
+}
+
 const timeoutWords = (url: URL, ms: number): string => `${url.host} did not answer within ${ms / 1000} s.`
 
 /** The host alone is named: a path or a query may carry what must not be shown. */
@@ -154,9 +173,9 @@ function told(error: unknown, url: URL): Failure {
   return new Failure('upstream_unreachable', `${url.host} can't be reached (${why}).`, { cause: error })
 }
 
-function decode(body: Buffer, encoding: string | undefined): Buffer {
+function decode(body: Buffer, encoding: string | undefined, maxBytes: number): Buffer {
   if (encoding === undefined || encoding === 'identity' || body.length === 0) return body
-  const limit = { maxOutputLength: MAX_BODY_BYTES }
+  const limit = { maxOutputLength: maxBytes }
   if (encoding === 'gzip' || encoding === 'x-gzip') return gunzipSync(body, limit)
   if (encoding === 'deflate') return inflateSync(body, limit)
   if (encoding === 'br') return brotliDecompressSync(body, limit)
