@@ -2,7 +2,7 @@
  * The audit trail: a line for each thing that somebody did or was refused, kept with the change itself.
  *
  *   a change           ─▶ `record` in its own transaction: both are there, or neither
- *   a command, a copy  ─▶ `later`: a buffer, written together within `AUDIT_DELAY_MS`
+ *   a command, a copy  ─▶ `later`: a buffer, written together within `AUDIT_DELAY_MS`, without waiting for the disk
  *   a refused call     ─▶ `later` as well (refusals.ts), with the code of its error
  *
  * Invariants:
@@ -29,6 +29,8 @@ export const AUDIT_PAGE_LIMIT = 1000
 /** How often old lines are looked for, and how many go in one transaction. */
 const PRUNE_INTERVAL_MS = 600_000
 const PRUNE_BATCH = 5000
+/** These lines were a moment in memory anyway; a sync of the disk would hold the whole server for each. */
+const NOT_DURABLE = { durable: false } as const
 const DETAILS_LIMIT_BYTES = 8192
 
 export type AuditFilter = Omit<AuditQuery, 'projectId'>
@@ -178,7 +180,7 @@ export class AuditTrail {
           written.push(seq ?? (await tx.appendAudit({ ...draft, details })))
         }
         return written
-      })
+      }, NOT_DURABLE)
       for (const [index, line] of lines.entries()) line.seq = seqs[index] ?? null
       if (dropped > 0) logger.error({ dropped }, 'lines of the audit trail were lost: more came than could be written')
       this.#dropped -= dropped

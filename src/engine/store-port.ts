@@ -31,8 +31,16 @@ import type { Phase } from '../instance/phase.ts'
 import type { Snapshot } from '../instance/snapshot.ts'
 import type { ServiceEvent, ServiceRecordKind, ServiceRecords } from '../instance/service.ts'
 
+export interface TransactionOptions {
+  /**
+   * False for what may be lost with the machine's power, but not with this process: it is left to the system to write,
+   * and nothing waits for the disk. Default true.
+   */
+  readonly durable?: boolean
+}
+
 export interface Store {
-  transaction<T>(work: (tx: StoreTx) => Promise<T>): Promise<T>
+  transaction<T>(work: (tx: StoreTx) => Promise<T>, options?: TransactionOptions): Promise<T>
   /** Reads outside a transaction see the last commit. */
   readonly read: StoreReader
   close(): Promise<void>

@@ -57,9 +57,9 @@ function storeOver(writing: SqliteConnection, reading: SqliteConnection, path: s
     reading.raw.isOpen ? asStoreError(error, path) : new BerthError('shutting_down', 'The store is closed.', { cause: error }),
   )
   return {
-    async transaction(work) {
+    async transaction(work, options) {
       try {
-        return await writer.transaction(work)
+        return await writer.transaction(work, options)
       } finally {
         cache.expire()
       }

@@ -133,3 +133,15 @@ test('another process that holds the lock for a moment is waited for, without st
   assert.deepEqual(kept(), [1])
   other.raw.close()
 })
+
+test('what need not be durable waits for no disk, and what must be does, also beside it', async () => {
+  const writer = new Writer(raw, tx, path)
+  const modes: unknown[] = []
+  const note = async () => void modes.push(raw.prepare('pragma synchronous').get()?.['synchronous'])
+  await writer.transaction(note)
+  await writer.transaction(note, { durable: false })
+  await Promise.all([writer.transaction(note, { durable: false }), writer.transaction(note)])
+  await writer.transaction(async () => void put(1), { durable: false })
+  assert.deepEqual(modes, [2, 1, 2, 2])
+  assert.deepEqual(kept(), [1])
+})

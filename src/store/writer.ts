@@ -5,11 +5,12 @@
  *
  * What waits while a commit is on its way to the disk is committed together by the next one, so that many
  * callers share the price of one sync; each has its own savepoint, and one that throws leaves nothing.
- * No answer is given before its commit is on the disk. If a commit fails, each of its transactions runs
+ * No answer is given before its commit is on the disk, but where all of a batch said that it may be lost with the
+ * machine's power: then it is with the system, and the next commit that is durable takes it along. If a commit fails, each of its transactions runs
  * again alone: that is why work may have no effects but those on its `tx`.
  */
 import type { DatabaseSync } from 'node:sqlite'
-import type { StoreTx } from '../engine/store-port.ts'
+import type { StoreTx, TransactionOptions } from '../engine/store-port.ts'
 import { BerthError } from '../instance/errors.ts'
 import { asStoreError, beginImmediate } from './sqlite.ts'
 
@@ -23,6 +24,7 @@ export const TRANSACTION_LIMIT_MS = 30_000
 type Work<T> = (tx: StoreTx) => Promise<T>
 
 interface Job {
+  readonly durable: boolean
   readonly work: Work<unknown>
   readonly settle: (outcome: Outcome) => void
 }
@@ -36,6 +38,7 @@ export class Writer {
   readonly #limitMs: number
   readonly #queue: Job[] = []
   #running: Promise<void> | null = null
+  #isDurable = true
   #closed = false
 
   constructor(raw: DatabaseSync, tx: StoreTx, path: string, limitMs = TRANSACTION_LIMIT_MS) {
@@ -45,14 +48,14 @@ export class Writer {
     this.#limitMs = limitMs
   }
 
-  /** Runs the work in a transaction of its own; resolves once it is on the disk. */
-  async transaction<T>(work: Work<T>): Promise<T> {
+  /** Runs the work in a transaction of its own; resolves once it is on the disk (or with the system). */
+  async transaction<T>(work: Work<T>, { durable = true }: TransactionOptions = {}): Promise<T> {
     if (this.#closed) throw new BerthError('shutting_down', 'The store is closed.')
     if (this.#queue.length >= TRANSACTION_QUEUE_LIMIT) {
       throw new BerthError('rate_limited', `${TRANSACTION_QUEUE_LIMIT} changes wait for the disk already: try again in a moment.`)
     }
     const outcome = await new Promise<Outcome>((settle) => {
-      this.#queue.push({ work, settle })
+      this.#queue.push({ work, durable, settle })
       this.#running ??= this.#drain()
     })
     if (!outcome.ok) throw asStoreError(outcome.error, this.#path)
@@ -71,12 +74,19 @@ export class Writer {
     await Promise.resolve()
     while (this.#queue.length > 0) {
       const batch = this.#queue.splice(0, TRANSACTION_BATCH_LIMIT)
+      this.#setDurable(batch.some(({ durable }) => durable))
       const outcomes = await this.#commit(batch)
       for (const [index, job] of batch.entries()) {
         job.settle(outcomes?.[index] ?? (await this.#commitAlone(job)))
       }
     }
     this.#running = null
+  }
+
+  #setDurable(durable: boolean): void {
+    if (durable === this.#isDurable) return
+    this.#raw.exec(`PRAGMA synchronous=${durable ? 'FULL' : 'NORMAL'}`)
+    this.#isDurable = durable
   }
 
   async #commitAlone(job: Job): Promise<Outcome> {
