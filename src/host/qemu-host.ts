@@ -50,7 +50,7 @@ import { openDevice, openJail, type Jail } from './qemu/jail.ts'
 import { endBlank } from './qemu/from-pool.ts'
 import { destroy, prepare, setFirewall, setPorts, start, stop } from './qemu/lifecycle.ts'
 import { DEFAULT_LOG_LIMIT_BYTES } from './qemu/log-file.ts'
-import { needsRotation, readLogs, rotateLogs } from './qemu/logs.ts'
+import { LogRounds, readLogs, rotateLogs } from './qemu/logs.ts'
 import type { Accelerator } from './qemu/machine.ts'
 import { networkKind } from './qemu/clone.ts'
 import { Pool, type PoolOptions } from './qemu/pool.ts'
@@ -175,6 +175,7 @@ class QemuHost implements Host {
   readonly #listeners: Set<(event: HostEvent) => void>
   readonly #seats: Map<InstanceId, Seat>
   readonly #rotation: NodeJS.Timeout
+  readonly #logRounds = new LogRounds()
   #closed = false
 
   constructor(context: VmContext, fixed: FixedFacts, listeners: Set<(event: HostEvent) => void>, seats: Map<InstanceId, Seat>) {
@@ -423,7 +424,7 @@ class QemuHost implements Host {
 
   #rotate(): void {
     for (const seat of this.#seats.values()) {
-      if (seat.live === null || seat.busy || !needsRotation(seat)) continue
+      if (seat.live === null || seat.busy || !this.#logRounds.needsRotation(seat)) continue
       seat.serially(() => rotateLogs(seat)).catch((error: unknown) => {
         this.#context.log.warn({ err: error, instance: seat.id }, 'the logs of an instance could not be rotated')
       })

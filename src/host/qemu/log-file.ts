@@ -107,11 +107,11 @@ export function nextPath(path: string): string {
 }
 
 /**
- * Whether a log has grown above the limit. Asked of every log of every VM every few seconds: a look at what the kernel
- * has in memory, which takes two microseconds here and a hundred by way of a thread.
+ * How large a log is; 0 if there is none. Asked of every log of every VM every few seconds: a look at what the kernel
+ * has in memory, which takes a few microseconds here and a hundred by way of a thread.
  */
-export function isAbove(path: string, limitBytes: number): boolean {
-  return (statSync(path, { throwIfNoEntry: false })?.size ?? 0) > limitBytes
+export function sizeNow(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? 0
 }
 
 /**

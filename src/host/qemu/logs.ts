@@ -2,7 +2,7 @@
 import type { LogQuery, LogRecord } from '../../engine/host-port.ts'
 import { BerthError } from '../../instance/errors.ts'
 import { makeLog } from './disks.ts'
-import { cutInPlace, follow, isAbove, nextPath, readTail, turnOver, type LogFile } from './log-file.ts'
+import { cutInPlace, follow, nextPath, readTail, sizeNow, turnOver, type LogFile } from './log-file.ts'
 import type { Seat } from './seat.ts'
 
 /** Lines already there, then, with `follow`, new ones until aborted or until the instance is removed. */
@@ -35,12 +35,29 @@ export async function* readLogs(seat: Seat, query: LogQuery): AsyncGenerator<Log
   }
 }
 
-/** Whether `rotateLogs` has something to do. */
-export function needsRotation({ paths, context }: Seat): boolean {
-  try {
-    return [paths.appLog, paths.consoleLog, paths.vmmLog].some((path) => isAbove(path, context.logLimitBytes))
-  } catch {
-    return true // The rotation meets the same, and tells it.
+/** Rounds that pass over a VM which wrote nothing since the last look at it. */
+const QUIET_ROUNDS = 2
+
+/** Which logs have grown too large, asked in rounds; most VMs are quiet, and cost a look in every third. */
+export class LogRounds {
+  readonly #seen = new WeakMap<Seat, { readonly bytes: number; skip: number }>()
+
+  /** Whether `rotateLogs` has something to do. */
+  needsRotation(seat: Seat): boolean {
+    const seen = this.#seen.get(seat)
+    if (seen !== undefined && seen.skip > 0) {
+      seen.skip -= 1
+      return false
+    }
+    const { paths, context } = seat
+    try {
+      const sizes = [paths.appLog, paths.consoleLog, paths.vmmLog].map(sizeNow)
+      const bytes = sizes.reduce((sum, size) => sum + size, 0)
+      this.#seen.set(seat, { bytes, skip: bytes === seen?.bytes ? QUIET_ROUNDS : 0 })
+      return sizes.some((size) => size > context.logLimitBytes)
+    } catch {
+      return true // The rotation meets the same, and tells it.
+    }
   }
 }
 
@@ -49,7 +66,7 @@ export async function rotateLogs(seat: Seat): Promise<void> {
   const { live, paths, context } = seat
   if (live === null) return
   for (const [chardev, path] of [['app', paths.appLog], ['console', paths.consoleLog]] as const) {
-    if (!isAbove(path, context.logLimitBytes)) continue
+    if (sizeNow(path) <= context.logLimitBytes) continue
     const next = nextPath(path)
     await makeLog(context, seat.id, next)
     await live.vmm.qmp.execute('chardev-change', { id: chardev, backend: { type: 'file', data: { out: next, append: true } } })
