@@ -11,9 +11,10 @@ import { packedServer } from './program.ts'
 const BURST = 50
 /** So many are made at a time where the making is not what is measured. */
 const AT_A_TIME = 4
-/** What a launch leaves to do is done by then. */
-const SETTLE_MS = 3_000
-const WATCH_MS = 10_000
+/** What a launch leaves to do is done by then, and what V8 has to clear away after so many. */
+const SETTLE_MS = 12_000
+/** A whole round of what is done now and then: figures of each VM every 30 s, a question to each agent every 20 s. */
+const WATCH_MS = 30_000
 const STORED = 1_000
 const STORING_AT_A_TIME = 25
 const TICKS_PER_SECOND = 100
