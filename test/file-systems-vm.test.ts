@@ -10,6 +10,7 @@ import { Readable } from 'node:stream'
 import { after, before, describe, test } from 'node:test'
 import type { VmSpec } from '../src/engine/host-port.ts'
 import { runCommand } from '../src/host/command.ts'
+import { BerthError } from '../src/instance/errors.ts'
 import type { FileSystemId } from '../src/instance/model.ts'
 import { eventually, exec, isRoot, openLab, refOf, shell } from './host-lab.ts'
 import type { Lab } from './host-lab.ts'
@@ -65,6 +66,25 @@ describe('a shared file system', { skip: isRoot ? false : 'needs root' }, () => 
     const append = (vm: VmSpec, word: string) => shell(lab.host, vm, `for i in 1 2 3 4 5 6 7 8; do mkdir ${PATH}/${word}$i; done`)
     await Promise.all([append(one, 'a'), append(two, 'b')])
     assert.equal(await shell(lab.host, one, `ls -d ${PATH}/[ab]* | wc -l`), '16')
+  })
+
+  test('is mounted in an instance that runs, and taken from it, which closes the way to its server', async () => {
+    const mount = { fileSystemId: id, path: '/srv/late' }
+    await shell(lab.host, one, `echo late > ${PATH}/late`)
+    await lab.host.attachFileSystem(refOf(stranger), mount)
+    await lab.host.attachFileSystem(refOf(stranger), mount)
+    assert.equal(await shell(lab.host, stranger, 'cat /srv/late/late; grep -c " /srv/late nfs4 " /proc/mounts'), 'late\n1')
+    // A program that works in it keeps it.
+    const busy = await lab.host.exec(refOf(stranger), { command: ['sh', '-c', 'cd /srv/late && echo in && cat'], env: {}, workingDir: null, user: null, tty: null, timeoutMs: null })
+    await busy.output[Symbol.asyncIterator]().next()
+    await assert.rejects(lab.host.detachFileSystem(refOf(stranger), id), (error) => error instanceof BerthError && error.code === 'volume_in_use')
+    assert.equal(await shell(lab.host, stranger, 'cat /srv/late/late'), 'late')
+    await busy.endInput()
+    await busy.exit
+    await lab.host.detachFileSystem(refOf(stranger), id)
+    await lab.host.detachFileSystem(refOf(stranger), id)
+    assert.equal(await shell(lab.host, stranger, 'ls /srv/late; grep -c " /srv/late " /proc/mounts || true'), '0')
+    assert.equal(await shell(lab.host, two, `cat ${PATH}/late; rm ${PATH}/late`), 'late')
   })
 
   test('has locks that exclude each other across instances', async () => {

@@ -52,7 +52,7 @@ export function parseVolume(text: string): MountRequest {
 export function parseFileSystem(text: string): { readonly fileSystem: string; readonly path: string } {
   const [fileSystem = '', path = '', ...more] = text.split(':')
   if (fileSystem !== '' && path.startsWith('/') && more.length === 0) return { fileSystem, path }
-  throw usage(`--fs "${text}" is not FILESYSTEM:PATH: write it like data:/srv.`)
+  throw usage(`"${text}" is not FILESYSTEM:PATH: write it like data:/srv.`)
 }
 
 /** `tcp:80@10.0.0.0/8`, `udp:5000-5010`, `icmp`. */

@@ -116,7 +116,8 @@ async function withVolumes(change: Change, instance: Instance, volumes: readonly
   return change.note(instance, text, { spec })
 }
 
-function refuseUnlessReachable(operation: string, instance: Instance): void {
+/** What is attached can change while its guest serves, or has no VM. */
+export function refuseUnlessReachable(operation: string, instance: Instance): void {
   if (!isServing(instance.phase) && !RESTING.includes(instance.phase)) throw refused(operation, instance)
 }
 

@@ -45,6 +45,7 @@ import { Meter } from './meter.ts'
 import { Reconciler } from './reconcile.ts'
 import { tellingRefusals } from './refusals.ts'
 import { makeReshaping } from './reshaping.ts'
+import { makeShareAttachments, remountShares } from './share-attachments.ts'
 import { makeSnapshots } from './snapshots/snapshots.ts'
 import { resumeTaking, sweepSnapshots } from './snapshots/taking.ts'
 import { makeSshKeys } from './ssh-keys.ts'
@@ -167,7 +168,7 @@ function assemble(core: Core, images: ImageKeeper, pricing: PricingParts, adminS
     snapshots: telling('snapshots', makeSnapshots(core, loop)),
     keys: telling('keys', keys.api),
     sshKeys: telling('sshKeys', makeSshKeys(core)),
-    fileSystems: telling('fileSystems', makeFileSystems(core)),
+    fileSystems: telling('fileSystems', { ...makeFileSystems(core), ...makeShareAttachments(core, loop) }),
     firewalls: telling('firewalls', makeFirewalls(core, loop)),
     projects: telling('projects', makeProjects(core)),
     services: telling('services', services),
@@ -281,11 +282,14 @@ async function wakeWaiting(core: Core, loop: Reconciler, projectId: Project['id'
 /** A crash may have cut off an attach after its record: running guests get all that their record says. */
 async function remountAll(core: Core, loop: Reconciler): Promise<void> {
   const serving = await core.store.read.instances({ projectId: null, phases: ['running', 'unhealthy'] })
-  const withVolumes = serving.filter(instance => isServing(instance.phase) && instance.spec.volumes.length > 0)
+  const all = [
+    ...serving.filter(instance => instance.spec.volumes.length > 0).map(({ id }) => ({ id, mount: remount })),
+    ...serving.filter(instance => instance.spec.fileSystems.length > 0).map(({ id }) => ({ id, mount: remountShares })),
+  ]
   await Promise.all(
-    withVolumes.map(instance =>
-      remount(core, loop, instance.id).catch((error: unknown) => {
-        core.logger.warn({ err: error, instanceId: instance.id }, 'the volumes of a running instance could not be checked')
+    all.map(({ id, mount }) =>
+      mount(core, loop, id).catch((error: unknown) => {
+        core.logger.warn({ err: error, instanceId: id }, 'what is mounted in a running instance could not be checked')
       }),
     ),
   )

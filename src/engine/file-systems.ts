@@ -1,12 +1,12 @@
 /**
  * Shared file systems: recorded as `creating` before the host makes them and as `deleting` before it removes them, so
- * that a crash in between leaves nothing that nobody knows of. Instances name them when they are made; while one
- * lives, what it names stays.
+ * that a crash in between leaves nothing that nobody knows of. Instances name them when they are made, or later
+ * (share-attachments.ts); while one has it, it stays.
  */
 import type { AuditTarget } from '../instance/audit.ts'
 import { BerthError } from '../instance/errors.ts'
 import { ID_BYTES, newId } from '../instance/ids.ts'
-import type { FileSystem, FileSystemId, InstanceId, InstanceSpec } from '../instance/model.ts'
+import type { FileSystem, FileSystemId, FileSystemMount, Instance, InstanceId, InstanceSpec } from '../instance/model.ts'
 import { checkLabel } from '../instance/names.ts'
 import { checkMountPath } from '../instance/volume-rules.ts'
 import { requireScope } from './access.ts'
@@ -46,9 +46,13 @@ export interface FileSystems {
   list(caller: Caller): Promise<readonly FileSystemView[]>
   /** `volume_in_use` while an instance has it. */
   delete(caller: Caller, id: FileSystemId): Promise<void>
+  /** Mounts one in a living instance, which may run. */
+  attach(caller: Caller, instanceId: InstanceId, mount: FileSystemMount): Promise<Instance>
+  /** `volume_in_use` if the guest holds files open in it. */
+  detach(caller: Caller, instanceId: InstanceId, id: FileSystemId): Promise<Instance>
 }
 
-export function makeFileSystems(core: Core): FileSystems {
+export function makeFileSystems(core: Core): Omit<FileSystems, 'attach' | 'detach'> {
   const reader = core.store.read
   return {
     async create(caller, request) {
@@ -71,7 +75,7 @@ export function makeFileSystems(core: Core): FileSystems {
         const fileSystem = await ownFileSystem(tx, caller, id)
         const user = (await tx.fileSystemUsers(caller.projectId)).find(({ fileSystemId }) => fileSystemId === id)
         if (user !== undefined) {
-          throw new BerthError('volume_in_use', `The file system ${fileSystem.name} is mounted in an instance: delete that first.`, {
+          throw new BerthError('volume_in_use', `The file system ${fileSystem.name} is mounted in an instance: detach it there first.`, {
             details: { fileSystemId: id, instanceId: user.instanceId },
           })
         }

@@ -59,6 +59,11 @@ export interface Host extends HostSnapshots {
   /** Unmounts and unplugs; `volume_in_use` if the guest holds files open in it. */
   detachVolume(vm: VmRef, volumeId: VolumeId): Promise<void>
 
+  /** Serves a file system to the running guest and mounts it. The same mount again does nothing. */
+  attachFileSystem(vm: VmRef, mount: FileSystemMount): Promise<void>
+  /** Unmounts it; `volume_in_use` if the guest holds files open in it. */
+  detachFileSystem(vm: VmRef, id: FileSystemId): Promise<void>
+
   exec(vm: VmRef, request: ExecRequest): Promise<ExecSession>
   stat(vm: VmRef, path: string, options: { readonly followLinks: boolean }): Promise<PathInfo>
   /** Writes a tree below `root`; each file arrives whole (temporary name, then rename) or not at all. */

@@ -51,6 +51,39 @@ describe('file systems', () => {
     assert.deepEqual(await fixture.engine.fileSystems.list(fixture.caller), [])
   })
 
+  test('are mounted in an instance that runs and taken from it; what the guest refuses leaves the record as it was', async () => {
+    const [a, b] = [await make('a'), await make('b')]
+    const instance = await run({ fileSystems: [{ fileSystemId: a.id, path: '/srv/a' }] })
+    const { engine, caller, host } = fixture
+    const record = async () => (await engine.instances.get(caller, instance.id)).spec.fileSystems.map(({ fileSystemId }) => fileSystemId)
+    const mounted = () => host.vms()[0]?.fileSystems
+    await engine.fileSystems.attach(caller, instance.id, { fileSystemId: b.id, path: '/srv/b' })
+    assert.deepEqual([await record(), mounted()], [[a.id, b.id], [a.id, b.id]])
+    for (const path of ['/srv/a', '/proc', 'srv']) await refused('invalid_request', engine.fileSystems.attach(caller, instance.id, { fileSystemId: b.id, path }))
+    await refused('volume_not_found', engine.fileSystems.attach(caller, instance.id, { fileSystemId: ABSENT as FileSystemId, path: '/srv/c' }))
+    await engine.fileSystems.detach(caller, instance.id, a.id)
+    assert.deepEqual([await record(), mounted()], [[b.id], [b.id]])
+    await refused('volume_not_found', engine.fileSystems.detach(caller, instance.id, a.id))
+    await engine.fileSystems.delete(caller, a.id)
+    host.setFaults(({ call }) => (call === 'detachFileSystem' ? { kind: 'before', code: 'volume_in_use', message: 'a shell is in it' } : null))
+    await refused('volume_in_use', engine.fileSystems.detach(caller, instance.id, b.id))
+    assert.deepEqual(await record(), [b.id])
+    const c = await make('c')
+    host.setFaults(({ call }) => (call === 'attachFileSystem' ? { kind: 'before', code: 'guest_unreachable', message: 'nobody there' } : null))
+    await refused('guest_unreachable', engine.fileSystems.attach(caller, instance.id, { fileSystemId: c.id, path: '/srv/c' }))
+    assert.deepEqual(await record(), [b.id])
+    // What a crash cut off between the record and the guest is done by the next start.
+    host.setFaults(({ call }) => (call === 'attachFileSystem' ? { kind: 'hang', effect: false } : null))
+    void engine.fileSystems.attach(caller, instance.id, { fileSystemId: c.id, path: '/srv/c' }).catch(() => undefined)
+    await eventually(async () => (await record()).length === 2, 'the wish is recorded')
+    host.setFaults(() => null)
+    await fixture.reopen()
+    await eventually(() => fixture.host.vms()[0]?.fileSystems?.includes(c.id) === true, 'it is mounted')
+    const asleep = await fixture.engine.instances.standby(fixture.caller, instance.id)
+    await fixture.engine.instances.wait(fixture.caller, instance.id, { until: ['standby'], timeoutMs: 10_000, since: asleep })
+    await refused('invalid_state', fixture.engine.fileSystems.detach(fixture.caller, instance.id, c.id))
+  })
+
   test('that are not there, twice there, or at a place that is taken refuse an instance, and nothing is left of it', async () => {
     const { id } = await make('a')
     const at = (path: string, fileSystemId = id) => ({ fileSystemId, path })

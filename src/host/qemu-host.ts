@@ -32,7 +32,7 @@ import type {
 import type { HostSnapshot, SnapshotRequest, SnapshotUse } from '../engine/host-snapshots.ts'
 import { asBerthError, BerthError } from '../instance/errors.ts'
 import type { ProbeResult } from '../instance/health.ts'
-import type { AppExit, FileSystemId, FirewallRule, HostId, ImageDigest, InstanceId, PortMapping, SnapshotId, VolumeId } from '../instance/model.ts'
+import type { AppExit, FileSystemId, FileSystemMount, FirewallRule, HostId, ImageDigest, InstanceId, PortMapping, SnapshotId, VolumeId } from '../instance/model.ts'
 import { openCgroups } from './cgroup/cgroup.ts'
 import { FileSystems } from './file-systems/file-systems.ts'
 import { openImageStore, type ImageStoreOptions } from './images/image-store.ts'
@@ -65,6 +65,7 @@ import { findStrays } from './qemu/strays.ts'
 import { Templates, type TemplateHome } from './qemu/templates.ts'
 import type { TemplateKey } from './qemu/template.ts'
 import { neededTemplate, readRecord } from './qemu/vm-record.ts'
+import { attachFileSystem, detachFileSystem } from './qemu/share-ops.ts'
 import { attachVolume, detachVolume } from './qemu/volume-ops.ts'
 import { openVolumes } from './volumes/volumes.ts'
 
@@ -264,6 +265,14 @@ class QemuHost implements Host {
 
   detachVolume(vm: VmRef, volumeId: VolumeId): Promise<void> {
     return this.#inLine(vm, (seat) => detachVolume(seat, vm, volumeId))
+  }
+
+  attachFileSystem(vm: VmRef, mount: FileSystemMount): Promise<void> {
+    return this.#inLine(vm, (seat) => attachFileSystem(seat, vm, mount))
+  }
+
+  detachFileSystem(vm: VmRef, id: FileSystemId): Promise<void> {
+    return this.#inLine(vm, (seat) => detachFileSystem(seat, vm, id))
   }
 
   exec(vm: VmRef, request: ExecRequest): Promise<ExecSession> {

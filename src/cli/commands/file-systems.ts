@@ -1,4 +1,4 @@
-/** `berth filesystems ls | create | inspect | rm` */
+/** `berth filesystems ls | create | inspect | attach | detach | rm` */
 import type { Command } from 'commander'
 import type { FileSystemBody } from '../../dialects/native/schema/file-systems.ts'
 import { formatFriendlySize } from '../../instance/sizes.ts'
@@ -6,7 +6,7 @@ import { part } from '../client.ts'
 import { addList, addRemove, IDS } from '../collection.ts'
 import { commonOptions, withServer } from '../context.ts'
 import type { Context } from '../context.ts'
-import { parseSize } from '../flags.ts'
+import { parseFileSystem, parseSize } from '../flags.ts'
 import { shortId } from '../instance-text.ts'
 import { age, print, printJson } from '../output.ts'
 import type { Column } from '../output.ts'
@@ -38,6 +38,18 @@ export function register(program: Command, context: Context): void {
       await printJson(await Promise.all(words.map((word) => client.call<FileSystemBody>('GET', `/file-systems/${part(word)}`))))
     },
   )
+
+  withServer(all.command('attach <instance> <mount>').description('mount one as FILESYSTEM:PATH, in a running instance too')).action(
+    async (instance: string, mount: string, _options: unknown, command: Command) => {
+      const changed = await context.connect(command).call('POST', `/instances/${part(instance)}/file-systems`, { json: parseFileSystem(mount) })
+      if (commonOptions(command).json === true) await printJson(changed)
+    },
+  )
+
+  withServer(all.command('detach <instance> <filesystem>').description('unmount one')).action(async (instance: string, word: string, _options: unknown, command: Command) => {
+    const changed = await context.connect(command).call('DELETE', `/instances/${part(instance)}/file-systems/${part(word)}`)
+    if (commonOptions(command).json === true) await printJson(changed)
+  })
 
   addRemove(all, context, { path: '/file-systems', argument: '<filesystem...>', description: 'delete file systems and what they hold' })
 }

@@ -110,7 +110,7 @@ export class FileSystems {
   async delete(id: FileSystemId): Promise<void> {
     const dir = this.#dir(id)
     const [holder] = this.#holders.get(id) ?? []
-    if (holder !== undefined) throw new BerthError('volume_in_use', `The file system ${id} is mounted in instance ${holder}: delete that first.`)
+    if (holder !== undefined) throw new BerthError('volume_in_use', `The file system ${id} is mounted in instance ${holder}: detach it there first.`)
     await this.#inLine(id, async () => {
       await this.#stop(id)
       if (!(await fileExists(dir))) return
@@ -152,6 +152,11 @@ export class FileSystems {
   async drop(instanceId: InstanceId): Promise<void> {
     const held = [...this.#holders].filter(([, holders]) => holders.delete(instanceId)).map(([id]) => id)
     await Promise.all(held.map((id) => this.#inLine(id, () => this.#stopIfIdle(id))))
+  }
+
+  /** The instance needs this one no longer. */
+  async release(id: FileSystemId, instanceId: InstanceId): Promise<void> {
+    if (this.#holders.get(id)?.delete(instanceId) === true) await this.#inLine(id, () => this.#stopIfIdle(id))
   }
 
   /** After a start, when everybody holds what they need: ends the servers that nobody does. */

@@ -15,6 +15,8 @@ export type HostCall =
   | 'destroy'
   | 'attachVolume'
   | 'detachVolume'
+  | 'attachFileSystem'
+  | 'detachFileSystem'
   | 'exec'
   | 'pullImage'
   | 'importImage'

@@ -327,6 +327,18 @@ export function createSimulatedHost(options: SimulatedOptions = {}): SimulatedHo
         vm.volumes = vm.volumes.filter(other => other !== volumeId)
       }),
 
+    attachFileSystem: (ref, { fileSystemId }) =>
+      act('attachFileSystem', ref.instanceId, () => {
+        requireFileSystem(fileSystemId)
+        const vm = running(ref)
+        vm.fileSystems = [...new Set([...(vm.fileSystems ?? []), fileSystemId])]
+      }),
+    detachFileSystem: (ref, fileSystemId) =>
+      act('detachFileSystem', ref.instanceId, () => {
+        const vm = running(ref)
+        vm.fileSystems = (vm.fileSystems ?? []).filter(other => other !== fileSystemId)
+      }),
+
     exec: (ref, request) =>
       act('exec', ref.instanceId, () => {
         const vm = running(ref)

@@ -5,10 +5,11 @@ import { acceptRegion } from '../accept.ts'
 import { callerOf } from '../app.ts'
 import type { AddRoutes } from '../app.ts'
 import { pageOf } from '../page.ts'
-import { presentTime } from '../present.ts'
-import { findFileSystem } from '../resolve.ts'
-import { CreateFileSystemBody, FileSystemParams } from '../schema/file-systems.ts'
+import { presentInstance, presentTime } from '../present.ts'
+import { findFileSystem, findInstance } from '../resolve.ts'
+import { CreateFileSystemBody, FileSystemMountRequest, FileSystemParams, InstanceFileSystemParams } from '../schema/file-systems.ts'
 import type { FileSystemBody } from '../schema/file-systems.ts'
+import { InstanceParams } from '../schema/instance-requests.ts'
 import { page, PageQuery } from '../schema/page.ts'
 
 const tags = ['file systems']
@@ -20,7 +21,7 @@ export const fileSystemRoutes: AddRoutes = (app, { engine, catalogue }) => {
       tags,
       operationId: 'createFileSystem',
       summary: 'Make a shared file system',
-      description: 'Instances that are made with it mount it over NFS, several at once. `not_supported`, with the reason, where the host can serve none.',
+      description: 'Instances mount it over NFS, several at once. `not_supported`, with the reason, where the host can serve none.',
       body: CreateFileSystemBody,
       response: { 201: FileSystemRef },
     },
@@ -57,6 +58,41 @@ export const fileSystemRoutes: AddRoutes = (app, { engine, catalogue }) => {
       const { id } = await findFileSystem(engine, caller, request.params.fileSystem)
       await engine.fileSystems.delete(caller, id)
       return reply.code(204).send(null)
+    },
+  })
+
+  app.post('/instances/:instance/file-systems', {
+    schema: {
+      tags,
+      operationId: 'attachFileSystem',
+      summary: 'Mount a shared file system in an instance, in a running one too',
+      params: InstanceParams,
+      body: FileSystemMountRequest,
+      response: { 200: Type.Ref('Instance#') },
+    },
+    handler: async (request) => {
+      const caller = callerOf(request)
+      const { id } = await findInstance(engine, caller, request.params.instance)
+      const { fileSystem, path } = request.body
+      const { id: fileSystemId } = await findFileSystem(engine, caller, fileSystem)
+      return presentInstance(await engine.fileSystems.attach(caller, id, { fileSystemId, path }))
+    },
+  })
+
+  app.delete('/instances/:instance/file-systems/:fileSystem', {
+    schema: {
+      tags,
+      operationId: 'detachFileSystem',
+      summary: 'Unmount a shared file system',
+      description: '`volume_in_use` while a program of the instance holds files open in it.',
+      params: InstanceFileSystemParams,
+      response: { 200: Type.Ref('Instance#') },
+    },
+    handler: async (request) => {
+      const caller = callerOf(request)
+      const { id } = await findInstance(engine, caller, request.params.instance)
+      const { id: fileSystemId } = await findFileSystem(engine, caller, request.params.fileSystem)
+      return presentInstance(await engine.fileSystems.detach(caller, id, fileSystemId))
     },
   })
 }

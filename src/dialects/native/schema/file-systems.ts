@@ -36,4 +36,5 @@ export const FileSystemBody = Type.Object(
 )
 export type FileSystemBody = Static<typeof FileSystemBody>
 
+export const InstanceFileSystemParams = Type.Object({ instance: Type.String({ minLength: 1 }), fileSystem: Type.String({ minLength: 1, description: 'Id or name of the file system.' }) })
 export const FileSystemParams = Type.Object({ fileSystem: Type.String({ minLength: 1, description: 'Id or name of the file system.' }) })
