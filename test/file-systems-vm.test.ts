@@ -113,6 +113,18 @@ describe('a shared file system', { skip: isRoot ? false : 'needs root' }, () => 
     await eventually('the room is free again', async () => (await lab.host.fileSystemUsedBytes(id)) < 10 * MIB)
   })
 
+  test('grows while guests write to it, and keeps what it holds', async () => {
+    await shell(lab.host, one, `seq 1 20000 > ${PATH}/before`)
+    const writing = shell(lab.host, two, `for n in $(seq 1 40); do echo $n >> ${PATH}/during || exit 1; sleep 0.1; done; wc -l < ${PATH}/during`)
+    await lab.host.growFileSystem({ id, sizeBytes: 160 * MIB })
+    await lab.host.growFileSystem({ id, sizeBytes: 160 * MIB })
+    assert.equal(await writing, '40')
+    const megabytes = Number(await shell(lab.host, one, `df -m ${PATH} | tail -1 | awk '{print $2}'`))
+    assert.ok(megabytes > 120, String(megabytes))
+    assert.equal(await shell(lab.host, two, `dd if=/dev/zero of=${PATH}/big bs=1M count=100 conv=fsync 2>/dev/null && tail -1 ${PATH}/before; rm ${PATH}/big`), '20000')
+    assert.deepEqual((await readdir(dir())).filter((name) => name.startsWith('growing')), [])
+  })
+
   test('is reached by nobody who does not have it', async () => {
     const mounts = await shell(lab.host, one, 'cat /proc/mounts')
     const port = /port=(\d+)/.exec(mounts)?.[1] ?? ''

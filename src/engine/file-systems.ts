@@ -22,6 +22,8 @@ const GIB = 2 ** 30
 export const DEFAULT_FILE_SYSTEM_BYTES = 10 * GIB
 export const MIN_FILE_SYSTEM_BYTES = 64 * 2 ** 20
 export const FILE_SYSTEMS_PER_PROJECT_LIMIT = 100
+/** A check of all that it holds comes first. */
+const GROW_MS = 11 * 60_000
 /** Of one instance. */
 export const FILE_SYSTEMS_PER_INSTANCE_LIMIT = 16
 
@@ -46,6 +48,8 @@ export interface FileSystems {
   list(caller: Caller): Promise<readonly FileSystemView[]>
   /** `volume_in_use` while an instance has it. */
   delete(caller: Caller, id: FileSystemId): Promise<void>
+  /** Makes it larger, while instances have it too; `invalid_request` if it is to be smaller. */
+  resize(caller: Caller, id: FileSystemId, sizeBytes: number): Promise<FileSystemView>
   /** Mounts one in a living instance, which may run. */
   attach(caller: Caller, instanceId: InstanceId, mount: FileSystemMount): Promise<Instance>
   /** `volume_in_use` if the guest holds files open in it. */
@@ -85,6 +89,11 @@ export function makeFileSystems(core: Core): Omit<FileSystems, 'attach' | 'detac
       })
       await remove(core, going)
     },
+    async resize(caller, id, sizeBytes) {
+      requireScope(caller, 'write')
+      const after = await resize(core, caller, id, sizeBytes)
+      return viewOf(core, after, await reader.fileSystemUsers(caller.projectId))
+    },
   }
 }
 
@@ -92,7 +101,12 @@ export function makeFileSystems(core: Core): Omit<FileSystems, 'attach' | 'detac
 export async function recoverFileSystems(core: Core): Promise<void> {
   for (const fileSystem of await core.store.read.fileSystems(null)) {
     const { id, status } = fileSystem
-    if (status === 'ready') continue
+    if (status === 'ready') {
+      await grow(core, fileSystem).catch((error: unknown) => {
+        core.logger.warn({ err: error, fileSystemId: id }, 'the size of a file system could not be checked')
+      })
+      continue
+    }
     await remove(core, fileSystem).catch((error: unknown) => {
       core.logger.warn({ err: error, fileSystemId: id }, 'a file system that was half made or half removed could not be removed')
     })
@@ -176,6 +190,37 @@ async function create(core: Core, caller: Caller, request: CreateFileSystem): Pr
   const ready: FileSystem = { ...draft, status: 'ready' }
   await core.store.transaction(tx => tx.putFileSystem(ready))
   return ready
+}
+
+/** Recorded first, so that the room is its own; if its host can't, the record is undone. */
+async function resize(core: Core, caller: Caller, id: FileSystemId, sizeBytes: number): Promise<FileSystem> {
+  checkCount('sizeBytes', sizeBytes, MIN_FILE_SYSTEM_BYTES, core.config.limits.maxVolumeBytes, 'bytes')
+  const facts = await linkOf(core, (await ownFileSystem(core.store.read, caller, id)).region).facts()
+  const { before, after } = await core.store.transaction(async tx => {
+    const known = await ownFileSystem(tx, caller, id)
+    if (sizeBytes < known.sizeBytes) {
+      throw new BerthError('invalid_request', `The file system ${known.name} has ${known.sizeBytes} bytes and can only be made larger.`, { details: { field: 'sizeBytes' } })
+    }
+    const larger: FileSystem = { ...known, sizeBytes }
+    await checkDisk(tx, facts, sizeBytes - known.sizeBytes, core.config)
+    await tx.putFileSystem(larger)
+    await core.audit.record(tx, caller, { action: 'file-system.resize', target: targetOf(known), details: { sizeBytes } })
+    return { before: known, after: larger }
+  })
+  try {
+    await grow(core, after)
+    return after
+  } catch (error) {
+    await core.store.transaction(async tx => {
+      const now = await tx.fileSystem(id)
+      if (now !== null && now.sizeBytes === sizeBytes) await tx.putFileSystem({ ...now, sizeBytes: before.sizeBytes })
+    })
+    throw error
+  }
+}
+
+function grow(core: Core, { id, region, sizeBytes }: FileSystem): Promise<void> {
+  return withDeadline(linkOf(core, region).host.growFileSystem({ id, sizeBytes }), GROW_MS, 'The host did not make the file system larger in time.')
 }
 
 function targetOf({ id, name }: Pick<FileSystem, 'id' | 'name'>): AuditTarget {

@@ -95,6 +95,8 @@ export interface Host extends HostSnapshots {
   createFileSystem(fileSystem: { readonly id: FileSystemId; readonly sizeBytes: number }): Promise<void>
   /** `volume_in_use` while an instance holds it; one that isn't there is gone already. */
   deleteFileSystem(id: FileSystemId): Promise<void>
+  /** Makes it larger; one that is as large already stays as it is. Guests that have it mounted wait meanwhile. */
+  growFileSystem(fileSystem: { readonly id: FileSystemId; readonly sizeBytes: number }): Promise<void>
   /** Bytes that its files take. */
   fileSystemUsedBytes(id: FileSystemId): Promise<number>
 

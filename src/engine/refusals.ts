@@ -36,7 +36,7 @@ const ACTIONS: { readonly [R in Room]: Readonly<Partial<Record<keyof Engine[R], 
   },
   keys: { create: 'key.create', delete: 'key.delete' },
   sshKeys: { create: 'ssh-key.create', delete: 'ssh-key.delete' },
-  fileSystems: { create: 'file-system.create', delete: 'file-system.delete', attach: 'instance.attach-file-system', detach: 'instance.detach-file-system' },
+  fileSystems: { create: 'file-system.create', delete: 'file-system.delete', resize: 'file-system.resize', attach: 'instance.attach-file-system', detach: 'instance.detach-file-system' },
   firewalls: { create: 'firewall-ruleset.create', update: 'firewall-ruleset.update', delete: 'firewall-ruleset.delete', setGlobalRules: 'firewall-rules.update', assign: 'instance.firewall' },
   projects: { create: 'project.create', update: 'project.update' },
   services: {

@@ -51,6 +51,22 @@ describe('file systems', () => {
     assert.deepEqual(await fixture.engine.fileSystems.list(fixture.caller), [])
   })
 
+  test('grow and never shrink; what the host can’t grow, or a crash cut off, leaves record and disk in agreement', async () => {
+    const { id } = await make('a')
+    const size = async () => (await fixture.engine.fileSystems.get(fixture.caller, id)).sizeBytes
+    assert.equal((await fixture.engine.fileSystems.resize(fixture.caller, id, 96 * 2 ** 20)).sizeBytes, 96 * 2 ** 20)
+    for (const bytes of [64 * 2 ** 20, 2 ** 60]) await assert.rejects(fixture.engine.fileSystems.resize(fixture.caller, id, bytes), BerthError)
+    fixture.host.setFaults(({ call }) => (call === 'growFileSystem' ? { kind: 'before', code: 'disk_full', message: 'no room' } : null))
+    await refused('disk_full', fixture.engine.fileSystems.resize(fixture.caller, id, 128 * 2 ** 20))
+    assert.equal(await size(), 96 * 2 ** 20)
+    fixture.host.setFaults(({ call }) => (call === 'growFileSystem' ? { kind: 'hang', effect: false } : null))
+    void fixture.engine.fileSystems.resize(fixture.caller, id, 128 * 2 ** 20).catch(() => undefined)
+    await eventually(async () => (await size()) === 128 * 2 ** 20, 'the wish is recorded')
+    assert.equal(fixture.host.fileSystemSize(id), 96 * 2 ** 20)
+    await fixture.reopen()
+    await eventually(() => fixture.host.fileSystemSize(id) === 128 * 2 ** 20, 'it has grown')
+  })
+
   test('are mounted in an instance that runs and taken from it; what the guest refuses leaves the record as it was', async () => {
     const [a, b] = [await make('a'), await make('b')]
     const instance = await run({ fileSystems: [{ fileSystemId: a.id, path: '/srv/a' }] })

@@ -378,6 +378,10 @@ class QemuHost implements Host {
     return guarded(() => this.#context.fileSystems.delete(id))
   }
 
+  growFileSystem(fileSystem: { readonly id: FileSystemId; readonly sizeBytes: number }): Promise<void> {
+    return guarded(() => this.#context.fileSystems.grow(fileSystem))
+  }
+
   fileSystemUsedBytes(id: FileSystemId): Promise<number> {
     return guarded(() => this.#context.fileSystems.usedBytes(id))
   }

@@ -1,4 +1,4 @@
-/** `berth filesystems ls | create | inspect | attach | detach | rm` */
+/** `berth filesystems ls | create | inspect | resize | attach | detach | rm` */
 import type { Command } from 'commander'
 import type { FileSystemBody } from '../../dialects/native/schema/file-systems.ts'
 import { formatFriendlySize } from '../../instance/sizes.ts'
@@ -36,6 +36,13 @@ export function register(program: Command, context: Context): void {
     async (words: readonly string[], _options: unknown, command: Command) => {
       const client = context.connect(command)
       await printJson(await Promise.all(words.map((word) => client.call<FileSystemBody>('GET', `/file-systems/${part(word)}`))))
+    },
+  )
+
+  withServer(all.command('resize <filesystem> <size>').description('make one larger, like 100G, while instances have it too')).action(
+    async (word: string, size: string, _options: unknown, command: Command) => {
+      const after = await context.connect(command).call<FileSystemBody>('PATCH', `/file-systems/${part(word)}`, { json: { sizeBytes: parseSize('size', size) } })
+      if (commonOptions(command).json === true) await printJson(after)
     },
   )
 

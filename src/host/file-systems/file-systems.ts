@@ -14,7 +14,7 @@
  * Servers outlive the server of Berth. One that died under its instances is started again, on the same port; guests
  * mount hard, so that their programs wait meanwhile and go on.
  */
-import { mkdir, readdir, rename, rm } from 'node:fs/promises'
+import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { BerthError } from '../../instance/errors.ts'
 import type { FileSystemId, InstanceId } from '../../instance/model.ts'
@@ -23,6 +23,7 @@ import type { NetworkFacts } from '../network/network.ts'
 import { readJson, writeJson } from '../qemu/atomic-file.ts'
 import type { HostLog } from '../qemu/context.ts'
 import { checkSize, fileExists, makeExt4 } from '../volumes/ext4.ts'
+import { growExt4, undoGrowth } from './grow.ts'
 import { whyNoFileSystems } from './needs.ts'
 import { findServer, isFree, startServer, stopServer, usedBytes } from './server.ts'
 import type { ServerRecord } from './server.ts'
@@ -74,6 +75,9 @@ export class FileSystems {
     for (const name of await readdir(room.#root)) {
       if (name.startsWith(DELETING)) await rm(join(room.#root, name), { recursive: true, force: true })
       if (!ID.test(name)) continue
+      await undoGrowth(join(room.#root, name), join(room.#root, name, DATA_FILE)).catch((error: unknown) => {
+        options.log.warn({ err: error, fileSystem: name }, 'a file system whose growth was cut off could not be put back')
+      })
       const [record, port] = await Promise.all([findServer(join(room.#root, name)), readJson(join(room.#root, name, PORT))])
       if (record !== null) room.#servers.set(name as FileSystemId, record)
       if (typeof port === 'number') room.#ports.set(name as FileSystemId, port)
@@ -102,6 +106,25 @@ export class FileSystems {
       } catch (error) {
         await rm(dir, { recursive: true, force: true })
         throw asDiskError(error, 'a file system')
+      }
+    })
+  }
+
+  /** Larger, never smaller; the same again does nothing. Who has it mounted waits for a moment, as when its server dies. */
+  async grow({ id, sizeBytes }: { readonly id: FileSystemId; readonly sizeBytes: number }): Promise<void> {
+    const why = await this.whyNot()
+    if (why !== null) throw new BerthError('not_supported', why)
+    const dir = this.#dir(id)
+    const file = join(dir, DATA_FILE)
+    await this.#inLine(id, async () => {
+      const found = await stat(file).catch(() => null)
+      if (found === null) throw new BerthError('volume_not_found', `The file system ${id} is not on this host.`)
+      if (found.size >= sizeBytes) return
+      await this.#stop(id)
+      try {
+        await growExt4(dir, file, checkSize(sizeBytes))
+      } finally {
+        if ((this.#holders.get(id)?.size ?? 0) > 0) await this.#serve(id)
       }
     })
   }

@@ -28,6 +28,7 @@ export type HostCall =
   | 'deleteSnapshot'
   | 'snapshots'
   | 'createFileSystem'
+  | 'growFileSystem'
   | 'deleteFileSystem'
   | 'setFirewall'
   | 'setPorts'

@@ -68,6 +68,8 @@ export interface SimulatedHost extends Host {
   /** What the pretended machine holds, for assertions. */
   vms(): readonly Readonly<VmState>[]
   volumes(): readonly string[]
+  /** null: it has none of that id. */
+  fileSystemSize(id: string): number | null
 }
 
 export function createSimulatedHost(options: SimulatedOptions = {}): SimulatedHost {
@@ -426,6 +428,12 @@ export function createSimulatedHost(options: SimulatedOptions = {}): SimulatedHo
         state.fileSystems ??= {}
         state.fileSystems[fileSystemId] ??= { sizeBytes }
       }),
+    growFileSystem: ({ id: fileSystemId, sizeBytes }) =>
+      act('growFileSystem', null, () => {
+        requireFileSystem(fileSystemId)
+        const known = state.fileSystems?.[fileSystemId]
+        if (state.fileSystems !== undefined && known !== undefined) state.fileSystems[fileSystemId] = { sizeBytes: Math.max(known.sizeBytes, sizeBytes) }
+      }),
     deleteFileSystem: fileSystemId =>
       act('deleteFileSystem', null, () => {
         const holder = Object.values(state.vms).find(vm => vm.fileSystems?.includes(fileSystemId) === true)
@@ -490,6 +498,7 @@ export function createSimulatedHost(options: SimulatedOptions = {}): SimulatedHo
     },
     launches: () => new Map(Object.entries(state.launches)),
     vms: () => Object.values(state.vms),
+    fileSystemSize: id => state.fileSystems?.[id]?.sizeBytes ?? null,
     volumes: () => Object.keys(state.volumes),
   }
 

@@ -7,7 +7,7 @@ import type { AddRoutes } from '../app.ts'
 import { pageOf } from '../page.ts'
 import { presentInstance, presentTime } from '../present.ts'
 import { findFileSystem, findInstance } from '../resolve.ts'
-import { CreateFileSystemBody, FileSystemMountRequest, FileSystemParams, InstanceFileSystemParams } from '../schema/file-systems.ts'
+import { CreateFileSystemBody, FileSystemMountRequest, FileSystemParams, InstanceFileSystemParams, ResizeFileSystemBody } from '../schema/file-systems.ts'
 import type { FileSystemBody } from '../schema/file-systems.ts'
 import { InstanceParams } from '../schema/instance-requests.ts'
 import { page, PageQuery } from '../schema/page.ts'
@@ -42,6 +42,23 @@ export const fileSystemRoutes: AddRoutes = (app, { engine, catalogue }) => {
   app.get('/file-systems/:fileSystem', {
     schema: { tags, operationId: 'getFileSystem', summary: 'One shared file system', params: FileSystemParams, response: { 200: FileSystemRef } },
     handler: async (request) => presentFileSystem(await findFileSystem(engine, callerOf(request), request.params.fileSystem)),
+  })
+
+  app.patch('/file-systems/:fileSystem', {
+    schema: {
+      tags,
+      operationId: 'resizeFileSystem',
+      summary: 'Make a shared file system larger',
+      description: 'While instances have it, too: their programs wait until it is done.',
+      params: FileSystemParams,
+      body: ResizeFileSystemBody,
+      response: { 200: FileSystemRef },
+    },
+    handler: async (request) => {
+      const caller = callerOf(request)
+      const { id } = await findFileSystem(engine, caller, request.params.fileSystem)
+      return presentFileSystem(await engine.fileSystems.resize(caller, id, request.body.sizeBytes))
+    },
   })
 
   app.delete('/file-systems/:fileSystem', {

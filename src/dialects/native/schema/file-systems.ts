@@ -12,6 +12,8 @@ export const CreateFileSystemBody = Type.Object(
   closed,
 )
 
+export const ResizeFileSystemBody = Type.Object({ sizeBytes: Bytes('The most that its files may take from now on; not less than now.', 1) }, closed)
+
 export const FileSystemMountRequest = Type.Object(
   {
     fileSystem: Type.String({ minLength: 1, maxLength: 128, description: 'Id or name of the file system.' }),

@@ -1,5 +1,5 @@
 /** Shared file systems: files that several instances have at once, over NFS. */
-import { Button, NumberInput, Progress, Text, TextInput } from '@mantine/core'
+import { Button, Group, NumberInput, Progress, Text, TextInput } from '@mantine/core'
 import { useQuery, useQueryClient } from '@tanstack/react-query'
 import { FolderTree, Plus } from 'lucide-react'
 import { useCallback, useState } from 'react'
@@ -11,6 +11,7 @@ import { formatBytes, formatTime } from '../../components/format.ts'
 import { InstanceLinks } from '../../components/instance-links.tsx'
 import { useMay } from '../../components/me.tsx'
 import { NameCell } from '../../components/name-cell.tsx'
+import { tellDone } from '../../components/notice.tsx'
 import { Page, Panel } from '../../components/page.tsx'
 import { RemoveButton } from '../../components/remove-button.tsx'
 import { EmptyState } from '../../components/states.tsx'
@@ -22,6 +23,7 @@ export function FileSystemsPage() {
   const queries = useQueryClient()
   const mayWrite = useMay('write')
   const [makes, setMakes] = useState(false)
+  const [grown, setGrown] = useState<FileSystem | null>(null)
   const fileSystems = useQuery({ queryKey: ['file-systems'], queryFn: ({ signal }) => listAll<FileSystem>('/file-systems', { signal }), staleTime: 0 })
   const again = useCallback(() => queries.invalidateQueries({ queryKey: ['file-systems'] }), [queries])
   useEvents(useCallback(() => void again(), [again]))
@@ -41,7 +43,7 @@ export function FileSystemsPage() {
           keyOf={({ id }) => id}
           empty={
             <EmptyState icon={FolderTree} title="No file systems yet" action={makeButton}>
-              A shared file system is mounted in instances when they are launched, in several at once. A volume belongs to one.
+              A shared file system is mounted in several instances at once, at their launch or while they run. A volume belongs to one.
             </EmptyState>
           }
           fields={[
@@ -54,17 +56,23 @@ export function FileSystemsPage() {
               name: 'Actions',
               quiet: true,
               right: true,
-              cell: ({ id, name }) =>
+              cell: fileSystem =>
                 mayWrite && (
-                  <RemoveButton what={name} onRemove={() => call('DELETE', `/file-systems/${part(id)}`).then(again)}>
-                    What it holds is gone for good. While an instance has it, it can’t be deleted.
-                  </RemoveButton>
+                  <Group gap={4} justify="flex-end" wrap="nowrap">
+                    <Button size="compact-xs" variant="default" aria-label={`Enlarge ${fileSystem.name}`} onClick={() => setGrown(fileSystem)}>
+                      Enlarge
+                    </Button>
+                    <RemoveButton what={fileSystem.name} onRemove={() => call('DELETE', `/file-systems/${part(fileSystem.id)}`).then(again)}>
+                      What it holds is gone for good. While an instance has it, it can’t be deleted.
+                    </RemoveButton>
+                  </Group>
                 ),
             },
           ]}
         />
       </Panel>
       {makes && <MakeForm onClose={() => setMakes(false)} onMade={again} />}
+      {grown !== null && <GrowForm fileSystem={grown} onClose={() => setGrown(null)} onGrown={again} />}
     </Page>
   )
 }
@@ -93,6 +101,24 @@ function MakeForm({ onClose, onMade }: { readonly onClose: () => void; readonly 
       <NumberInput label="Size in GB" description="The most that its files may take." value={gigabytes} onChange={setGigabytes} min={0.0625} decimalScale={3} hideControls />
       <Text size="xs" c="dimmed">
         Room on the disk is taken as files are written.
+      </Text>
+    </FormModal>
+  )
+}
+
+function GrowForm({ fileSystem: { id, name, sizeBytes }, onClose, onGrown }: { readonly fileSystem: FileSystem; readonly onClose: () => void; readonly onGrown: () => Promise<void> }) {
+  const [gigabytes, setGigabytes] = useState<number | string>(Number(((sizeBytes * 2) / GIB).toFixed(3)))
+  const bytes = Math.round(Number(gigabytes) * GIB)
+  const submit = async () => {
+    await call('PATCH', `/file-systems/${part(id)}`, { json: { sizeBytes: bytes } })
+    tellDone(`${name} holds up to ${formatBytes(bytes)}`)
+    await onGrown()
+  }
+  return (
+    <FormModal title={`Enlarge ${name}`} action="Enlarge" disabled={bytes <= sizeBytes} onClose={onClose} onSubmit={submit}>
+      <NumberInput label="Size in GB" description={`It has ${formatBytes(sizeBytes)}, and can’t be made smaller again.`} value={gigabytes} onChange={setGigabytes} min={0} decimalScale={3} hideControls data-autofocus />
+      <Text size="xs" c="dimmed">
+        Programs of instances that have it wait for the seconds that this takes.
       </Text>
     </FormModal>
   )
