@@ -516,7 +516,7 @@ describe('S14: what of a document is tolerated', () => {
     ['a path that is none', (text) => text.replace('mapping: $.', "mapping: '$..['"), /can't be read/],
     ['a missing field', (text) => text.replace('namespace: things\n', '\n'), /lacks "namespace"/],
     ['what is no YAML', (text) => `${text}\n  - [`, /is not YAML/],
-    ['two adapters on one port', (text) => text.replace('19091', '18081'), /port 18081 twice/],
+    ['two adapters on one port', (text) => text.replace('19091', '18081'), /port 18081 of 127\.0\.0\.1 twice/],
   ]
   for (const [what, change, message] of broken) {
     test(`${what} is an error, and nothing is run`, async () => {

@@ -7,11 +7,14 @@ import { Failure } from './failure.ts'
 import type { Authentication, Json, JsonObject } from './model.ts'
 import { isObject } from './shape.ts'
 import { namesIn, renderText } from './template.ts'
+import { NOT_IN_HEADERS } from './request.ts'
 import type { Upstream } from './upstream.ts'
 
 /** A token is renewed this long before it ends. */
 const TOKEN_MARGIN_MS = 30_000
 const TOKEN_LIFE_MS = 300_000
+/** Characters of a challenge or its answer that are read. */
+const MAX_CHALLENGE = 4096
 
 export interface Credential {
   readonly headers: Readonly<Record<string, string>>
@@ -32,9 +35,11 @@ export class Credentials {
   readonly #authentication: Authentication | null
   readonly #variables: Readonly<Record<string, string>>
   readonly #upstream: Upstream
+  readonly #keepSecret: (secret: string) => void
   #token: { readonly value: string; readonly until: number } | null = null
 
-  constructor(authentication: Authentication | null, variables: Readonly<Record<string, string>>, upstream: Upstream) {
+  constructor(authentication: Authentication | null, variables: Readonly<Record<string, string>>, upstream: Upstream, keepSecret: (secret: string) => void = () => undefined) {
+    this.#keepSecret = keepSecret
     this.#authentication = authentication
     this.#variables = variables
     this.#upstream = upstream
@@ -78,7 +83,10 @@ export class Credentials {
   #render(template: string): string {
     const missing = namesIn(template).find((name) => !Object.hasOwn(this.#variables, name))
     if (missing !== undefined) throw new Failure('internal', `The document's authentication names ${missing}, which it doesn't bind.`)
-    return renderText(template, { variables: this.#variables, inputs: {} })
+    const text = renderText(template, { variables: this.#variables, inputs: {} })
+    // Most often the line break at the end of the file that it was read from.
+    if (NOT_IN_HEADERS.test(text)) throw new Failure('upstream_auth', `The credential of the document has a line break or a control character in it, which no request can carry; see ${namesIn(template).join(', ') || 'its authentication'}.`)
+    return text
   }
 
   /** The grammar has no place for a client's id and secret: they are the bound variables CLIENT_ID and CLIENT_SECRET. */
@@ -104,6 +112,7 @@ export class Credentials {
       throw new Failure('upstream_auth', `${endpoint.host} gave no token for the client credentials (HTTP ${answer.status}).`)
     }
     const lifeMs = typeof body['expires_in'] === 'number' ? body['expires_in'] * 1000 : TOKEN_LIFE_MS
+    this.#keepSecret(token)
     this.#token = { value: token, until: Date.now() + Math.max(0, lifeMs - TOKEN_MARGIN_MS) }
     return token
   }
@@ -169,7 +178,7 @@ export function answerDigest(challenge: string, username: string, password: stri
 
 /** The fields of a `Digest` header, of a challenge or an answer. */
 export function readChallenge(header: string): Readonly<Record<string, string>> {
-  const text = /(?:^|,\s*)Digest\s+(.*)$/i.exec(header)?.[1] ?? ''
+  const text = /(?:^|,\s*)Digest\s+(.*)$/i.exec(header.slice(0, MAX_CHALLENGE))?.[1] ?? ''
   const pairs = [...text.matchAll(/(\w+)=(?:"((?:[^"\\]|\\.)*)"|([^\s,]+))/g)]
   return Object.fromEntries(pairs.map(([, key = '', quoted, plain]) => [key.toLowerCase(), quoted?.replace(/\\(.)/g, '$1') ?? plain ?? '']))
 }

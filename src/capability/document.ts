@@ -2,7 +2,7 @@
  * Reads a capability document: YAML, then the grammar, then what must hold between its parts. What is found carries
  * the line it is about; a document with errors is told about and not run.
  */
-import { readFile } from 'node:fs/promises'
+import { createReadStream } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { LineCounter, isNode, parseDocument } from 'yaml'
@@ -19,8 +19,9 @@ import type { Finding } from './shape.ts'
 
 /** Documents are written by people; the largest of the published catalogues are a few hundred KiB. */
 const MAX_DOCUMENT_BYTES = 8 * 1024 * 1024
-/** How far imports may lead on. */
+/** How far imports may lead on, and how many there may be in all. */
 const MAX_IMPORT_DEPTH = 8
+const MAX_IMPORTS = 256
 /** Aliases in YAML may not multiply a small file into a large one. */
 const MAX_ALIASES = 100
 
@@ -120,7 +121,14 @@ interface Parsed {
 
 function parseYaml(text: string, findings: Finding[]): Parsed {
   const lines = new LineCounter()
-  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true })
+  let document: Document
+  try {
+    document = parseDocument(text, { lineCounter: lines, uniqueKeys: true })
+  } catch {
+    // The parser calls itself for each level, and its stack ends where no document of a person would.
+    findings.push({ severity: 'error', rule: 'yaml', path: [], message: 'is nested too deeply to be read.' })
+    return { raw: null, locate: () => ({}) }
+  }
   for (const error of document.errors) {
     const [at] = error.linePos ?? []
     const message = `is not YAML: ${error.message.split('\n')[0]?.replace(/ at line \d+.*$/, '') ?? ''}.`
@@ -148,8 +156,14 @@ function locate(document: Document, lines: LineCounter, path: readonly (string |
 
 type Raw = Readonly<Record<string, unknown>>
 
+interface Imports {
+  /** The documents that led here. */
+  readonly chain: readonly string[]
+  readonly total: { count: number }
+}
+
 /** Puts in what other documents share; an address is a file beside the document, never the network. */
-async function resolveImports(raw: Raw, spelling: Spelling, directory: string, report: (finding: Finding) => void, depth = 0): Promise<Raw> {
+async function resolveImports(raw: Raw, spelling: Spelling, directory: string, report: (finding: Finding) => void, imports: Imports = { chain: [], total: { count: 0 } }): Promise<Raw> {
   const resolvePart = async (holder: Raw, path: readonly string[]): Promise<Raw> => {
     const whole: Record<string, unknown> = { ...holder }
     for (const part of ['binds', 'consumes', 'aggregates', 'exposes']) {
@@ -170,9 +184,12 @@ async function resolveImports(raw: Raw, spelling: Spelling, directory: string, r
       fail(report, path, 'import', message)
       return null
     }
-    if (depth >= MAX_IMPORT_DEPTH) return refuse(`imports through more than ${MAX_IMPORT_DEPTH} documents.`)
+    if (imports.chain.length >= MAX_IMPORT_DEPTH) return refuse(`imports through more than ${MAX_IMPORT_DEPTH} documents.`)
+    imports.total.count += 1
+    if (imports.total.count > MAX_IMPORTS) return refuse(`is past the ${MAX_IMPORTS} imports that a document may have in all.`)
     if (/^[a-z][a-z0-9+.-]*:/i.test(from) && !from.startsWith('file:')) return refuse(`imports from ${from}: only files are imported.`)
     const file = from.startsWith('file:///') ? fileURLToPath(from) : resolve(directory, from.replace(/^file:\/\//, ''))
+    if (imports.chain.includes(file)) return refuse(`imports from ${from}, which imports this document: they go in a circle.`)
     let other: unknown
     try {
       const findings: Finding[] = []
@@ -184,7 +201,7 @@ async function resolveImports(raw: Raw, spelling: Spelling, directory: string, r
     const theirs = findSpelling(other)
     if (theirs === null || !isObject(other)) return refuse(`imports from ${from}, which is no capability document.`)
     grammar(theirs)(other, [], (finding) => fail(report, path, finding.rule, `imports from ${from}, where ${spellPath(finding.path)} ${finding.message}`, finding.severity))
-    const whole = await resolveImports(other, theirs, dirname(file), report, depth + 1)
+    const whole = await resolveImports(other, theirs, dirname(file), report, { ...imports, chain: [...imports.chain, file] })
     const shared = [whole, isObject(whole['capability']) ? whole['capability'] : {}].flatMap((holder) => (Array.isArray(holder[part]) ? (holder[part] as unknown[]) : []))
     const found = shared.filter(isObject).find((each) => each['namespace'] === entry['import'])
     if (found === undefined) return refuse(`imports "${String(entry['import'])}", which ${from} has not among its ${part}.`)
@@ -195,14 +212,20 @@ async function resolveImports(raw: Raw, spelling: Spelling, directory: string, r
 }
 
 async function readText(path: string): Promise<string> {
-  let bytes: Buffer
+  const chunks: Buffer[] = []
+  let size = 0
   try {
-    bytes = await readFile(path)
+    // Piece by piece: a path may name what has no end.
+    for await (const chunk of createReadStream(path) as AsyncIterable<Buffer>) {
+      size += chunk.length
+      if (size > MAX_DOCUMENT_BYTES) break
+      chunks.push(chunk)
+    }
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code
     const why = code === 'ENOENT' ? 'is not there' : `can't be read (${code ?? 'unknown'})`
     throw new BerthError('invalid_request', `The document ${path} ${why}.`, { cause: error })
   }
-  if (bytes.length > MAX_DOCUMENT_BYTES) throw new BerthError('invalid_request', `The document ${path} is larger than 8 MiB.`)
-  return bytes.toString('utf8')
+  if (size > MAX_DOCUMENT_BYTES) throw new BerthError('invalid_request', `The document ${path} is larger than 8 MiB.`)
+  return Buffer.concat(chunks).toString('utf8')
 }

@@ -34,7 +34,8 @@ export async function forwardRequest(
   const consume = runner.capability.consumes.find((each) => each.namespace === forward.targetNamespace)
   if (consume === undefined) throw new Failure('internal', `There is no consumed API "${forward.targetNamespace}".`)
   const base = new URL(runner.baseUriOf(consume))
-  if (request.rest.split('/').some((each) => /^(?:\.|%2e){1,2}$/i.test(each)) || request.rest.includes('\\')) {
+  // Upstreams may decode before they look for steps.
+  if (request.rest.split(/\/|\\|%2f|%5c/i).some((each) => /^(?:\.|%2e){1,2}$/i.test(each)) || request.rest.includes('\\')) {
     throw invalid([{ field: 'path', description: "can't step out of its directory." }])
   }
   const url = new URL(base)

@@ -20,6 +20,14 @@ export function isLoopback(address: string): boolean {
   return LOOPBACK.has(address) || /^127\.\d+\.\d+\.\d+$/.test(address)
 }
 
+/** The address of a request; of its host nothing is believed. */
+export function requestUrl(request: IncomingMessage): URL {
+  const given = request.url ?? '/'
+  const text = given.startsWith('/') ? `http://localhost${given}` : given
+  if (!URL.canParse(text)) throw new Failure('invalid_argument', 'The address of the request can\'t be read.')
+  return new URL(text)
+}
+
 /** Refuses what a web page or a rebound name would send. */
 export function checkOrigin(request: IncomingMessage, address: string): void {
   const hostname = (text: string | undefined): string | null => {
@@ -86,7 +94,7 @@ export function makeGate(authentication: Authentication | null, variables: Reado
           const key = render(authentication.key)
           const given =
             authentication.placement === 'query'
-              ? new URL(request.url ?? '/', 'http://localhost').searchParams.get(key)
+              ? requestUrl(request).searchParams.get(key)
               : request.headers[key.toLowerCase()]
           if (typeof given !== 'string' || !same(given, render(authentication.value))) refuse()
         },

@@ -8,10 +8,13 @@ import type { Capability, ConsumedOperation, McpExpose, McpTool, Output, RestExp
 import { calledOperations } from './called.ts'
 import { unitInputs } from './inputs.ts'
 import { lintBinaryOperation, lintMcpAnswers, lintRestAnswers } from './lint-answers.ts'
+import { isStepPath } from './reference.ts'
+import { HEADER_NAME } from './request.ts'
 import { scriptFault } from './script/files.ts'
 import { fail, isObject } from './shape.ts'
 import type { Path, Report, Severity } from './shape.ts'
 import { namesIn, namesInPath } from './template.ts'
+import { HOP_BY_HOP } from './upstream.ts'
 
 /** The lint of one document; `raw` is what was read, for the places of findings. */
 export function lintCapability(capability: Capability, raw: Readonly<Record<string, unknown>>, report: Report): void {
@@ -30,9 +33,11 @@ export function lintCapability(capability: Capability, raw: Readonly<Record<stri
     else if (expose.type === 'mcp') lintMcp(capability, expose, raw, path, report)
     else fail(report, path, 'not-served', `is an adapter of type "${expose.type}", which this runner doesn't serve.`, 'warning')
   })
-  const ports = capability.exposes.flatMap((each) => ('port' in each && each.port !== 0 ? [each.port] : []))
+  const ports = capability.exposes.flatMap((each) => ('port' in each && each.port !== 0 ? [`${each.port} of ${each.address ?? '127.0.0.1'}`] : []))
   const twice = ports.find((each, at) => ports.indexOf(each) !== at)
   if (twice !== undefined) fail(report, [...body, 'exposes'], 'port', `use the port ${twice} twice.`)
+  const overStdio = capability.exposes.filter((each) => each.type === 'mcp' && each.transport === 'stdio')
+  if (overStdio.length > 1) fail(report, [...body, 'exposes'], 'port', `have ${overStdio.length} adapters over stdio, and there is one stdin.`)
 }
 
 /** The bound variable that no template names, if there is just one and no consumed API authenticates. */
@@ -82,6 +87,8 @@ function lintConsumes(capability: Capability, raw: Readonly<Record<string, unkno
     const names = consume.operations.map((each) => each.name)
     const twice = names.find((each, index) => names.indexOf(each) !== index)
     if (twice !== undefined) fail(report, path, 'duplicate', `has two operations "${twice}"; calls reach the first.`, 'warning')
+    const key = consume.authentication?.type === 'apikey' && consume.authentication.placement === 'header' ? consume.authentication.key : null
+    if (key !== null && !key.includes('{{') && !HEADER_NAME.test(key)) fail(report, [...path, 'authentication'], 'header', `has the key "${key}", which is no name of a header.`)
     const bound = new Set(capability.binds.flatMap((each) => Object.keys(each.keys).flatMap((key) => [key, `${each.namespace}.${key}`])))
     for (const name of namesIn(JSON.stringify(consume.authentication))) {
       if (!bound.has(name)) fail(report, [...path, 'authentication'], 'unbound', `names {{${name}}}, which no bind gives.`)
@@ -100,6 +107,10 @@ function lintOperation(operation: ConsumedOperation, path: Path, report: Report)
   const inPath = new Set(namesInPath(operation.path))
   for (const name of places) {
     if (!inPath.has(name)) fail(report, path, 'path', `${where} with a path input "${name}" that its path ${operation.path} has no place for.`, 'warning')
+  }
+  if (!/^(?:[/?]|$)/.test(operation.path)) fail(report, path, 'path', `${where} with the path ${operation.path}, which is put behind a slash.`, 'warning')
+  for (const { name, place } of operation.inputs) {
+    if (place === 'header' && HOP_BY_HOP.has(name.toLowerCase())) fail(report, path, 'header', `${where} with the header ${name}, which belongs to the connection and is not sent.`, 'warning')
   }
   if (isExec(operation)) fail(report, path, 'exec', `${where} that is an exec: it is run over a WebSocket to the command's end and answered as one document.`, 'warning')
 }
@@ -121,6 +132,11 @@ function lintUnit(capability: Capability, unit: Unit, namespace: string, path: P
       const before = action.steps.slice(0, at).map((each) => each.name)
       if (step.kind === 'call' && findOperation(capability, step.call) === null) return missing('step calls', step.call)
       if (step.kind === 'lookup' && !before.includes(step.index)) return missing('lookup looks into', step.index)
+      for (const value of step.kind === 'lookup' ? [step.lookupValue] : Object.values(step.with)) {
+        if (typeof value === 'string' && value.startsWith('$.') && !isStepPath(value, Object.fromEntries(before.map((each) => [each, null])))) {
+          fail(report, path, 'literal', `${where}, whose step "${step.name}" has "${value}": no step before it has that name, so that it is sent as it stands.`, 'warning')
+        }
+      }
       const fault = step.kind === 'script' ? scriptFault(step, capability.scripting) : null
       if (fault !== null) fail(report, path, 'script', `${where}, whose step "${step.name}" ${fault}`)
       if (before.includes(step.name)) fail(report, path, 'duplicate', `${where} with two steps "${step.name}".`)

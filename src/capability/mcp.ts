@@ -13,11 +13,12 @@ import { toNodeHandler } from '@modelcontextprotocol/node'
 import { createMcpHandler, ProtocolError, ProtocolErrorCode, Server } from '@modelcontextprotocol/server'
 import type { CallToolResult, GetPromptResult, ReadResourceResult, Resource, ResourceTemplateType, ServerContext, ServerOptions, Tool, ToolAnnotations } from '@modelcontextprotocol/server'
 import { serveStdio } from '@modelcontextprotocol/server/stdio'
-import { Failure, asFailure } from './failure.ts'
+import { Failure, asFailure, invalid } from './failure.ts'
 import { checkOrigin, makeGate } from './guard.ts'
 import { checkToolInputs, inputSchema, unitInputs } from './inputs.ts'
 import type { UnitInputs } from './inputs.ts'
 import { calledOperations } from './called.ts'
+import { MAX_DEPTH, isShallow } from './json.ts'
 import type { Log } from './log.ts'
 import { isExec } from './model.ts'
 import type { Json, JsonObject, McpExpose, McpPrompt, McpResource, McpTool } from './model.ts'
@@ -151,6 +152,7 @@ class McpAdapter {
     const began = Date.now()
     let result: CallToolResult
     try {
+      if (!isShallow(given)) throw invalid([{ field: 'arguments', description: `must be nested at most ${MAX_DEPTH} deep.` }])
       const values = checkToolInputs(prepared.inputs, given)
       const onOutput = makeProgress(context)
       const answer = await this.#runner.run(prepared.tool, values, { namespace: this.#expose.namespace, signal: context.mcpReq.signal, maxBinaryBytes: this.#expose.maxBinaryBytes, ...(onOutput === null ? {} : { onOutput }) })

@@ -3,6 +3,7 @@ import { parse as parseCsv } from 'csv-parse/sync'
 import { XMLParser } from 'fast-xml-parser'
 import { parse as parseYaml } from 'yaml'
 import { Failure } from './failure.ts'
+import { MAX_DEPTH, TooDeep, isShallow, parseJson } from './json.ts'
 import type { ConsumedOperation, Json, JsonObject } from './model.ts'
 import { isObject } from './shape.ts'
 import { readHtml, readMarkdownTables } from './table-format.ts'
@@ -10,6 +11,8 @@ import { readHtml, readMarkdownTables } from './table-format.ts'
 const SEPARATORS = { csv: ',', tsv: '\t', psv: '|' } as const
 /** An error's text is a hint, not a transport. */
 const MAX_ERROR_TEXT = 500
+/** What of an error that is no JSON is looked at: of a page the title is near its beginning. */
+const MAX_READ_ERROR = 8192
 const MAX_ALIASES = 100
 
 /** A body that is no JSON and stays as it is. */
@@ -26,8 +29,11 @@ export function readPayload(operation: ConsumedOperation, body: Buffer, mediaTyp
   if (operation.format === 'binary') return { kind: 'media', media: { type: operation.mediaType ?? mediaType ?? null, bytes: body } }
   if (body.length === 0) return { kind: 'empty' }
   try {
-    return { kind: 'json', value: operation.readBody === null ? parse(operation, body.toString('utf8')) : operation.readBody(body) }
+    const value = operation.readBody === null ? parse(operation, body.toString('utf8')) : operation.readBody(body)
+    if (!isShallow(value)) throw new TooDeep('nested too deeply')
+    return { kind: 'json', value }
   } catch (error) {
+    if (error instanceof TooDeep || error instanceof RangeError) throw new Failure('upstream_error', `The upstream's answer is nested more than ${MAX_DEPTH} deep.`, { cause: error })
     throw new Failure('upstream_error', `The upstream's answer is not ${operation.format}, which "${operation.name}" promises.`, { cause: error })
   }
 }
@@ -35,7 +41,7 @@ export function readPayload(operation: ConsumedOperation, body: Buffer, mediaTyp
 function parse(operation: ConsumedOperation, text: string): Json {
   switch (operation.format) {
     case 'json':
-      return JSON.parse(text) as Json
+      return parseJson(text)
     case 'yaml':
       return parseYaml(text, { maxAliasCount: MAX_ALIASES }) as Json
     case 'xml':
@@ -58,8 +64,8 @@ function readMarkdown(text: string, prefix: string | null): Json {
   const [, front, rest] = /^---\r?\n([\s\S]*?)\r?\n---\r?\n?([\s\S]*)$/.exec(text) ?? [undefined, undefined, text]
   const sections: { level: number; heading: string; content: string }[] = []
   for (const line of (rest ?? '').split(/\r?\n/)) {
-    const heading = /^(#{1,6})\s+(.*?)\s*#*$/.exec(line)
-    if (heading !== null) sections.push({ level: heading[1]?.length ?? 1, heading: heading[2] ?? '', content: '' })
+    const heading = /^(#{1,6})\s(.*)$/.exec(line)
+    if (heading !== null) sections.push({ level: heading[1]?.length ?? 1, heading: headingText(heading[2] ?? ''), content: '' })
     else if (sections.length > 0) {
       const last = sections.at(-1)
       if (last !== undefined) last.content += `${line}\n`
@@ -73,15 +79,22 @@ function readMarkdown(text: string, prefix: string | null): Json {
   }
 }
 
+/** Without the marks that may close a heading. */
+function headingText(text: string): string {
+  let end = text.length
+  while (end > 0 && text[end - 1] === '#') end -= 1
+  return text.slice(0, end).trim()
+}
+
 /** What the upstream said of its error: its own JSON, or its text in one of ours. */
 export function readErrorBody(status: number, body: Buffer, host: string): JsonObject {
   const text = body.toString('utf8')
   try {
-    const value = JSON.parse(text) as Json
+    const value = parseJson(text)
     if (isObject(value)) return value as JsonObject
     return { status, code: 'upstream_error', message: `${host} answered ${status}.`, details: value }
   } catch {
-    const plain = text.replace(/<[^>]*>/g, ' ').replace(/[\s\p{Cc}]+/gu, ' ').trim().slice(0, MAX_ERROR_TEXT)
+    const plain = text.slice(0, MAX_READ_ERROR).replace(/<[^>]*>/g, ' ').replace(/[\s\p{Cc}]+/gu, ' ').trim().slice(0, MAX_ERROR_TEXT)
     return { status, code: 'upstream_error', message: plain === '' ? `${host} answered ${status}.` : `${host} answered ${status}: ${plain}` }
   }
 }

@@ -4,6 +4,7 @@ import type { ConsumedInput, ConsumedOperation, Json, RequestBody } from './mode
 import { isObject } from './shape.ts'
 import { inScope, renderJson, renderPath, renderText, renderValue, spell } from './template.ts'
 import type { Scope } from './template.ts'
+import { HOP_BY_HOP } from './upstream.ts'
 
 export interface BuiltRequest {
   readonly url: URL
@@ -12,12 +13,14 @@ export interface BuiltRequest {
   readonly body: Buffer | null
 }
 
-const HEADER_NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
+export const HEADER_NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 
 /** `baseUri` is that of the document, or another that the person who runs it named. */
 export async function buildRequest(operation: ConsumedOperation, values: Scope, baseUri: string): Promise<BuiltRequest> {
   const scope = withEnvironment(operation, values)
-  const url = new URL(baseUri + renderPath(operation.path, pathScope(operation, scope)))
+  const path = renderPath(operation.path, pathScope(operation, scope))
+  // Behind a slash, no value can become a part of the host's name.
+  const url = new URL(`${baseUri}${/^(?:[/?]|$)/.test(path) ? '' : '/'}${path}`)
   const headers: Record<string, string> = { accept: acceptOf(operation), 'user-agent': 'berth-capability' }
   const cookies: string[] = []
   const fields: Record<string, Json> = {}
@@ -33,7 +36,7 @@ export async function buildRequest(operation: ConsumedOperation, values: Scope, 
         for (const each of Array.isArray(value) ? (value as readonly Json[]) : [value]) url.searchParams.append(input.name, spell(each))
         break
       case 'header':
-        headers[headerName(input.name)] = headerValue(input.name, value)
+        if (!HOP_BY_HOP.has(input.name.toLowerCase())) headers[headerName(input.name)] = headerValue(input.name, value)
         break
       case 'cookie':
         cookies.push(`${headerName(input.name)}=${encodeURIComponent(spell(value))}`)
@@ -100,10 +103,13 @@ export function headerName(name: string): string {
   return name.toLowerCase()
 }
 
+// eslint-disable-next-line no-control-regex -- they are what is looked for
+export const NOT_IN_HEADERS = /[\0-\x08\x0a-\x1f\x7f]/
+
 /** A header is one line, and nobody's value makes it two. */
 function headerValue(name: string, value: Json): string {
   const text = spell(value)
-  if (/[\r\n\0]/.test(text)) throw invalid([{ field: name, description: 'must be one line.' }])
+  if (NOT_IN_HEADERS.test(text)) throw invalid([{ field: name, description: 'must be one line without control characters.' }])
   return Buffer.from(text, 'utf8').toString('latin1')
 }
 

@@ -7,11 +7,12 @@ import { createServer } from 'node:http'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { Failure, asFailure, invalid } from './failure.ts'
-import { checkNavigation, checkOrigin, makeGate } from './guard.ts'
+import { checkNavigation, checkOrigin, makeGate, requestUrl } from './guard.ts'
 import type { Gate } from './guard.ts'
 import { proxySocket } from './exec-proxy.ts'
 import { forwardRequest } from './forward.ts'
 import { readRestInputs, unitInputs } from './inputs.ts'
+import { MAX_DEPTH, TooDeep, parseJson } from './json.ts'
 import type { UnitInputs } from './inputs.ts'
 import { calledOperations } from './called.ts'
 import type { Log } from './log.ts'
@@ -91,7 +92,7 @@ class RestAdapter {
   }
 
   async #route(request: IncomingMessage, response: ServerResponse, signal: AbortSignal): Promise<void> {
-    const url = new URL(request.url ?? '/', 'http://localhost')
+    const url = requestUrl(request)
     const matches = matchRoutes(this.#routes, url.pathname)
     const method = request.method === 'HEAD' ? 'GET' : (request.method as Method)
     for (const match of matches) {
@@ -156,7 +157,7 @@ class RestAdapter {
       checkOrigin(request, this.#address)
       checkNavigation(request)
       await this.#gate.check(request)
-      const url = new URL(request.url ?? '/', 'http://localhost')
+      const url = requestUrl(request)
       const [match] = matchRoutes(this.#routes, url.pathname)
       const found = match === undefined ? null : this.#find(match.route, 'GET')
       if (found === null || found.exec === null) throw new Failure('not_found', `There is no stream at ${url.pathname}.`)
@@ -210,9 +211,9 @@ async function readJsonBody(request: IncomingMessage): Promise<Json | undefined>
     return Object.fromEntries([...new Set(form.keys())].map((key): [string, Json] => [key, form.getAll(key).length > 1 ? form.getAll(key) : (form.get(key) ?? '')]))
   }
   try {
-    return JSON.parse(text) as Json
-  } catch {
-    throw invalid([{ field: 'body', description: 'must be JSON.' }])
+    return parseJson(text)
+  } catch (error) {
+    throw invalid([{ field: 'body', description: error instanceof TooDeep ? `must be nested at most ${MAX_DEPTH} deep.` : 'must be JSON.' }])
   }
 }
 

@@ -22,7 +22,7 @@ import { namesIn, renderValue, spell } from './template.ts'
 import type { Scope } from './template.ts'
 import { MAX_BINARY_BYTES, MAX_BODY_BYTES, Upstream } from './upstream.ts'
 import type { Timeouts, UpstreamAnswer } from './upstream.ts'
-import { makeRedactor } from './variables.ts'
+import { Redactor } from './variables.ts'
 import type { Variables } from './variables.ts'
 
 export interface RunnerOptions {
@@ -64,7 +64,7 @@ export class Runner {
   readonly #baseUri: string | null
   readonly #log: Log
   readonly #credentials = new Map<string, Credentials>()
-  readonly #strike: (text: string) => string
+  readonly #secrets: Redactor
   readonly #scripts = new ScriptPool()
 
   constructor(options: RunnerOptions) {
@@ -74,9 +74,13 @@ export class Runner {
     this.#log = options.log
     this.#baseUri = options.baseUri?.replace(/\/+$/, '') ?? null
     const secrets = options.capability.consumes.flatMap((each) => namesIn(JSON.stringify(each.authentication)))
-    this.#strike = makeRedactor(secrets.flatMap((name) => options.variables.values[name] ?? []))
+    this.#secrets = new Redactor(secrets.flatMap((name) => options.variables.values[name] ?? []))
+    const keepSecret = (secret: string): void => {
+      this.#secrets.add(secret)
+      options.variables.keepSecret(secret)
+    }
     for (const consume of options.capability.consumes) {
-      this.#credentials.set(consume.namespace, new Credentials(consume.authentication, options.variables.values, this.upstream))
+      this.#credentials.set(consume.namespace, new Credentials(consume.authentication, options.variables.values, this.upstream, keepSecret))
     }
   }
 
@@ -192,7 +196,8 @@ export class Runner {
     if (isExec(operation)) return { operation, answer: await this.#exec(consume, operation, values, context) }
     const built = await buildRequest(operation, this.#scope(values), this.baseUriOf(consume))
     const answer = await this.send(consume.namespace, built, context.signal, bodyLimit(operation, context))
-    return { operation, answer: this.#read(operation, answer, built.url.host) }
+    const isOurs = consume.authentication !== null || built.headers['authorization'] === undefined
+    return { operation, answer: this.#read(operation, answer, built.url.host, isOurs) }
   }
 
   async #exec(consume: Consume, operation: ConsumedOperation, values: JsonObject, context: CallContext): Promise<Answer> {
@@ -225,9 +230,9 @@ export class Runner {
     return second === null ? answer : attempt(second)
   }
 
-  #read(operation: ConsumedOperation, answer: UpstreamAnswer, host: string): Answer {
+  #read(operation: ConsumedOperation, answer: UpstreamAnswer, host: string, isOurs: boolean): Answer {
     const { status, headers, body } = answer
-    if (status === 401 || status === 403) {
+    if ((status === 401 || status === 403) && isOurs) {
       throw new Failure('upstream_auth', `${host} refused the capability's own credential (HTTP ${status}); the caller's has no part in it.`)
     }
     if (status >= 300 && status < 400) throw new Failure('upstream_error', `${host} redirects (HTTP ${status}), and redirects are not followed.`)
@@ -246,7 +251,7 @@ export class Runner {
   /** An upstream that repeats our credential must not give it to the caller. */
   #clean<T extends Json>(value: T): T {
     const text = JSON.stringify(value)
-    const clean = this.#strike(text)
+    const clean = this.#secrets.strike(text)
     return clean === text ? value : (JSON.parse(clean) as T)
   }
 }

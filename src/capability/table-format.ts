@@ -22,7 +22,8 @@ export function readMarkdownTables(text: string): readonly Json[] {
   const cells = (line: string): readonly string[] => line.trim().replace(/^\||\|$/g, '').split(/(?<!\\)\|/).map((cell) => cell.trim().replaceAll('\\|', '|'))
   const tables: Json[] = []
   for (let at = 1; at < lines.length; at += 1) {
-    const isRule = /^\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*$/.test(lines[at] ?? '') && (lines[at] ?? '').includes('|')
+    const line = lines[at] ?? ''
+    const isRule = /^[\s|:-]+$/.test(line) && line.includes('|') && cells(line).every((cell) => /^:?-+:?$/.test(cell))
     const head = lines[at - 1] ?? ''
     if (!isRule || !head.includes('|')) continue
     const rows: (readonly string[])[] = []

@@ -19,6 +19,8 @@ export interface Variables {
   readonly values: Readonly<Record<string, string>>
   /** Text with every bound value struck out, in each of the forms in which it travels. */
   readonly redact: (text: string) => string
+  /** Strikes out what became known later, such as a token, from now on. */
+  readonly keepSecret: (secret: string) => void
 }
 
 export async function findVariables(
@@ -46,7 +48,8 @@ export async function findVariables(
     const what = missing.length === 1 ? `The variable ${missing[0]} is not set` : `These variables are not set: ${missing.join(', ')}`
     throw new BerthError('invalid_request', `${what}; set it in the environment or give --bind ${first}=….`)
   }
-  return { values, redact: makeRedactor(Object.values(values)) }
+  const redactor = new Redactor(Object.values(values))
+  return { values, redact: (text) => redactor.strike(text), keepSecret: (secret) => redactor.add(secret) }
 }
 
 async function readVariables(location: string, directory: string): Promise<Readonly<Record<string, string>>> {
@@ -75,21 +78,38 @@ async function readVariables(location: string, directory: string): Promise<Reado
 
 const resolveIn = (directory: string, path: string): string => (isAbsolute(path) ? path : resolve(directory, path))
 
-/** Strikes out values as they are, percent-encoded, in JSON, and in base64 at each of its three offsets. */
-export function makeRedactor(secrets: readonly string[]): (text: string) => string {
-  const forms = new Set<string>()
-  for (const secret of secrets) {
-    if (secret.length < SHORTEST_SECRET) continue
-    forms.add(secret)
-    forms.add(encodeURIComponent(secret))
-    forms.add(JSON.stringify(secret).slice(1, -1))
-    for (const offset of [0, 1, 2]) {
-      const bytes = Buffer.concat([Buffer.alloc(offset), Buffer.from(secret)])
-      // The characters at both ends also carry bits of the neighbours.
-      const inner = bytes.toString('base64').replace(/=+$/, '').slice(offset === 0 ? 0 : offset + 1, -1)
-      if (inner.length >= 8) forms.add(inner)
-    }
+/** Tokens that were replaced since are forgotten when there are more than so many. */
+const MAX_FORMS = 4096
+
+/** Strikes out values in each of the forms in which they travel. */
+export class Redactor {
+  #forms: readonly string[] = []
+
+  constructor(secrets: readonly string[]) {
+    for (const each of secrets) this.add(each)
   }
-  const longestFirst = [...forms].sort((a, b) => b.length - a.length)
-  return (text) => longestFirst.reduce((sum, each) => (sum.includes(each) ? sum.replaceAll(each, '***') : sum), text)
+
+  add(secret: string): void {
+    if (secret.length < SHORTEST_SECRET) return
+    const forms = new Set([...formsOf(secret), ...this.#forms])
+    this.#forms = [...forms].slice(0, MAX_FORMS).sort((a, b) => b.length - a.length)
+  }
+
+  strike(text: string): string {
+    return this.#forms.reduce((sum, each) => (sum.includes(each) ? sum.replaceAll(each, '***') : sum), text)
+  }
+}
+
+/** As it is, percent-encoded (of a form, and in small letters too), in JSON, and in base64 at each of its three offsets. */
+function formsOf(secret: string): readonly string[] {
+  const encoded = [encodeURIComponent(secret), new URLSearchParams({ s: secret }).toString().slice(2)]
+  const small = encoded.map((each) => each.replace(/%[0-9A-F]{2}/g, (code) => code.toLowerCase()))
+  const inJson = JSON.stringify(secret).slice(1, -1)
+  const inBase64 = [0, 1, 2].flatMap((offset) => {
+    const bytes = Buffer.concat([Buffer.alloc(offset), Buffer.from(secret)])
+    // The characters at both ends also carry bits of the neighbours.
+    const inner = bytes.toString('base64').replace(/=+$/, '').slice(offset === 0 ? 0 : offset + 1, -1)
+    return inner.length >= 8 ? [inner, inner.replaceAll('+', '-').replaceAll('/', '_')] : []
+  })
+  return [secret, ...encoded, ...small, inJson, JSON.stringify(inJson).slice(1, -1), ...inBase64]
 }
