@@ -253,8 +253,10 @@ describe('the server’s own MCP', () => {
     stopping: new AbortController().signal,
     now: Date.now,
     log: makeLog('silent'),
+    jwtSecret: null,
+    project: mcp.fixture.caller.projectId,
   })
-  const config = { hostnames: [], mode: EVERYTHING }
+  const config = { hostnames: [], mode: EVERYTHING, resource: null, authorizationServers: [] }
 
   test('a port that something else has is a warning where nobody asked for it, and a failure where somebody did', async () => {
     const other = createServer().listen(0, '127.0.0.1')

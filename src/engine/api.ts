@@ -19,6 +19,7 @@ import type {
   Scope,
   SshKey,
   SshKeyId,
+  Surface,
   TimestampMs,
   Volume,
   VolumeId,
@@ -237,11 +238,18 @@ export interface NewKey {
 export interface Keys {
   create(
     caller: Caller,
-    request: { readonly name: string; readonly scopes: readonly Scope[]; readonly projectId?: ProjectId; readonly expiresAt?: TimestampMs },
+    request: {
+      readonly name: string
+      readonly scopes: readonly Scope[]
+      /** The only surfaces that take it; null and absent is all. */
+      readonly audience?: readonly Surface[] | null
+      readonly projectId?: ProjectId
+      readonly expiresAt?: TimestampMs
+    },
   ): Promise<NewKey>
   list(caller: Caller): Promise<readonly ApiKey[]>
   delete(caller: Caller, id: KeyId): Promise<void>
-  /** The caller a secret stands for, or null. */
+  /** The caller a secret stands for, or null. Throws `unauthenticated` where the key is not for that surface. */
   authenticate(secret: string, via: string): Promise<Caller | null>
 }
 

@@ -6,8 +6,8 @@ import { hash } from 'node:crypto'
 import type { AuditTarget } from '../instance/audit.ts'
 import { BerthError } from '../instance/errors.ts'
 import { ID_BYTES, newId } from '../instance/ids.ts'
-import { SCOPES } from '../instance/model.ts'
-import type { ApiKey, KeyId, ProjectId, Scope } from '../instance/model.ts'
+import { SCOPES, SURFACES } from '../instance/model.ts'
+import type { ApiKey, KeyId, ProjectId, Scope, Surface } from '../instance/model.ts'
 import { checkLabel } from '../instance/names.ts'
 import { requireScope } from './access.ts'
 import type { Caller, Keys, NewKey } from './api.ts'
@@ -57,12 +57,12 @@ export class KeyRing {
       if (!/^[\x21-\x7e]{16,512}$/.test(secret)) {
         throw new BerthError('invalid_request', 'The admin key must have 16 to 512 visible ASCII characters: choose a longer one.')
       }
-      if ((await this.#core.store.read.keyByHash(hashOf(secret))) === null) await this.#put(projectId, 'admin', SCOPES, null, secret)
+      if ((await this.#core.store.read.keyByHash(hashOf(secret))) === null) await this.#put(projectId, { name: 'admin', scopes: SCOPES, audience: null, expiresAt: null }, secret)
       return null
     }
     if ((await this.#core.store.read.keys(null)).length > 0) return null
     const made = makeSecret(this.#core)
-    await this.#put(projectId, 'admin', SCOPES, null, made)
+    await this.#put(projectId, { name: 'admin', scopes: SCOPES, audience: null, expiresAt: null }, made)
     return made
   }
 
@@ -70,6 +70,7 @@ export class KeyRing {
     requireScope(caller, 'admin')
     checkLabel('key', request.name)
     const scopes = checkedScopes(request.scopes)
+    const audience = checkedAudience(request.audience ?? null)
     const projectId = request.projectId ?? caller.projectId
     await administered(this.#core, caller, projectId)
     const expiresAt = request.expiresAt ?? null
@@ -80,15 +81,16 @@ export class KeyRing {
       throw new BerthError('limit_exceeded', `The project has ${KEYS_PER_PROJECT_LIMIT} keys already: delete some.`)
     }
     const secret = makeSecret(this.#core)
-    return { key: await this.#put(projectId, request.name, scopes, expiresAt, secret, caller), secret }
+    return { key: await this.#put(projectId, { name: request.name, scopes, audience, expiresAt }, secret, caller), secret }
   }
 
-  async #put(projectId: ProjectId, name: string, scopes: readonly Scope[], expiresAt: number | null, secret: string, caller?: Caller): Promise<ApiKey> {
+  async #put(projectId: ProjectId, what: Pick<ApiKey, 'name' | 'scopes' | 'audience' | 'expiresAt'>, secret: string, caller?: Caller): Promise<ApiKey> {
     const id = newId('key', this.#core.randomBytes(ID_BYTES))
-    const key: ApiKey = { id, projectId, name, scopes, createdAt: this.#core.now(), lastUsedAt: null, expiresAt }
+    const { scopes, audience } = what
+    const key: ApiKey = { id, projectId, ...what, createdAt: this.#core.now(), lastUsedAt: null }
     await this.#core.store.transaction(async tx => {
       await tx.putKey(key, hashOf(secret))
-      if (caller !== undefined) await this.#core.audit.record(tx, caller, { action: 'key.create', target: keyTarget(key), details: { scopes, projectId } })
+      if (caller !== undefined) await this.#core.audit.record(tx, caller, { action: 'key.create', target: keyTarget(key), details: { scopes, projectId, ...(audience === null ? {} : { audience }) } })
     })
     return key
   }
@@ -115,6 +117,9 @@ export class KeyRing {
     if (key === null) return null
     const now = this.#core.now()
     if (key.expiresAt !== null && key.expiresAt <= now) return null
+    if (key.audience !== null && !key.audience.some(surface => surface === via)) {
+      throw new BerthError('unauthenticated', `This key is for ${key.audience.join(', ')} alone, and not for ${via}: use another one here.`)
+    }
     this.#touch(key, hashed, now)
     return { projectId: key.projectId, keyId: key.id, scopes: key.scopes, via }
   }
@@ -168,4 +173,12 @@ function checkedScopes(scopes: readonly Scope[]): readonly Scope[] {
   if (unknown !== undefined) throw new BerthError('invalid_request', `There is no scope "${unknown}": use ${SCOPES.join(', ')}.`)
   if (scopes.length === 0) throw new BerthError('invalid_request', `A key needs at least one scope of ${SCOPES.join(', ')}.`)
   return SCOPES.filter(scope => scopes.includes(scope))
+}
+
+function checkedAudience(audience: readonly Surface[] | null): readonly Surface[] | null {
+  if (audience === null) return null
+  const unknown = audience.find(surface => !SURFACES.includes(surface))
+  if (unknown !== undefined) throw new BerthError('invalid_request', `There is no surface "${unknown}": use ${SURFACES.join(', ')}.`)
+  if (audience.length === 0) throw new BerthError('invalid_request', `A key is for at least one of ${SURFACES.join(', ')}.`)
+  return SURFACES.filter(surface => audience.includes(surface))
 }

@@ -295,6 +295,19 @@ export interface Project {
 export const SCOPES = ['read', 'write', 'exec', 'admin'] as const
 export type Scope = (typeof SCOPES)[number]
 
+/** Where a key may be used; `native` is the command line and the dashboard. */
+export const SURFACES = ['native', 'hypeman', 'koyeb', 'lambda', 'mithril', 'mcp'] as const
+export type Surface = (typeof SURFACES)[number]
+
+/** A value that instances of a project are given in a variable, and that nothing ever tells. */
+export interface Secret {
+  readonly projectId: ProjectId
+  /** Unique in its project; the variable has the same name. */
+  readonly name: string
+  readonly createdAt: TimestampMs
+  readonly updatedAt: TimestampMs
+}
+
 /** A public key that instances can be entered with; whoever made it holds the private part. */
 export interface SshKey {
   readonly id: SshKeyId
@@ -312,6 +325,8 @@ export interface ApiKey {
   readonly projectId: ProjectId
   readonly name: string
   readonly scopes: readonly Scope[]
+  /** The only surfaces that take it; null is all of them. */
+  readonly audience: readonly Surface[] | null
   readonly createdAt: TimestampMs
   readonly lastUsedAt: TimestampMs | null
   readonly expiresAt: TimestampMs | null

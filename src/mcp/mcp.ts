@@ -13,10 +13,14 @@ import type { McpHttpHandler, McpRequestContext } from '@modelcontextprotocol/se
 import type { Caller, Engine } from '../engine/api.ts'
 import type { Catalogue } from '../instance/catalogue.ts'
 import { BerthError } from '../instance/errors.ts'
+import { SCOPES } from '../instance/model.ts'
+import type { Scope } from '../instance/model.ts'
 import { feed, feedOfList } from './feeds.ts'
 import type { FeedParts } from './feeds.ts'
 import { modeOfHeaders, narrowed, shownTools } from './mode.ts'
 import type { Mode } from './mode.ts'
+import { insufficientScope, oauthAnswer, unauthenticated } from './oauth.ts'
+import type { OAuth } from './oauth.ts'
 import { registerResources } from './resources.ts'
 import { serveSubscriptions, Sessions } from './sessions.ts'
 import { ALL_TOOLS } from './tools/all.ts'
@@ -50,7 +54,9 @@ export interface McpOptions {
   readonly engine: Engine
   readonly catalogue: Catalogue
   /** Who a bearer secret stands for; null asks what a request without one may do. Null refuses. */
-  readonly authenticate: (secret: string | null) => Promise<Caller | null>
+  readonly authenticate: (secret: string | null) => Promise<McpCaller | null>
+  /** Whose tokens it takes; null and absent is nobody's. */
+  readonly oauth?: OAuth | null
   readonly version: string
   /** Aborted when the server begins to stop: calls and streams end. */
   readonly stopping: AbortSignal
@@ -71,9 +77,14 @@ export interface Mcp {
   close(): Promise<void>
 }
 
+/** Who comes with a key, or with a token: then `subject` is whom its issuer means. */
+export interface McpCaller extends Caller {
+  readonly subject?: string
+}
+
 /** What a request is served with. */
 export interface Principal {
-  readonly caller: Caller
+  readonly caller: McpCaller
   readonly mode: Mode
 }
 
@@ -92,14 +103,23 @@ export function createMcp(options: McpOptions): Mcp {
   const makeServer = (principal: Principal, over: AbortSignal) =>
     serverFor(options, gate, principal, 'legacy', server => serveSubscriptions(server, feedParts(options, principal), over))
   const sessions = new Sessions({ makeServer, log: options.log, now: options.now })
+  const oauth = options.oauth ?? null
   const listens = new Set<McpHttpHandler>()
   let closed: Promise<void> | null = null
 
   async function serve(request: Request): Promise<Response> {
     const url = new URL(request.url)
+    const told = oauthAnswer(request, oauth)
+    if (told !== null) return told
     if (url.pathname !== MCP_PATH) return jsonRpcError(404, -32_600, `There is nothing at this path; MCP is served at ${MCP_PATH}.`)
-    const caller = await options.authenticate(bearerSecret(request.headers))
-    if (caller === null) return unauthenticated(request.headers.has('authorization'))
+    let caller: McpCaller | null
+    try {
+      caller = await options.authenticate(bearerSecret(request.headers))
+    } catch (error) {
+      if (error instanceof BerthError && error.code === 'unauthenticated') return unauthenticated(oauth, true, error.message)
+      throw error
+    }
+    if (caller === null) return unauthenticated(oauth, request.headers.has('authorization'), null)
     let mode: Mode
     try {
       mode = narrowed(options.mode, modeOfHeaders(request.headers))
@@ -110,6 +130,8 @@ export function createMcp(options: McpOptions): Mcp {
     const principal = { caller: { ...caller, via: SURFACE }, mode }
     principals.set(request, principal)
     const body = request.method === 'POST' ? await parsedBody(request) : undefined
+    const lacking = oauth !== null && caller.keyId === null ? scopeLacking(body, mode, caller.scopes) : null
+    if (oauth !== null && lacking !== null) return insufficientScope(oauth, caller.scopes, lacking, idOf(body))
     if (await isLegacyRequest(request, body)) return sessions.serve(request, body, principal)
     if (body !== undefined && methodOf(body) === 'subscriptions/listen') return listen(request, body, principal)
     return (isLasting(body) ? lasting : brief).fetch(request, body === undefined ? {} : { parsedBody: body })
@@ -192,7 +214,7 @@ function serverFor(
     },
   )
   const { engine, catalogue, stopping, now, log } = options
-  const wiring: ToolWiring = { engine, catalogue, caller, stopping, now, gate, audit: line => log.info({ audit: 'mcp', ...line }, 'tool call') }
+  const wiring: ToolWiring = { engine, catalogue, caller, stopping, now, gate, audit: line => log.info({ audit: 'mcp', ...(caller.subject === undefined ? {} : { subject: caller.subject }), ...line }, 'tool call') }
   for (const tool of shownTools(ALL_TOOLS, mode, caller.scopes)) tool.register(server, wiring)
   if (canRead) {
     registerResources(server, wiring)
@@ -210,6 +232,14 @@ function isLasting(body: unknown): boolean {
   return typeof name === 'string' && LONG_TOOLS.has(name)
 }
 
+/** The scope that a call's tool needs and its token lacks; null where that is not what is wrong. */
+function scopeLacking(body: unknown, mode: Mode, scopes: readonly Scope[]): Scope | null {
+  if (methodOf(body) !== 'tools/call') return null
+  const { name } = paramsOf(body)
+  const tool = shownTools(ALL_TOOLS, mode, SCOPES).find(each => each.name === name)
+  return tool === undefined || scopes.includes(tool.scope) ? null : tool.scope
+}
+
 /** The body if it is JSON; undefined leaves the telling of what is wrong to whoever serves it. */
 async function parsedBody(request: Request): Promise<unknown> {
   try {
@@ -222,12 +252,6 @@ async function parsedBody(request: Request): Promise<unknown> {
 function bearerSecret(headers: Headers): string | null {
   const match = /^bearer +(\S+) *$/i.exec(headers.get('authorization') ?? '')
   return match?.[1] ?? null
-}
-
-function unauthenticated(hadSome: boolean): Response {
-  const response = jsonRpcError(401, -32_001, 'Authenticate with one of Berth’s API keys: Authorization: Bearer <key>.')
-  response.headers.set('www-authenticate', hadSome ? 'Bearer realm="berth", error="invalid_token"' : 'Bearer realm="berth"')
-  return response
 }
 
 function wantedOf(body: unknown): { readonly uris: readonly string[]; readonly list: boolean } {

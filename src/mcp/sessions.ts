@@ -79,7 +79,9 @@ export class Sessions {
     const session = this.#sessions.get(id)
     if (session === undefined) return null
     const owner = session.principal.caller
-    return owner.projectId === caller.projectId && owner.keyId === caller.keyId ? session : null
+    const isSame = owner.projectId === caller.projectId && owner.keyId === caller.keyId && owner.subject === caller.subject
+    // Another token of the same subject may be allowed less: what its session has is decided when it is opened.
+    return isSame && owner.scopes.join() === caller.scopes.join() ? session : null
   }
 
   async #open(request: Request, body: unknown, principal: Principal): Promise<Response> {

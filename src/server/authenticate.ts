@@ -18,6 +18,8 @@ export interface AuthenticationOptions {
   /** Where tokens act. */
   readonly project: ProjectId
   readonly jwtSecret: string | null
+  /** Whether a token was made for another surface alone. */
+  readonly isForeign?: (claims: JWTPayload) => boolean
 }
 
 /** The surface whose clients send tokens. */
@@ -37,7 +39,9 @@ export function makeAuthenticate(options: AuthenticationOptions): Authenticate {
       return caller === null ? null : { ...caller, permissions: null }
     }
     if (jwtKey === null || via !== TOKEN_SURFACE) return null
-    return identityOf(await verify(secret, jwtKey), options.project, via)
+    const claims = await verify(secret, jwtKey)
+    if (options.isForeign?.(claims) === true) throw new BerthError('unauthenticated', 'invalid token: it is for MCP')
+    return identityOf(claims, options.project, via)
   }
 }
 

@@ -60,6 +60,10 @@ export interface ServerConfig {
     readonly isRequired: boolean
     readonly hostnames: readonly string[]
     readonly mode: Mode
+    /** What tokens must carry as their audience; null is the URL at which MCP is served. */
+    readonly resource: string | null
+    /** Issuers whose tokens it takes beside keys. */
+    readonly authorizationServers: readonly string[]
   }
   readonly logLevel: LogLevel
 }
@@ -106,6 +110,8 @@ export const SETTINGS = {
   maxOverlay: setting('max-overlay', 'BERTH_MAX_OVERLAY', 'SIZE', '100GB', 'writable disk that one instance may have'),
   mcpListen: setting('mcp-listen', 'BERTH_MCP_LISTEN', 'ADDRESS:PORT', '127.0.0.1:9090', 'where MCP is served, at /mcp; nothing serves none'),
   mcpHosts: setting('mcp-hosts', 'BERTH_MCP_HOSTS', 'LIST', '', 'other host names under which MCP clients may come'),
+  mcpResource: setting('mcp-resource', 'BERTH_MCP_RESOURCE', 'URL', '', 'the URL at which MCP clients reach it, which tokens must be for'),
+  mcpAuthorizationServers: setting('mcp-authorization-servers', 'BERTH_MCP_AUTHORIZATION_SERVERS', 'LIST', '', 'OAuth issuers whose tokens MCP takes beside keys'),
   mcpReadOnly: setting('mcp-read-only', 'BERTH_MCP_READ_ONLY', 'YES|NO', 'no', 'offer MCP clients only what changes nothing'),
   mcpNoExec: setting('mcp-no-exec', 'BERTH_MCP_NO_EXEC', 'YES|NO', 'no', 'offer MCP clients nothing that reaches into instances'),
   mcpToolsets: setting('mcp-toolsets', 'BERTH_MCP_TOOLSETS', 'LIST', '', `offer MCP clients only these: ${TOOLSETS.join(', ')}`),
@@ -174,6 +180,8 @@ export function readConfig(env: NodeJS.ProcessEnv, flags: Flags = {}): ServerCon
       isRequired: flags.mcpListen !== undefined || env[SETTINGS.mcpListen.variable] !== undefined,
       hostnames: read('mcpHosts', text => list(text).map(parseHostname)),
       mode: { readOnly: read('mcpReadOnly', parseYesNo), noExec: read('mcpNoExec', parseYesNo), toolsets: read('mcpToolsets', parseToolsets) },
+      resource: read('mcpResource', text => (text === '' ? null : parseMcpUrl(text))),
+      authorizationServers: read('mcpAuthorizationServers', text => list(text).map(parseIssuer)),
     },
     logLevel: read('logLevel', choice(LOG_LEVELS)),
   }
@@ -303,4 +311,25 @@ function parsePositiveSize(text: string): number {
 
 function sqliteOnly(text: string): void {
   if (text !== '') throw new Error('only SQLite in the data directory is supported, leave it out')
+}
+
+function parseMcpUrl(text: string): string {
+  const url = parseUrl(text)
+  if (url.search !== '' || url.hash !== '') throw new Error('it has a query or a fragment: leave that out')
+  return url.href
+}
+
+/** As the issuer writes itself: it is compared letter by letter. */
+function parseIssuer(text: string): string {
+  const { protocol, hostname, search, hash } = parseUrl(text)
+  const isLocal = ['localhost', '127.0.0.1', '[::1]'].includes(hostname)
+  if (protocol !== 'https:' && !isLocal) throw new Error('an issuer that is not on this machine must be https')
+  if (search !== '' || hash !== '') throw new Error('it has a query or a fragment: leave that out')
+  return text
+}
+
+function parseUrl(text: string): URL {
+  const url = URL.canParse(text) ? new URL(text) : null
+  if (url === null || (url.protocol !== 'http:' && url.protocol !== 'https:')) throw new Error('it is no http or https URL')
+  return url
 }

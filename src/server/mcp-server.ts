@@ -2,10 +2,15 @@
 import type { Logger } from 'pino'
 import type { DialectOptions } from '../dialects/dialect.ts'
 import { asBerthError } from '../instance/errors.ts'
+import type { ProjectId } from '../instance/model.ts'
 import type { ServerConfig } from './config.ts'
+import { isToken, makeTokenAuthentication } from './mcp-tokens.ts'
 
 export interface McpServerOptions extends Omit<DialectOptions, 'stateDir'> {
   readonly config: ServerConfig['mcp']
+  readonly jwtSecret: string | null
+  /** Where tokens act. */
+  readonly project: ProjectId
   readonly log: Logger
 }
 
@@ -23,10 +28,14 @@ export async function serveMcp(options: McpServerOptions): Promise<ServedMcp> {
   if (config.listen === null) return none([])
   // Loaded when the API serves already: it is a third of all code.
   const [{ listenMcp }, { createMcp, SURFACE }] = await Promise.all([import('../mcp/http.ts'), import('../mcp/mcp.ts')])
+  let url = resourceOf(config)
+  const resource = () => url
+  const tokens = makeTokenAuthentication({ jwtSecret: options.jwtSecret, issuers: config.authorizationServers, project: options.project, resource })
   const mcp = createMcp({
     engine,
     catalogue,
-    authenticate: async secret => (secret === null ? null : authenticate(secret, SURFACE)),
+    authenticate: async secret => (secret === null ? null : isToken(secret) ? tokens(secret, SURFACE) : authenticate(secret, SURFACE)),
+    oauth: config.authorizationServers.length === 0 ? null : { resource, authorizationServers: config.authorizationServers },
     version,
     stopping,
     mode: config.mode,
@@ -35,6 +44,7 @@ export async function serveMcp(options: McpServerOptions): Promise<ServedMcp> {
   })
   try {
     const listener = await listenMcp({ mcp, listen: config.listen, hostnames: config.hostnames, log })
+    url = config.resource ?? listener.url
     return { url: listener.url, warnings: [], close: () => listener.close() }
   } catch (error) {
     await mcp.close()
@@ -42,6 +52,11 @@ export async function serveMcp(options: McpServerOptions): Promise<ServedMcp> {
     if (config.isRequired || failure.code !== 'port_in_use') throw failure
     return none([failure.message])
   }
+}
+
+/** The URL that tokens for MCP name, as far as it is known before it is served. */
+export function resourceOf({ resource, listen }: ServerConfig['mcp']): string {
+  return resource ?? (listen === null ? '' : `http://${listen.host.includes(':') ? `[${listen.host}]` : listen.host}:${listen.port}/mcp`)
 }
 
 function none(warnings: readonly string[]): ServedMcp {

@@ -29,8 +29,9 @@ import { lockDataDir } from './data-lock.ts'
 import type { DataLock } from './data-lock.ts'
 import { makeListener } from './listener.ts'
 import { makeLog } from './logging.ts'
-import { serveMcp } from './mcp-server.ts'
+import { resourceOf, serveMcp } from './mcp-server.ts'
 import type { ServedMcp } from './mcp-server.ts'
+import { isOnlyFor } from './mcp-tokens.ts'
 import { installMetrics } from './metrics.ts'
 import { openSessions } from './sessions.ts'
 import { BERTH_VERSION } from './version.ts'
@@ -77,7 +78,7 @@ export async function runServer(config: ServerConfig, log: Logger = makeLog(conf
     const app = await listenerOver(config, log, assembly, shared)
     undo.push(() => app.close())
     const url = await listen(app, config)
-    const mcp = await serveMcp({ ...shared, config: config.mcp, log: log.child({ room: 'mcp' }) })
+    const mcp = await serveMcp({ ...shared, config: config.mcp, jwtSecret: config.jwtSecret, project: assembly.defaultProject, log: log.child({ room: 'mcp' }) })
     undo.push(() => mcp.close())
     lock.announce(url, mcp.url)
     const facts = await assembly.host.facts()
@@ -126,6 +127,7 @@ function sharedOptions(config: ServerConfig, assembly: Assembly, stopping: Abort
     keys: assembly.engine.keys,
     project: assembly.defaultProject,
     jwtSecret: config.jwtSecret,
+    isForeign: claims => isOnlyFor(claims, resourceOf(config.mcp)),
   })
   return { engine: assembly.engine, authenticate, catalogue: assembly.catalogue, version: BERTH_VERSION, stopping, now: Date.now }
 }

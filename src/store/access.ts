@@ -2,7 +2,7 @@
 import type { Kysely } from 'kysely'
 import type { StoreReader, StoreTx } from '../engine/store-port.ts'
 import { BerthError } from '../instance/errors.ts'
-import type { ApiKey, InstanceId, KeyId, Project, ProjectId, Scope } from '../instance/model.ts'
+import type { ApiKey, InstanceId, KeyId, Project, ProjectId, Scope, Surface } from '../instance/model.ts'
 import type { Database, KeyRow, ProjectTable } from './schema.ts'
 import { violatedUnique } from './sqlite.ts'
 
@@ -52,6 +52,7 @@ export function writeAccess(db: Kysely<Database>): Pick<StoreTx, AccessWrites> {
         project_id: key.projectId,
         name: key.name,
         scopes: JSON.stringify(key.scopes),
+        audience: key.audience === null ? null : JSON.stringify(key.audience),
         hash,
         created_at: key.createdAt,
         last_used_at: key.lastUsedAt,
@@ -105,6 +106,7 @@ function keyFromRow(row: KeyRow): ApiKey {
     projectId: row.project_id as ProjectId,
     name: row.name,
     scopes: JSON.parse(row.scopes) as Scope[],
+    audience: row.audience === null ? null : (JSON.parse(row.audience) as Surface[]),
     createdAt: row.created_at,
     lastUsedAt: row.last_used_at,
     expiresAt: row.expires_at,

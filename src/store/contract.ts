@@ -569,6 +569,7 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
           name: 'ci',
           scopes: ['read', 'exec'],
           createdAt: 1,
+          audience: ['mcp'],
           lastUsedAt: null,
           expiresAt: 2.5,
         }

@@ -139,6 +139,8 @@ export interface KeyTable {
   project_id: string
   name: string
   scopes: Json
+  /** The only surfaces that take it; null is all. */
+  audience: Json | null
   /** Of the secret; the secret itself is nowhere. */
   hash: string
   created_at: number

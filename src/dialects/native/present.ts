@@ -195,6 +195,7 @@ export function presentKey(key: ApiKey): KeyBody {
     projectId: key.projectId,
     name: key.name,
     scopes: [...key.scopes],
+    audience: key.audience === null ? null : [...key.audience],
     createdAt: presentTime(key.createdAt),
     lastUsedAt: timeOrNull(key.lastUsedAt),
     expiresAt: timeOrNull(key.expiresAt),

@@ -10,6 +10,7 @@ import { snapshots } from './0007-snapshots.ts'
 import { firstBoots } from './0008-first-boots.ts'
 import { slots } from './0009-slots.ts'
 import { health } from './0010-health.ts'
+import { secrets } from './0011-secrets.ts'
 
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0001-first-light': firstLight,
@@ -22,4 +23,5 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0008-first-boots': firstBoots,
   '0009-slots': slots,
   '0010-health': health,
+  '0011-secrets': secrets,
 }

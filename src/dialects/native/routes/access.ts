@@ -41,10 +41,11 @@ export const accessRoutes: AddRoutes = (app, { engine }) => {
     },
     handler: async (request, reply) => {
       const caller = callerOf(request)
-      const { name, scopes, projectId, expiresAt } = request.body
+      const { name, scopes, audience, projectId, expiresAt } = request.body
       const made = await engine.keys.create(caller, {
         name,
         scopes,
+        ...(audience === undefined ? {} : { audience }),
         ...(projectId === undefined ? {} : { projectId: (await findProject(engine, caller, projectId)).id }),
         ...(expiresAt === undefined ? {} : { expiresAt: acceptTime('expiresAt', expiresAt) }),
       })

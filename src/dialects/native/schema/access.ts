@@ -1,13 +1,14 @@
 /** Keys, projects, and who the caller is. */
 import { Type } from 'typebox'
 import type { Static } from 'typebox'
-import { SCOPES } from '../../../instance/model.ts'
+import { SCOPES, SURFACES } from '../../../instance/model.ts'
 import { ScopeSchema, Text, Time, closed, nullable } from './words.ts'
 
 export const CreateKeyBody = Type.Object(
   {
     name: Type.String({ minLength: 1, maxLength: 128 }),
     scopes: Type.Array(ScopeSchema, { minItems: 1, maxItems: SCOPES.length, uniqueItems: true }),
+    audience: Type.Optional(nullable(Type.Array(Type.Enum(SURFACES), { minItems: 1, maxItems: SURFACES.length, uniqueItems: true }), 'The only surfaces that take it, like `mcp`; null is all.')),
     projectId: Type.Optional(Type.String({ minLength: 1, maxLength: 128, description: "Another project than the caller's." })),
     expiresAt: Type.Optional(Type.String({ maxLength: 64, description: 'RFC3339; refused from then on.' })),
   },
@@ -20,6 +21,7 @@ export const KeyBody = Type.Object(
     projectId: Type.String(),
     name: Type.String(),
     scopes: Type.Array(ScopeSchema),
+    audience: nullable(Type.Array(Type.Enum(SURFACES)), 'The only surfaces that take it; null is all.'),
     createdAt: Time('When it was made.'),
     lastUsedAt: nullable(Type.String({ format: 'date-time' })),
     expiresAt: nullable(Type.String({ format: 'date-time' })),
