@@ -1,9 +1,6 @@
 /**
  * Logs: pages of the past, and a tail into the present; of one instance, or of all that stand below an app, a
  * service, a deployment.
- *
- * A page never ends between two lines of the same time, so that the next one begins exactly after it: the CLI
- * follows `next_start` (or `next_end`) while `has_more`, and would read lines twice, or for ever.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Readable } from 'node:stream'
@@ -19,6 +16,7 @@ import { fieldError, presentStatus } from './errors.ts'
 import { CLOSE, FrameSocket } from './frame-socket.ts'
 import { placeOf } from './ids.ts'
 import { scopeFilter } from './instances.ts'
+import { firstPage } from './log-page.ts'
 import type { Matcher } from './match.ts'
 import { lineMatcher } from './match.ts'
 import { presentListItem } from './present.ts'
@@ -27,7 +25,7 @@ import type { RpcStatus } from './schema.ts'
 import { Slot } from './slot.ts'
 import type { Surface } from './surface.ts'
 import { callerOf } from './surface.ts'
-import { formatTime, wholeMicros } from './timestamp.ts'
+import { formatNullableTime, formatTime, wholeMicros } from './timestamp.ts'
 
 /** The newest lines of an instance that a query looks through. */
 const LINES_PER_INSTANCE = 20_000
@@ -73,17 +71,13 @@ export async function queryLogs(surface: Surface, request: FastifyRequest): Prom
     for (const line of await linesOf(surface, wish, instance)) if (line.at >= start && line.at <= end) all.push(line)
   }
   const wanted = wish.matches(all.map(line => line.text))
-  const sorted = all.filter((_, index) => wanted[index] === true).toSorted((a, b) => (order === 'asc' ? a.at - b.at : b.at - a.at))
-  let size = Math.min(limit, sorted.length)
-  while (size > 0 && size < sorted.length && sorted[size]?.at === sorted[size - 1]?.at) size++
-  const next = sorted[size]
-  const [from, to] = next === undefined ? [null, null] : order === 'asc' ? [next.at, end] : [start, next.at]
+  const { lines, next } = firstPage(all.filter((_, index) => wanted[index] === true), order, limit, { start, end })
   return {
-    data: sorted.slice(0, size).map(line => presentLine(surface, line)),
+    data: lines.map(line => presentLine(surface, line)),
     pagination: {
-      has_more: next !== undefined,
-      next_start: from === null ? null : formatTime(from),
-      next_end: to === null ? null : formatTime(to),
+      has_more: next !== null,
+      next_start: formatNullableTime(next?.start ?? null),
+      next_end: formatNullableTime(next?.end ?? null),
     },
   }
 }
