@@ -1,6 +1,6 @@
 /**
  * Definitions of services as the engine's deployments. What Berth has no part for is refused by the field's name
- * where it would change what runs (`git`, `volumes`, `secret`); what only tunes it (strategies, autoscaling targets)
+ * where it would change what runs (`git`, `volumes`, `secret`) or who may come in or out (`network_policy`, a route's `security_policies`); what only tunes it (strategies, autoscaling targets)
  * passes and is shown again.
  */
 import type { NewDeployment } from '../../engine/api.ts'
@@ -11,6 +11,7 @@ import type { Json } from './body.ts'
 import { asFlag, asInteger, asList, asObject, asText, asTexts, requiredText } from './body.ts'
 import { fieldError } from './errors.ts'
 import { homeRegion } from './present.ts'
+import { shapedDefinition } from './definition-shape.ts'
 import { acceptHealthChecks } from './health-checks.ts'
 import { quoted } from './query.ts'
 
@@ -40,8 +41,10 @@ export function acceptName(field: string, value: unknown): string {
 
 export function acceptDefinition(value: unknown, catalogue: Catalogue): AcceptedService {
   if (value === undefined) throw fieldError('definition', 'it is required')
-  const definition = asObject('definition', value)
-  for (const [field, why] of REFUSED) if (definition[field] !== undefined) throw fieldError(`definition.${field}`, why)
+  const given = asObject('definition', value)
+  for (const [field, why] of REFUSED) if (given[field] !== undefined) throw fieldError(`definition.${field}`, why)
+  const definition = shapedDefinition(given)
+  refuseWalls(definition)
   for (const field of ['volumes', 'config_files']) {
     if (asList(`definition.${field}`, definition[field]).length > 0) throw fieldError(`definition.${field}`, 'it is not supported by this server')
   }
@@ -61,6 +64,19 @@ export function acceptDefinition(value: unknown, catalogue: Catalogue): Accepted
       ports: [...new Set(ports)],
       definition: fullDefinition(definition, kind, regions),
     },
+  }
+}
+
+/** What would keep somebody out, and has no part here, is never passed over. */
+function refuseWalls(definition: Json): void {
+  const egress = asObject('definition.network_policy.egress', asObject('definition.network_policy', definition['network_policy'])['egress'])
+  if (egress['mode'] === 'EGRESS_POLICY_MODE_DENY_ALL' || asList('definition.network_policy.egress.allow_list', egress['allow_list']).length > 0) {
+    throw fieldError('definition.network_policy', 'egress policies are not supported by this server')
+  }
+  for (const [index, route] of asList('definition.routes', definition['routes']).entries()) {
+    const field = `definition.routes[${index}].security_policies`
+    const policies = asObject(field, asObject(field, route)['security_policies'])
+    if (Object.values(policies).some(list => asList(field, list).length > 0)) throw fieldError(field, 'they are not supported by this server; let the application ask for credentials')
   }
 }
 
