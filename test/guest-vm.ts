@@ -10,6 +10,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { GuestLink } from '../src/host/guest-link/link.ts'
 import type { GuestConfig } from '../src/host/guest-link/guest-config.ts'
+import { owe, paid } from './support/left-behind.ts'
 import { parseLogLine, type AppLogLine } from '../src/host/guest-link/log-line.ts'
 
 const run = promisify(execFile)
@@ -35,7 +36,9 @@ export class Workshop {
 
   static async open(): Promise<Workshop> {
     await buildGuest()
-    return new Workshop(await mkdtemp(join(tmpdir(), 'berth-guest-')))
+    const workshop = new Workshop(await mkdtemp(join(tmpdir(), 'berth-guest-')))
+    owe(workshop.dir, () => workshop.remove())
+    return workshop
   }
 
   /** An erofs root with busybox and what `fill` adds to its directory. */
@@ -75,6 +78,7 @@ export class Workshop {
 
   async remove(): Promise<void> {
     await rm(this.dir, { recursive: true, force: true })
+    paid(this.dir)
   }
 }
 
@@ -124,6 +128,8 @@ export class Machine {
     if (options.network === true) args.push('-netdev', 'user,id=net', '-device', 'virtio-net-pci,netdev=net,mac=52:54:00:aa:bb:cc')
     const startedAt = performance.now()
     const child = spawn('qemu-system-x86_64', args, { stdio: ['ignore', 'inherit', 'inherit'] })
+    owe(dir, async () => void child.kill('SIGKILL'))
+    child.once('exit', () => paid(dir))
     return new Machine(dir, startedAt, child)
   }
 

@@ -13,6 +13,7 @@ import type { InstanceId, VolumeId } from '../src/instance/model.ts'
 import { openNetwork } from '../src/host/network/network.ts'
 import { openQemuHost, type QemuHostOptions } from '../src/host/qemu-host.ts'
 import { buildGuest } from './guest-vm.ts'
+import { owe, paid, removeRemains } from './support/left-behind.ts'
 
 const run = promisify(execFile)
 const MIB = 1024 * 1024
@@ -44,7 +45,15 @@ export async function openLab(options: Partial<QemuHostOptions> = {}): Promise<L
   const bridgeName = `bq${randomBytes(4).toString('hex')}`
   const network = { subnet, bridgeName, mode: isRoot ? 'bridge' : 'user' } as const
   const open = () => openQemuHost({ artifactsDir: GUEST_DIR, accelerator: 'tcg', network, ...options, dataDir, runDir })
+  let opened: Host | null = null
+  owe(dataDir, async () => {
+    // Closed while its VMs end: it starts no others, and waits for nothing that they were to do.
+    const closing = opened?.close().catch(() => undefined)
+    await removeRemains({ dataDir, runDir, network })
+    await closing
+  })
   let host = await open()
+  opened = host
   const events: HostEvent[] = []
   host.onEvent((event) => events.push(event))
   const image = await pullBuiltIn(host)
@@ -83,6 +92,7 @@ export async function openLab(options: Partial<QemuHostOptions> = {}): Promise<L
     reopen: async () => {
       await host.close()
       host = await open()
+      opened = host
       host.onEvent((event) => events.push(event))
     },
     close: async () => {
@@ -91,6 +101,7 @@ export async function openLab(options: Partial<QemuHostOptions> = {}): Promise<L
       await (await openNetwork({ ...network, owner: dataDir })).teardown()
       await rm(runDir, { recursive: true, force: true })
       await rm(dataDir, { recursive: true, force: true })
+      paid(dataDir)
     },
   }
 }

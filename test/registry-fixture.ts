@@ -11,6 +11,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
+import { owe, paid } from './support/left-behind.ts'
 
 const run = promisify(execFile)
 const START_DEADLINE_MS = 30_000
@@ -56,6 +57,8 @@ export async function startRegistry(dir: string, auth?: RegistryAuth): Promise<R
   )
   const start = async () => {
     const child = spawn('docker-registry', ['serve', config], { stdio: 'ignore' })
+    owe(`registry ${child.pid}`, async () => void child.kill('SIGKILL'))
+    child.once('exit', () => paid(`registry ${child.pid}`))
     const deadline = Date.now() + START_DEADLINE_MS
     while (!(await answers(host))) {
       if (Date.now() > deadline) throw new Error('docker-registry does not answer')

@@ -16,6 +16,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { openNetwork } from '../../src/host/network/network.ts'
 import { hostPaths } from '../../src/host/paths.ts'
+import { owe, paid, removeRemains } from './left-behind.ts'
 
 const MAIN = fileURLToPath(new URL('../../src/server/main.ts', import.meta.url))
 const COMPILE_CACHE = fileURLToPath(new URL('../../.berth/compile-cache', import.meta.url))
@@ -98,6 +99,10 @@ export async function startServer(options: TestServerOptions = {}): Promise<Test
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   const ended = once(child, 'close')
+  const processDebt = `server ${child.pid}`
+  owe(dataDir, () => removeRemains({ dataDir, network: network === null ? null : { mode: 'auto', ...network } }))
+  owe(processDebt, async () => void child.kill('SIGKILL'))
+  void ended.then(() => paid(processDebt))
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding('utf8').on('data', (chunk: string) => chunks.push(chunk))
   }
@@ -108,6 +113,7 @@ export async function startServer(options: TestServerOptions = {}): Promise<Test
       rmSync(hostPaths(dataDir).run, { recursive: true, force: true })
     }
     if (options.dataDir === undefined) rmSync(dataDir, { recursive: true, force: true })
+    paid(dataDir)
   }
   const url = await untilHealthy(child, dataDir, output).catch(async (error: unknown) => {
     await cleanUp()
