@@ -70,3 +70,13 @@ test('reads that commits overtake never leave an older record behind', async () 
     assert.equal((await store.read.instances(PAGE))[0]?.reason, reason)
   }
 })
+
+test('a list that was read before has who came and lacks who went', async () => {
+  const wish = { ...PAGE, order: 'newest-first', limit: 2 } as const
+  await store.read.instances(wish)
+  const late = anInstance({ projectId: 'p' as Instance['projectId'], createdAt: 99 })
+  await store.transaction((tx) => tx.insertInstance(late))
+  assert.equal((await store.read.instances(wish))[0]?.id, late.id)
+  await store.transaction((tx) => tx.updateInstance({ ...late, phase: 'deleted', deletedAt: 100 }))
+  assert.deepEqual((await store.read.instances(wish)).map(({ id }) => id), [all[4]?.id, all[3]?.id])
+})

@@ -18,6 +18,8 @@ import type { InstanceSource } from './instances.ts'
 
 /** Records that are kept at once. */
 export const INSTANCE_CACHE_LIMIT = 10_000
+/** Lists of which the ids are kept at once: clients that look again and again ask for the same few. */
+const PAGE_CACHE_LIMIT = 100
 
 export interface CachedInstances {
   readonly read: Pick<StoreReader, 'instance' | 'instances'>
@@ -28,6 +30,7 @@ export interface CachedInstances {
 export function cachedInstances(source: InstanceSource, raw: DatabaseSync): CachedInstances {
   const askVersion = raw.prepare('pragma data_version')
   const known = new Map<InstanceId, Instance>()
+  const pages = new Map<string, readonly InstanceId[]>()
   let knownAt: unknown = null
   let isFresh = false
   const expire = () => {
@@ -40,6 +43,7 @@ export function cachedInstances(source: InstanceSource, raw: DatabaseSync): Cach
     const now = askVersion.get()?.['data_version']
     if (now !== knownAt) {
       known.clear()
+      pages.clear()
       knownAt = now
     }
     isFresh = true
@@ -71,12 +75,15 @@ export function cachedInstances(source: InstanceSource, raw: DatabaseSync): Cach
     async instances(query) {
       if (!isBounded(query)) return source.instances(query)
       const before = version()
-      const ids = await source.instanceIds(query)
+      const wish = JSON.stringify(query)
+      const ids = pages.get(wish) ?? (await source.instanceIds(query))
       const missing = ids.filter(id => !known.has(id))
       const fresh = missing.length === 0 ? [] : await source.instances({ projectId: null, ids: missing, includeDeleted: true })
       // A commit came in between: what was read are two moments, so it is read again as one.
       if (versionNow() !== before) return source.instances(query)
       keep(fresh)
+      if (pages.size >= PAGE_CACHE_LIMIT) pages.clear()
+      pages.set(wish, ids)
       const found = ids.flatMap(id => known.get(id) ?? [])
       return found.length === ids.length ? found : source.instances(query)
     },
