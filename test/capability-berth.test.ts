@@ -1,4 +1,4 @@
-/** The published Koyeb document, unchanged, against Berth's own Koyeb API on a simulated host: REST and MCP, all four operations. */
+/** The published Koyeb document, unchanged, against Berth's own Koyeb API and a real VM: REST and MCP, all four operations. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
@@ -8,6 +8,8 @@ import type { RunningTest } from './support/capability.ts'
 import { eventually, startServer } from './support/server.ts'
 import type { TestServer } from './support/server.ts'
 
+/** Emulated CPUs on a busy machine are slow. */
+const WAIT_MS = 300_000
 const IMAGE = 'localhost/busybox'
 const SEED = referenceDocument('koyeb-instances.naftiko.yml')
 const EXAMPLE = fileURLToPath(new URL('../docs/examples/koyeb-instances.yml', import.meta.url))
@@ -16,12 +18,12 @@ let server: TestServer
 let id = ''
 
 before(async () => {
-  server = await startServer()
+  server = await startServer({ host: 'qemu' })
   await eventually('the built-in image is ready', async () => {
     const { status, body } = await server.request('GET', `/images/${encodeURIComponent(IMAGE)}`)
     if (status === 404) await server.request('POST', '/images', { body: { name: IMAGE } })
     return status === 200 && (body as { status: string }).status === 'ready' ? true : null
-  })
+  }, WAIT_MS)
   const { body, status, text } = await server.request('POST', '/berth/v1/instances', { body: { name: 'web', image: IMAGE, cmd: ['sleep', 'infinity'] } })
   assert.ok(status < 300, text)
   const made = (body as { id: string }).id
@@ -29,7 +31,7 @@ before(async () => {
     const item = (await server.request('GET', `/v1/instances/${made}`)).body as { instance?: { id: string; status: string } }
     id = item.instance?.id ?? ''
     return item.instance?.status === 'HEALTHY' ? true : null
-  })
+  }, WAIT_MS)
 })
 after(() => server.stop())
 

@@ -17,6 +17,8 @@ import { startUpstream } from './support/recording-upstream.ts'
 
 const MAIN = fileURLToPath(new URL('../src/cli/main.ts', import.meta.url))
 const ORDERS = fileURLToPath(new URL('fixtures/capability/orders.yml', import.meta.url))
+const PHOTOS = fileURLToPath(new URL('fixtures/capability/photos.yml', import.meta.url))
+const ADAPTERS = fileURLToPath(new URL('fixtures/capability/adapters.yml', import.meta.url))
 const EXAMPLE = fileURLToPath(new URL('../docs/examples/koyeb-instances.yml', import.meta.url))
 const directory = mkdtempSync(join(tmpdir(), 'berth-capability-process-'))
 after(() => rmSync(directory, { recursive: true }))
@@ -130,6 +132,8 @@ describe('our grammar beside the published schemas', () => {
   const cases = [
     ['naftiko-alpha2.schema.json', ORDERS],
     ['naftiko-alpha2.schema.json', EXAMPLE],
+    ['ikanos-beta4.schema.json', PHOTOS],
+    ['naftiko-alpha2.schema.json', ADAPTERS],
   ] as const
   for (const [schema, file] of cases) {
     const path = contractDocument(schema)
@@ -145,10 +149,12 @@ describe('our grammar beside the published schemas', () => {
   for (const [schema, file] of [
     ['naftiko-alpha2.schema.json', EXAMPLE],
     ['ikanos-beta4.schema.json', IKANOS],
+    ['ikanos-beta4.schema.json', PHOTOS],
+    ['naftiko-alpha2.schema.json', ADAPTERS],
   ] as const) {
     const path = contractDocument(schema)
     const isThere = path !== null && file !== null
-    test(`what ${schema} refuses of a document, ours refuses too`, { skip: isThere ? false : 'the published schema is not at hand' }, async () => {
+    test(`what ${schema} refuses of ${file?.split('/').at(-1) ?? 'a document'}, ours refuses too`, { skip: isThere ? false : 'the published schema is not at hand' }, async () => {
       const validate = new Ajv2020({ strict: false, validateFormats: false }).compile(JSON.parse(readFileSync(path ?? '', 'utf8')) as object)
       // Each part in turn becomes what it can't be, goes, or gets a neighbour of no grammar.
       const document = parse(readFileSync(file ?? '', 'utf8')) as unknown

@@ -17,7 +17,7 @@ export function unitRules({ isKeyed, labels }: Spelled): UnitRules {
     const fields: Record<string, Rule> = { ...(isKeyed ? {} : { name }), type: outputType }
     if (type === 'array') fields['items'] = isKeyed ? map(orchestrated, { minItems: 1 }) : list(orchestrated, { minItems: 1 })
     if (type === 'object') fields['properties'] = map(orchestrated)
-    return record(fields, { required: ['type', ...(type === 'array' ? ['items'] : []), ...(type === 'object' ? ['properties'] : [])] })
+    return record(fields, { required: [...(isKeyed ? [] : ['name']), 'type', ...(type === 'array' ? ['items'] : []), ...(type === 'object' ? ['properties'] : [])] })
   })
   const mock = { type: literal('string', 'number', 'boolean'), value: text() }
 
