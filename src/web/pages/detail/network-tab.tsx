@@ -22,11 +22,10 @@ export function NetworkTab({ instance }: { readonly instance: InstanceDetail }) 
               ['Network', network.name],
               ['Into the guest', network.enabled ? rate(network.downloadBytesPerSecond) : null],
               ['Out of the guest', network.enabled ? rate(network.uploadBytesPerSecond) : null],
-              ['Published ports', network.enabled && network.ports.length === 0 ? 'none' : null],
             ]}
           />
         </Panel>
-        <PortsPanel instance={instance} />
+        <PortsPanel instance={instance} changes />
       </Stack>
       <FirewallPanel instance={instance} />
     </SimpleGrid>
