@@ -73,6 +73,12 @@ describe('whoever holds a key', () => {
     assert.deepEqual(ended, { code: 7, stdout: 'out\n0\n', stderr: 'err\n' })
   })
 
+  test('is root when they come as ubuntu, as clients of machine clouds do, where no user is called that', async () => {
+    const ended = await run(...client.spawnable('ssh', [`ubuntu@${ip()}`, 'id -u; echo $HOME']))
+    assert.deepEqual([ended.code, ended.stdout], [0, '0\n/root\n'], ended.stderr)
+    assert.equal((await run(...client.spawnable('ssh', [`somebody@${ip()}`, 'id']))).code, 255)
+  })
+
   test('gives them input, byte for byte', async () => {
     const bytes = randomBytes(1024 * 1024)
     const ended = await client.ssh(ip(), ['sha256sum'], { input: bytes })

@@ -4,17 +4,20 @@ import type { PriceSeries } from '../../engine/market/api.ts'
 import { centsOf } from '../../instance/market.ts'
 import { defaultImageVersion } from './account.ts'
 import { queryFields } from './body.ts'
+import { httpError } from './errors.ts'
 import { auctionFid, typeFid } from './fids.ts'
 import { moneyOf } from './orders.ts'
 import type * as wire from './schema.ts'
 import { QUANTITY_LIMIT } from './schema.ts'
 import type { Shape } from './shape.ts'
-import { findShape, regionName, shapesOf } from './shape.ts'
+import { findShape, regionName, shapeOf, shapesOf } from './shape.ts'
 import type { Surface } from './surface.ts'
 import { callerOf } from './surface.ts'
 import { formatTime } from './time.ts'
 import { valueError } from './validation.ts'
 
+/** What the id of a type looks like, the vendor's and ours. */
+const TYPE_FID = /^it_[A-Za-z0-9]{16,32}$/
 const SAMPLES_LIMIT = 1000
 const DEFAULT_SAMPLES = 100
 /** Without a start time: a month back. */
@@ -55,10 +58,12 @@ export async function getCurrentPrices(surface: Surface, request: FastifyRequest
   const region = query.text('region')
   const quantity = query.integer('instance_quantity', { minimum: 1, maximum: QUANTITY_LIMIT }) ?? 1
   query.finish()
+  // Clients carry the ids of the vendor's own types and ask for their prices, too: at 404 they look elsewhere.
+  if (TYPE_FID.test(type) && shapeOf(surface.catalogue, type) === null) throw noMarket()
   const shape = findShape(surface.catalogue, 'query', type, region)
   const wish = { type: shape.type.id, region: shape.region.id }
   const [[supply], winMicros] = await Promise.all([surface.engine.market.supply(caller, wish), surface.engine.market.priceToWin(caller, { ...wish, quantity })])
-  if (supply === undefined) throw valueError(['query', 'instance_type'], 'there is no market for this instance type', type)
+  if (supply === undefined) throw noMarket()
   return {
     spot_price_cents: centsOf(supply.spotMicros),
     reserved_price_cents: centsOf(supply.reservedMicros),
@@ -68,6 +73,10 @@ export async function getCurrentPrices(surface: Surface, request: FastifyRequest
     available_capacity: supply.available,
     total_capacity: supply.total,
   }
+}
+
+function noMarket(): Error {
+  return httpError(404, 'There is no market for this instance type: GET /v2/spot/availability lists those that there are.')
 }
 
 /** As many samples as are asked for, evenly over the time; -1 gives each change of price. */
