@@ -15,6 +15,7 @@ export interface PythonPackage {
 }
 
 /** The vendors' own. */
+export const FLOW: PythonPackage = { name: 'flow-python', requirement: 'flow-compute==3.28.2', module: 'flow' }
 export const HYPEMAN_SDK: PythonPackage = { name: 'hypeman-python', requirement: 'hypeman==0.28.0', module: 'hypeman.lib' }
 export const KOYEB_SDK: PythonPackage = { name: 'koyeb-python', requirement: 'koyeb-sdk==1.5.5', module: 'koyeb.api' }
 
