@@ -14,7 +14,6 @@ import { findShape, regionName, shapeOf, shapesOf } from './shape.ts'
 import type { Surface } from './surface.ts'
 import { callerOf } from './surface.ts'
 import { formatTime } from './time.ts'
-import { valueError } from './validation.ts'
 
 /** What the id of a type looks like, the vendor's and ours. */
 const TYPE_FID = /^it_[A-Za-z0-9]{16,32}$/
