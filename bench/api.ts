@@ -8,17 +8,14 @@
 import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
 import { connect } from 'node:net'
 import type { Socket } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fillWithMany } from '../test/support/many-instances.ts'
-import { eventually, startServer } from '../test/support/server.ts'
-import { packedServer } from './program.ts'
-import type { TestServer } from '../test/support/server.ts'
+import { serverWithMany } from '../test/support/many-instances.ts'
+import { eventually } from '../test/support/server.ts'
 import type { Figure } from './figure.ts'
 import { figureOf } from './figure.ts'
+import { packedServer } from './program.ts'
 
 const CONNECTIONS = 32
 const ROUND_MS = 250
@@ -29,7 +26,6 @@ const PAIRS = 100
 const WARM_UP_MS = 2000
 const FEW = 1000
 const MANY = 100_000
-const SERVICE = '9a1c7e5e-3b1c-4a55-8f4b-6f7a4c3f9b10'
 const GET = '/v1/instances/00000002-0000-4000-8000-000000000000'
 const LIST = '/v1/instances?limit=100'
 const EVENTS = '/v1/instance_events?limit=100&order=desc'
@@ -37,8 +33,9 @@ const BARE = join(import.meta.dirname, 'bare-route.ts')
 
 export async function apiFigures(rounds: number): Promise<Readonly<Record<string, Figure>>> {
   const figures: Record<string, Figure> = {}
-  await using few = await serverWith(FEW)
-  await using many = await serverWith(MANY)
+  const main = await packedServer()
+  await using few = await serverWithMany(FEW, { main })
+  await using many = await serverWithMany(MANY, { main })
   for (const [name, path] of [['get', GET], ['list', LIST]] as const) {
     const { body } = await few.server.request('GET', path)
     const bare = await bareRoute(JSON.stringify(body))
@@ -57,24 +54,6 @@ export async function apiFigures(rounds: number): Promise<Readonly<Record<string
     figures[`api_${name}_growth`] = figureOf('%', growth.map(ratio => ratio * 100))
   }
   return figures
-}
-
-/** A server over a database with so many instances; half of them are deleted, and none runs. */
-async function serverWith(count: number): Promise<AsyncDisposable & { readonly server: TestServer }> {
-  const dataDir = mkdtempSync(join(tmpdir(), 'bench-api-'))
-  const env = { BERTH_LOG_LEVEL: 'warn' }
-  const first = await startServer({ dataDir, env, main: await packedServer() })
-  const { projectId } = (await first.request('GET', '/berth/v1/whoami')).body as { projectId: string }
-  await first.stop({ keepInstances: true })
-  await fillWithMany(join(dataDir, 'berth.db'), { projectId, serviceId: SERVICE, count, phase: 'stopped' })
-  const server = await startServer({ dataDir, env, main: await packedServer() })
-  return {
-    server,
-    async [Symbol.asyncDispose]() {
-      await server.stop({ keepInstances: true })
-      rmSync(dataDir, { recursive: true, force: true })
-    },
-  }
 }
 
 async function bareRoute(body: string): Promise<{ readonly url: string; readonly child: ChildProcess }> {

@@ -1,7 +1,7 @@
 /** A figure: the same work timed again and again, told as minimum, median, 95th percentile. Pure but for the clock. */
 
 export interface Figure {
-  readonly unit: 'ms' | 'MB/s' | 'MB' | '%' | 'req/s'
+  readonly unit: 'ms' | 'MB/s' | 'MB' | 'KB' | '%' | 'req/s'
   readonly p50: number
   readonly p95: number
   readonly min: number

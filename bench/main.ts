@@ -18,6 +18,7 @@ import { readMachine } from './machine.ts'
 import { podmanFigures } from './podman.ts'
 import { figureJson, resultsPage } from './results.ts'
 import { burst, crowd, serverStart } from './scale.ts'
+import { webFigures } from './web.ts'
 
 const { values: options } = parseArgs({
   options: { quick: { type: 'boolean', default: false }, only: { type: 'string' }, json: { type: 'string' }, results: { type: 'boolean', default: false } },
@@ -82,6 +83,7 @@ const groups: readonly Group[] = [
   },
   { names: ['server_start_1000'], take: async () => ({ server_start_1000: await serverStart(options.quick ? 3 : 5) }) },
   { names: ['api'], take: () => apiFigures(samples) },
+  { names: ['web'], take: () => webFigures(samples) },
 ]
 
 const machine = readMachine(process.env['BERTH_ACCEL'] ?? 'auto')

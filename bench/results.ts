@@ -29,6 +29,12 @@ const ROWS: readonly (readonly [name: string, what: string, target: string])[] =
   ['api_events_growth', 'time of the newest 100 events of 1,000,000, of 10,000', '120 %'],
   ['idle_100', 'an idle server with 100 running VMs, of one core', '1 %'],
   ['idle_100_memory', 'its memory', '150 MB'],
+  ['web_initial_js', 'JavaScript that the dashboard loads at first, gzipped', '350 KB'],
+  ['web_first_content', 'opening the dashboard in a new browser → the first row of the table', '1000 ms'],
+  ['web_first_content_many', 'the same with 10,000 instances', ''],
+  ['web_scroll_frame', 'a frame while the table of 10,000 scrolls', 'p95 below 50 ms'],
+  ['web_scroll_blocked', 'the longest that a script kept the page from drawing meanwhile', '100 ms'],
+  ['web_live_update', 'an instance of 10,000 changes its state → its row says so', '500 ms'],
 ]
 
 /** What bounds the figures where nothing of the machine helps; found with profiles, so that nobody looks again. */

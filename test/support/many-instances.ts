@@ -1,7 +1,12 @@
 /** A database with very many instances and events, written at once: what lists are measured and judged over. */
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import type { InstanceSpec } from '../../src/instance/model.ts'
 import { openStore } from '../../src/store/open.ts'
+import { startServer } from './server.ts'
+import type { TestServer, TestServerOptions } from './server.ts'
 
 export const EVENTS_EACH = 10
 /** Instances of one service, at most. */
@@ -13,6 +18,32 @@ export interface Many {
   readonly count: number
   /** Of every second one; the others are deleted. */
   readonly phase: 'running' | 'stopped'
+}
+
+export const MANY_SERVICE_ID = '9a1c7e5e-3b1c-4a55-8f4b-6f7a4c3f9b10'
+
+/** A server on a simulated host over a database with so many instances; half of them are deleted, and none runs. */
+export async function serverWithMany(count: number, { env, ...more }: Omit<TestServerOptions, 'dataDir'> = {}): Promise<AsyncDisposable & { readonly server: TestServer }> {
+  const dataDir = mkdtempSync(join(tmpdir(), 'bt-'))
+  chmodSync(dataDir, 0o711)
+  const options = { ...more, dataDir, env: { BERTH_LOG_LEVEL: 'warn', ...env } }
+  try {
+    const first = await startServer(options)
+    const { projectId } = (await first.request('GET', '/berth/v1/whoami')).body as { projectId: string }
+    await first.stop({ keepInstances: true })
+    await fillWithMany(join(dataDir, 'berth.db'), { projectId, serviceId: MANY_SERVICE_ID, count, phase: 'stopped' })
+    const server = await startServer(options)
+    return {
+      server,
+      async [Symbol.asyncDispose]() {
+        await server.stop({ keepInstances: true })
+        rmSync(dataDir, { recursive: true, force: true })
+      },
+    }
+  } catch (error) {
+    rmSync(dataDir, { recursive: true, force: true })
+    throw error
+  }
 }
 
 /** Fills the database at this path, which is made if it is not there. */

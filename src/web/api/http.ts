@@ -90,15 +90,20 @@ export async function call<T>(method: string, path: string, options: RequestOpti
   return (response.status === 204 ? undefined : await response.json()) as T
 }
 
-/** All items of a list, page after page. */
-export async function listAll<T>(path: string, options: Pick<RequestOptions, 'query' | 'signal'> = {}): Promise<T[]> {
-  const all: T[] = []
+/** The pages of a list, one after the other. */
+export async function* listPages<T>(path: string, options: Pick<RequestOptions, 'query' | 'signal'> = {}): AsyncGenerator<readonly T[]> {
   let cursor: string | null = null
   do {
     const page: Page<T> = await call<Page<T>>('GET', path, { ...options, query: { ...options.query, limit: PAGE_LIMIT, cursor } })
-    all.push(...page.items)
+    yield page.items
     cursor = page.next
   } while (cursor !== null)
+}
+
+/** All items of a list. */
+export async function listAll<T>(path: string, options: Pick<RequestOptions, 'query' | 'signal'> = {}): Promise<T[]> {
+  const all: T[] = []
+  for await (const items of listPages<T>(path, options)) all.push(...items)
   return all
 }
 

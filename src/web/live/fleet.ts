@@ -6,8 +6,11 @@
  * The stream is opened before the list is read, so that nothing that happens in between is missed. Events of a moment
  * are gathered, and the records that they name are asked for together. After a break the stream goes on behind the
  * last event that was seen.
+ *
+ * The list comes in pages, and the first of them is shown at once. What has changed since the reading began is newer
+ * than what a page says of it.
  */
-import { call, listAll } from '../api/http.ts'
+import { ApiError, call, listPages } from '../api/http.ts'
 import { stream } from '../api/stream.ts'
 import type { Instance, InstanceEvent, Page } from '../api/types.ts'
 import { setConnection } from './connection.ts'
@@ -23,13 +26,17 @@ export interface Fleet {
   /** Newest first; null until they are known. */
   readonly instances: readonly Instance[] | null
   readonly byId: ReadonlyMap<string, Instance>
+  /** Whether these are all: further pages of the list are on their way otherwise. */
+  readonly isWhole: boolean
 }
 
 type EventListener = (event: InstanceEvent) => void
 
-const EMPTY: Fleet = { instances: null, byId: new Map() }
+const EMPTY: Fleet = { instances: null, byId: new Map(), isWhole: false }
 let fleet: Fleet = EMPTY
 let lastSeq: string | null = null
+/** What has changed since the list began to be read. */
+let touched = new Set<string>()
 let gathered: InstanceEvent[] = []
 let gatherTimer: number | undefined
 const listeners = new Set<() => void>()
@@ -53,7 +60,10 @@ export function onEvent(listener: EventListener): () => void {
 /** Begins to watch; the function that is returned ends it and forgets everything. */
 export function watchFleet(): () => void {
   const stop = keepStreaming({
-    async run(signal, opened) {
+    async run(pageSignal, opened) {
+      // What is read beside a stream ends with it.
+      const life = new AbortController()
+      const signal = AbortSignal.any([pageSignal, life.signal])
       const query = lastSeq === null ? {} : { after: lastSeq }
       const events = stream<InstanceEvent>('/events/watch', {
         query,
@@ -64,9 +74,13 @@ export function watchFleet(): () => void {
           void reload(signal)
         },
       })
-      for await (const { id, data } of events) {
-        if (id !== null) lastSeq = id
-        gather(data, signal)
+      try {
+        for await (const { id, data } of events) {
+          if (id !== null) lastSeq = id
+          gather(data, signal)
+        }
+      } finally {
+        life.abort()
       }
     },
     onDown: () => setConnection('down'),
@@ -74,6 +88,7 @@ export function watchFleet(): () => void {
   return () => {
     stop()
     window.clearTimeout(gatherTimer)
+    gatherTimer = undefined
     gathered = []
     lastSeq = null
     publish(EMPTY)
@@ -87,20 +102,42 @@ export function learn(instance: Instance): void {
 }
 
 async function reload(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return
+  const isFirst = fleet.instances === null
+  const listed: Instance[] = []
+  touched = new Set()
   try {
-    const all = await listAll<Instance>('/instances', { signal })
-    publish({ instances: all, byId: new Map(all.map(instance => [instance.id, instance])) })
-  } catch {
-    // A stream that broke is opened again, and then the list is read again.
-    if (!signal.aborted && fleet.instances === null) setTimeout(() => void reload(signal), RELOAD_MS)
+    for await (const items of listPages<Instance>('/instances', { signal })) {
+      listed.push(...items)
+      if (isFirst) publish(withListed(listed, false))
+    }
+    publish(withListed(listed, true))
+  } catch (error) {
+    // With a stream that broke the signal is over, and the list is read again by the next one.
+    if (!signal.aborted && maySucceedLater(error)) setTimeout(() => void reload(signal), RELOAD_MS)
   }
+}
+
+/** What was listed, but as it is known by now where it has changed since. */
+function withListed(listed: readonly Instance[], isWhole: boolean): Fleet {
+  const ids = new Set(listed.map(({ id }) => id))
+  const added = (fleet.instances ?? []).filter(({ id }) => touched.has(id) && !ids.has(id))
+  const current = listed.flatMap(instance => (touched.has(instance.id) ? (fleet.byId.get(instance.id) ?? []) : instance))
+  const instances = [...added, ...current]
+  return { instances, byId: new Map(instances.map(instance => [instance.id, instance])), isWhole }
 }
 
 function gather(event: InstanceEvent, signal: AbortSignal): void {
   gathered.push(event)
   for (const listener of eventListeners) listener(event)
+  applySoon(signal)
+}
+
+function applySoon(signal: AbortSignal): void {
   gatherTimer ??= window.setTimeout(() => {
     gatherTimer = undefined
+    // There is nothing yet that they could be applied to.
+    if (fleet.instances === null) return applySoon(signal)
     const events = gathered
     gathered = []
     applyEvents(events)
@@ -123,22 +160,29 @@ function applyEvents(events: readonly InstanceEvent[]): void {
 }
 
 async function refresh(ids: readonly string[], signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return
   for (let at = 0; at < ids.length; at += IDS_LIMIT) {
     try {
       const some = ids.slice(at, at + IDS_LIMIT)
       const { items } = await call<Page<Instance>>('GET', '/instances', { query: { id: some, limit: IDS_LIMIT }, signal })
       const found = new Map(items.map(item => [item.id, item]))
       merge(found, new Set(some.filter(id => !found.has(id))))
-    } catch {
-      // The stream breaks with the server, and everything is read again when it is back.
+    } catch (error) {
+      if (!signal.aborted && maySucceedLater(error)) setTimeout(() => void refresh(ids.slice(at), signal), RELOAD_MS)
       return
     }
   }
 }
 
+/** Browsers give up requests for reasons of their own, too: Chromium does each time that the machine gets another network. */
+function maySucceedLater(error: unknown): boolean {
+  return error instanceof ApiError && (error.code === 'offline' || error.status >= 500)
+}
+
 function merge(changed: ReadonlyMap<string, Instance>, gone: ReadonlySet<string>): void {
   if (fleet.instances === null || (changed.size === 0 && gone.size === 0)) return
   const byId = new Map(fleet.byId)
+  for (const id of [...gone, ...changed.keys()]) touched.add(id)
   for (const id of gone) byId.delete(id)
   const added: Instance[] = []
   for (const [id, instance] of changed) {
@@ -148,7 +192,7 @@ function merge(changed: ReadonlyMap<string, Instance>, gone: ReadonlySet<string>
   }
   added.sort((a, b) => b.createdAt.localeCompare(a.createdAt))
   const kept = fleet.instances.flatMap(({ id }) => byId.get(id) ?? [])
-  publish({ instances: [...added, ...kept], byId })
+  publish({ ...fleet, instances: [...added, ...kept], byId })
 }
 
 function publish(next: Fleet): void {

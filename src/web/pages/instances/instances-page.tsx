@@ -17,7 +17,7 @@ import { InstanceGrid } from './instance-grid.tsx'
 const PHASES = ['running', 'standby', 'stopped', 'failed', 'unhealthy', 'lost', 'pending', 'allocated', 'preparing', 'starting', 'stopping', 'suspending', 'restoring', 'deleting', 'preempted']
 
 export function InstancesPage() {
-  const { instances, byId } = useFleet()
+  const { instances, byId, isWhole } = useFleet()
   const [filter, change] = useFilter()
   const [selection, setSelection] = useState<ReadonlySet<string>>(new Set())
   const search = useRef<HTMLInputElement>(null)
@@ -31,7 +31,7 @@ export function InstancesPage() {
   const selectedIds = useMemo(() => new Set(selected.map(({ id }) => id)), [selected])
 
   return (
-    <Page title="Instances" note={instances === null ? undefined : summary(instances)}>
+    <Page title="Instances" note={instances === null ? undefined : isWhole ? summary(instances) : `${instances.length.toLocaleString()} so far`}>
       <Group mb="sm" gap="sm" mih={36}>
         {selected.length > 0 && mayWrite ? (
           <BulkActions selected={selected} onDone={() => setSelection(new Set())} />
