@@ -57,10 +57,12 @@ export function unitRules({ isKeyed, labels }: Spelled): UnitRules {
   const outputs: (unit: unknown) => Rule = (unit) => {
     if (!isObject(unit)) return anything
     if (unit['call'] !== undefined) return list(mapped)
+    // An operation of REST may be one value; tools and functions have named ones.
+    const mayBeNameless = unit['method'] !== undefined
     if (unit['steps'] !== undefined) return isKeyed ? map(orchestrated) : list(orchestrated)
     return isKeyed
       ? map(record(mock, { required: ['type', 'value'] }), { key: name, minItems: 1 })
-      : list(choose((each) => (isObject(each) && each['name'] === undefined ? mapped : record({ name, ...mock }, { required: ['type', 'value'] }))), { minItems: 1 })
+      : list(choose((each) => (mayBeNameless && isObject(each) && each['name'] === undefined ? mapped : record({ name, ...mock }, { required: ['name', 'type', 'value'] }))), { minItems: 1 })
   }
   const action = { call: reference, with: inject, steps: stepList, mappings }
   const oneMode = (value: Readonly<Record<string, unknown>>, path: Path, report: Report, modes: readonly string[]): void => {
