@@ -26,13 +26,16 @@ const QUIET_LOOKS = 3
 const debts = new Map<string, () => Promise<void>>()
 let watching = false
 
+// A hook of the file itself only while the file is read: from within another hook or a test it would be theirs, and
+// end in the middle of the file what its other tests need. The benchmark, which is no test, has the signals alone.
+if (process.env['NODE_TEST_CONTEXT'] !== undefined || process.argv[1]?.endsWith('.test.ts') === true) after(payAll)
+
 /** `undo` runs if `paid(what)` was not called when everything is over. The same `what` again replaces it. */
 export function owe(what: string, undo: () => Promise<void>): void {
   debts.set(what, undo)
   if (watching) return
   watching = true
   for (const signal of SIGNALS) process.once(signal, () => void endBy(signal))
-  if (process.env['NODE_TEST_CONTEXT'] !== undefined || process.argv[1]?.endsWith('.test.ts') === true) afterAllTests()
 }
 
 export function paid(what: string): void {
@@ -60,15 +63,6 @@ export async function removeRemains({ dataDir, runDir, network }: HostRemains): 
   const cgroups = await openCgroups()
   for (const name of namesIn(paths.instances)) await cgroups.remove(name).catch(() => undefined) // it never had one
   await Promise.all([dataDir, paths.run, ...(runDir === undefined ? [] : [runDir])].map((path) => rm(path, { recursive: true, force: true })))
-}
-
-/** Hooks of the file itself, where no test is: they run when all of its tests have, however those ended. */
-function afterAllTests(): void {
-  try {
-    after(payAll)
-  } catch {
-    // Too late for a hook, or no test runs here: the signals remain.
-  }
 }
 
 async function payAll(): Promise<void> {
