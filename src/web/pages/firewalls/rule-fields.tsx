@@ -32,7 +32,7 @@ export function RuleFields({ rules, onChange }: { readonly rules: readonly RuleD
             />
             <TextInput {...named('Source network')} size="xs" w={136} placeholder="0.0.0.0/0" value={rule.source} onChange={event => change(index, { source: event.currentTarget.value })} spellCheck={false} />
             <TextInput {...named('Description')} size="xs" w={156} placeholder="What for" value={rule.description} maxLength={128} onChange={event => change(index, { description: event.currentTarget.value })} />
-            <ActionIcon mt={index === 0 ? 24 : 2} variant="subtle" color="gray" aria-label={`Remove rule ${index + 1}`} onClick={() => onChange(rules.filter((_, at) => at !== index))}>
+            <ActionIcon mt={index === 0 ? { base: 2, sm: 24 } : 2} variant="subtle" color="gray" aria-label={`Remove rule ${index + 1}`} onClick={() => onChange(rules.filter((_, at) => at !== index))}>
               <X size={15} />
             </ActionIcon>
           </Group>

@@ -41,11 +41,11 @@ const WIDE: readonly Column[] = [
     sort: 'size',
     cell: ({ vcpus, memoryBytes }) => `${vcpus} vCPU · ${formatBytes(memoryBytes)}`,
   },
-  { name: 'Address', width: '96px', sort: 'ip', cell: ({ network }) => <span className="mono">{network.ip ?? '–'}</span> },
+  { name: 'Address', width: '106px', sort: 'ip', cell: ({ network }) => <span className="mono">{network.ip ?? '–'}</span> },
   { name: 'CPU', width: '98px', cell: instance => <Cpu instance={instance} /> },
   { name: 'Memory', width: '116px', cell: instance => <Memory instance={instance} /> },
   { name: 'Price / h', width: '60px', cell: instance => <Cost instance={instance} /> },
-  { name: 'Age', width: '78px', sort: 'created', cell: instance => <Age instance={instance} /> },
+  { name: 'Age', width: '72px', sort: 'created', cell: instance => <Age instance={instance} /> },
 ]
 
 const NARROW: readonly Column[] = [
@@ -75,7 +75,7 @@ export function columnsFor(isNarrow: boolean): readonly Column[] {
 }
 
 /** Width that the columns need at least; below it the table scrolls sideways. */
-export const WIDE_MIN = '1010px'
+export const WIDE_MIN = '1006px'
 
 function Age({ instance }: { readonly instance: Instance }) {
   return <span className="numeric">{spanSince(instance.createdAt, useNow())}</span>
