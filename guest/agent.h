@@ -151,11 +151,14 @@ bool first_time(const char *what);
 void freeze(bool frozen);
 
 // disks.c
+void find_fixed_disks(void);
 bool find_disk(const char *serial, int64_t wait_ms, char *device, size_t size);
 int open_port(const char *name, int64_t wait_ms);
 
 // net.c
+void prepare_network(void);
 bool bring_up_loopback(void);
+void bring_up_card(void);
 bool bring_up_network(const struct net_spec *net, char *wrong, size_t size);
 void take_down_network(const struct net_spec *net);
 

@@ -44,19 +44,38 @@ static bool node_is_there(const char *name, char *device, size_t size) {
     return stat(device, &info) == 0;
 }
 
+// The disks that every guest has sit in fixed slots: they are looked for once, before a template is made of it.
+static const char *const fixed[] = {"root", "overlay"};
+static char fixed_device[2][32];
+
+// The file behind it may have been swapped since the kernel first looked (templates).
+static bool forget_content(const char *device) {
+    int fd = open(device, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    ioctl(fd, BLKFLSBUF);
+    close(fd);
+    return true;
+}
+
+void find_fixed_disks(void) {
+    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) {
+        char device[160];
+        if (!find_disk(fixed[i], 0, device, sizeof device)) continue;
+        if (snprintf(fixed_device[i], sizeof *fixed_device, "%s", device) >= (int)sizeof *fixed_device) *fixed_device[i] = 0;
+    }
+}
+
 bool find_disk(const char *serial, int64_t wait_ms, char *device, size_t size) {
     char name[128];
+    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) {
+        if (strcmp(serial, fixed[i]) != 0 || !*fixed_device[i]) continue;
+        snprintf(device, size, "%s", fixed_device[i]);
+        return true;
+    }
     int64_t until = now_ms() + wait_ms;
     do {
-        if (find_by_attribute("/sys/block", "serial", serial, name, sizeof name) && node_is_there(name, device, size)) {
-            // The file behind it may have been swapped since the kernel first looked (templates).
-            int fd = open(device, O_RDONLY | O_CLOEXEC);
-            if (fd >= 0) {
-                ioctl(fd, BLKFLSBUF);
-                close(fd);
-                return true;
-            }
-        }
+        if (find_by_attribute("/sys/block", "serial", serial, name, sizeof name) && node_is_there(name, device, size) &&
+            forget_content(device)) return true;
         if (now_ms() >= until) return false;
         nap(POLL_MS);
     } while (true);

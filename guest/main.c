@@ -110,8 +110,11 @@ int main(void) {
     write_file("/proc/sys/kernel/panic", "-1");
     write_file("/proc/self/oom_score_adj", "-1000");
     raise_limits();
+    prepare_network();
     load_modules();
     bring_up_loopback();
+    bring_up_card();
+    find_fixed_disks();
     loop_init();
     if (!watch_children()) give_up("no signalfd");
     log_open();

@@ -1,6 +1,6 @@
 // A rehearsal: what a launch will do, done once for nobody on disks that stand in, so that an emulated CPU has
 // translated it by the time it counts. A blank guest stays blank: the mounts end with the child that made them,
-// and the interface is down and without an address again.
+// and the interface is without an address again.
 #include "agent.h"
 
 #include <errno.h>
