@@ -10,7 +10,7 @@ export async function launches(server: TestServer, samples: number): Promise<Fig
   return figureOf('ms', times)
 }
 
-/** The same where one waits: the pool is filled again before the next. */
+/** The same where one waits, warm or unstarted: the pool is filled again before the next. */
 export async function poolLaunches(server: TestServer, samples: number): Promise<Figure> {
   const times: number[] = []
   // The first tells the pool which disk is asked for.

@@ -139,6 +139,26 @@ describe('a VM of the pool', { skip: !isRoot && 'templates need root' }, () => {
     assert.equal((await poolVms(lab)).length, 1)
   })
 
+  it('has run nothing where the pool is to hold such, and becomes an instance all the same', async () => {
+    await lab.close()
+    lab = await openLab({ templates: [SIZE], pool: { budgetBytes: 1024 * MIB, overlayBytes: OVERLAY_BYTES, rehearses: false }, log })
+    const seen = new Set<string>()
+    for (let index = 0; index < 2; index += 1) {
+      await waiting(1)
+      const spec = lab.spec({ hostname: `first-${index}` })
+      assert.equal((await lab.host.start(spec)).how, 'template')
+      const { network } = spec
+      assert.ok(network !== null)
+      const said = await shell(lab.host, spec, 'hostname; cat /sys/class/net/eth0/address; ip -4 -o addr show eth0; cat /sys/block/vdb/size')
+      assert.match(said, new RegExp(`^first-${index}\n${network.mac}\n.*inet ${network.ip.replaceAll('.', '\\.')}/24.*\n${OVERLAY_BYTES / 512}$`))
+      seen.add(await shell(lab.host, spec, 'head -c 16 /dev/urandom | md5sum; cat /proc/sys/kernel/random/uuid'))
+      assert.match(await readFile(join(lab.dataDir, 'instances', spec.instanceId, 'server.log'), 'utf8'), /cloned from a template/)
+      await lab.host.destroy(refOf(spec))
+      assert.deepEqual(await traces(lab, spec.instanceId), [])
+    }
+    assert.equal(seen.size, 2)
+  })
+
   /** Until so many of the size wait. */
   async function waiting(count: number): Promise<void> {
     await eventually(`${count} VMs in the pool; ${said.slice(-5).join('; ')}`, async () => {

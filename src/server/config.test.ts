@@ -21,6 +21,14 @@ test('a flag wins over the environment, the environment over the default', () =>
   assert.equal(readConfig(env).host, 'simulated')
 })
 
+test('the pool is warm, unstarted or not there', () => {
+  const of = (BERTH_POOL: string) => readConfig({ BERTH_POOL })
+  assert.deepEqual([of('yes').poolRehearses, of('yes').poolBytes], [true, 512 * 2 ** 20])
+  assert.deepEqual([of('unstarted').poolRehearses, of('unstarted').poolBytes], [false, 512 * 2 ** 20])
+  assert.equal(of('no').poolBytes, null)
+  assert.throws(() => of('cold'), /BERTH_POOL is "cold": use yes, no or unstarted/)
+})
+
 test('an address to listen on has several spellings', () => {
   assert.deepEqual(parseListen('0.0.0.0:80'), { host: '0.0.0.0', port: 80 })
   assert.deepEqual(parseListen('[::1]:8080'), { host: '::1', port: 8080 })

@@ -33,6 +33,8 @@ export interface ServerConfig {
   readonly simulatedRegions: boolean
   /** Memory for VMs that wait to be instances; null keeps none. */
   readonly poolBytes: number | null
+  /** Whether what waits has rehearsed a launch; otherwise its guest has run nothing. */
+  readonly poolRehearses: boolean
   readonly network: 'auto' | 'bridge' | 'user' | 'none'
   readonly subnet: string
   /** The bridge's name, where two servers share a machine; null is the host's own. */
@@ -92,7 +94,7 @@ export const SETTINGS = {
   runDir: setting('run-dir', 'BERTH_RUN_DIR', 'DIR', '', 'where sockets are kept (default /run/berth for root, else the user’s own)'),
   templates: setting('templates', 'BERTH_TEMPLATES', 'YES|NO', 'yes', 'clone instances from a guest that has booted already, instead of booting each'),
   simulatedRegions: setting('simulated-regions', 'BERTH_SIMULATED_REGIONS', 'YES|NO', 'yes', 'give out the pretended capacity of the catalogue’s simulated regions'),
-  pool: setting('pool', 'BERTH_POOL', 'YES|NO', 'yes', 'keep a few VMs that wait for whom they will be, so that a launch takes a moment'),
+  pool: setting('pool', 'BERTH_POOL', 'YES|NO|UNSTARTED', 'yes', 'keep a few VMs that wait for whom they will be, so that a launch takes a moment; `unstarted`: that have not run yet'),
   poolMemory: setting('pool-memory', 'BERTH_POOL_MEMORY', 'SIZE', '512MB', 'memory that VMs which wait may take, of all together'),
   network: setting('network', 'BERTH_NETWORK', 'MODE', 'auto', 'auto, bridge (needs root), user or none'),
   subnet: setting('subnet', 'BERTH_SUBNET', 'CIDR', DEFAULT_SUBNET, 'addresses of instances'),
@@ -154,7 +156,8 @@ export function readConfig(env: NodeJS.ProcessEnv, flags: Flags = {}): ServerCon
     runDir: read('runDir', text => (text === '' ? null : resolve(text))),
     templates: read('templates', parseYesNo),
     simulatedRegions: read('simulatedRegions', parseYesNo),
-    poolBytes: read('pool', parseYesNo) ? read('poolMemory', parsePositiveSize) : null,
+    poolBytes: read('pool', parsePool) === 'no' ? null : read('poolMemory', parsePositiveSize),
+    poolRehearses: read('pool', parsePool) === 'yes',
     network: read('network', choice(['auto', 'bridge', 'user', 'none'])),
     subnet: read('subnet', parseSubnet),
     bridge: read('bridge', text => (text === '' ? null : text)),
@@ -277,6 +280,15 @@ function parseYesNo(text: string): boolean {
   if (['yes', 'true', '1', 'on'].includes(word)) return true
   if (['no', 'false', '0', 'off', ''].includes(word)) return false
   throw new Error('use yes or no')
+}
+
+function parsePool(text: string): 'yes' | 'no' | 'unstarted' {
+  if (text.trim().toLowerCase() === 'unstarted') return 'unstarted'
+  try {
+    return parseYesNo(text) ? 'yes' : 'no'
+  } catch (error) {
+    throw new Error('use yes, no or unstarted', { cause: error })
+  }
 }
 
 function parseRatio(text: string): number {

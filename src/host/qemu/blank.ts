@@ -1,6 +1,7 @@
 /**
  * A blank: a clone of a template that is nobody yet. It has a name, a user, a control group, a tap and directories
- * of its own, and disks that only stand in; it has rehearsed a launch, and waits, paused.
+ * of its own, and disks that only stand in; it has rehearsed a launch (or, where that isn't wanted, has run nothing
+ * since its template was saved), and waits, paused.
  *
  *   makeBlank ─▶ cloned ─▶ rehearsed ─▶ paused ─▶ moveIn (names and files become the instance's) ─▶ become ─▶ running
  *                                          └──▶ dropBlank
@@ -42,7 +43,8 @@ export interface Blank {
   readonly key: TemplateKey
   readonly templateId: string
   readonly vmm: Vmm
-  readonly link: GuestLink
+  /** null if its guest has run nothing: who it becomes says hello first. */
+  readonly link: GuestLink | null
   readonly tap: string | null
   /** The size of the empty writable layer that lies ready. */
   readonly overlayBytes: number
@@ -54,6 +56,7 @@ export interface BlankRequest {
   /** An erofs image with /bin/rehearsal. */
   readonly rehearsalImage: string
   readonly overlayBytes: number
+  readonly rehearses: boolean
 }
 
 /** Clones, rehearses and pauses. Leaves nothing behind if it throws. */
@@ -68,13 +71,13 @@ export async function makeBlank(context: VmContext, request: BlankRequest): Prom
     const tap = key.network === 'tap' ? await context.network.plugBlank(id, context.jail.uidOf(id)) : null
     const vmm = await startClone(context, { ...request, id, overlay, tap })
     try {
-      const link = await rehearse(context, id, vmm, key)
+      await loadDeviceState(vmm.qmp, CLONE_STATE_DESCRIPTOR)
+      const link = request.rehearses ? await rehearse(context, id, vmm, key) : null
       try {
-        await vmm.qmp.execute('stop')
         await makeOverlay(context, id, overlayBytes)
         return { id, key, templateId: template.id, vmm, link, tap, overlayBytes }
       } catch (error) {
-        link.close()
+        link?.close()
         throw error
       }
     } catch (error) {
@@ -89,7 +92,7 @@ export async function makeBlank(context: VmContext, request: BlankRequest): Prom
 
 /** Ends a blank that becomes nobody; of one that has begun to move in, also what it has put there. */
 export async function dropBlank(context: VmContext, blank: Blank, movedInto: InstanceId | null = null): Promise<void> {
-  blank.link.close()
+  blank.link?.close()
   await blank.vmm.kill()
   await removeTraces(context, blank.id)
   if (movedInto === null) return
@@ -110,15 +113,21 @@ export async function moveIn(context: VmContext, blank: Blank, spec: Pick<VmSpec
 
 /** Gives a blank that has moved in the disks and the name of its instance. Kills it if that fails. */
 export async function become(context: VmContext, blank: Blank, prepared: PreparedDisks): Promise<Running> {
-  const { vmm, link } = blank
+  const { vmm } = blank
   const { spec } = prepared
+  // It answers when it goes on.
+  const connecting = blank.link === null ? connectLink(context, spec, vmm, AGENT_TIMEOUT_MS) : Promise.resolve(blank.link)
+  const configuring = connecting.then(async (link) => {
+    if (link.status.state !== 'unconfigured') throw new BerthError('internal', `A VM of the pool was ${link.status.state} before it was told who it is.`)
+    await configureGuest(link, spec, prepared.volumes, context.network.facts())
+    return link
+  })
   try {
-    const configured = configureGuest(link, spec, prepared.volumes, context.network.facts())
     // Before the guest goes on, the disks are the instance's: QEMU does what it is told in turn.
-    await Promise.all([...swapDisks(vmm.qmp, prepared), plugInTurn(vmm.qmp, prepared), vmm.qmp.execute('cont'), configured])
+    const [link] = await Promise.all([configuring, ...swapDisks(vmm.qmp, prepared), plugInTurn(vmm.qmp, prepared), vmm.qmp.execute('cont')])
     return { vmm, link }
   } catch (error) {
-    link.close()
+    connecting.then((link) => link.close()).catch(() => undefined) // it never answered
     await vmm.kill()
     throw error
   }
@@ -178,12 +187,12 @@ function blankSpec(id: InstanceId, key: TemplateKey): MachineNeeds['spec'] {
 }
 
 async function rehearse(context: VmContext, id: InstanceId, vmm: Vmm, key: TemplateKey): Promise<GuestLink> {
-  await loadDeviceState(vmm.qmp, CLONE_STATE_DESCRIPTOR)
   await vmm.qmp.execute('cont')
   const link = await connectLink(context, { instanceId: id }, vmm, AGENT_TIMEOUT_MS)
   try {
     if (link.status.state !== 'unconfigured') throw new BerthError('internal', `A clone was ${link.status.state} before it was told who it is.`)
     for (let round = 0; round < REHEARSALS; round += 1) await link.rehearse(rehearsalConfig(key.network !== 'none'))
+    await vmm.qmp.execute('stop')
     return link
   } catch (error) {
     link.close()

@@ -117,7 +117,7 @@ async function bringUp(seat: Seat, prepared: Prepared, startedAt: number): Promi
   if (moved !== null) {
     try {
       await begin(moved.blank.vmm.identity, moved.blank.templateId)
-      return { running: await settledIn(seat, moved, prepared), how: 'pool' }
+      return { running: await settledIn(seat, moved, prepared), how: moved.blank.link === null ? 'template' : 'pool' }
     } catch (error) {
       await seat.note(`the VM of the pool failed, cloning instead: ${asBerthError(error).message}`)
       await endBlank(seat)
