@@ -6,8 +6,6 @@
 import { randomUUID } from 'node:crypto'
 import { createServer } from 'node:http'
 import type { IncomingMessage, Server as HttpServer, ServerResponse } from 'node:http'
-import { readFile, realpath } from 'node:fs/promises'
-import { extname, join, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { toNodeHandler } from '@modelcontextprotocol/node'
 import { createMcpHandler, ProtocolError, ProtocolErrorCode, Server } from '@modelcontextprotocol/server'
@@ -20,16 +18,15 @@ import type { UnitInputs } from './inputs.ts'
 import { calledOperations } from './called.ts'
 import { MAX_DEPTH, isShallow } from './json.ts'
 import type { Log } from './log.ts'
+import { EXEC_OUTPUT, messageOf, present } from './mcp-answer.ts'
+import { matchUri, readStatic, readWhole } from './mcp-files.ts'
 import { isExec } from './model.ts'
-import type { Json, JsonObject, McpExpose, McpPrompt, McpResource, McpTool } from './model.ts'
-import type { Answer, Runner } from './runner.ts'
-import { isObject } from './shape.ts'
-import { renderText, spell } from './template.ts'
+import type { JsonObject, McpExpose, McpPrompt, McpResource, McpTool } from './model.ts'
+import type { Runner } from './runner.ts'
+import { renderText } from './template.ts'
 
 /** Progress is told at most so often. */
 const PROGRESS_MS = 250
-/** Files that resources and prompts are read from. */
-const MAX_FILE_BYTES = 10 * 1024 * 1024
 const MAX_REQUEST_BYTES = 4 * 1024 * 1024
 const MAX_MESSAGE = 200
 const ENDPOINT = '/mcp'
@@ -211,39 +208,6 @@ function annotate(tool: McpTool, exec: boolean, writes: boolean): ToolAnnotation
   }
 }
 
-/** `uri` names what is neither a picture nor a sound; nothing can be read there again. */
-function present(answer: Answer, exec: boolean, uri: string): CallToolResult {
-  if (answer.media !== null) {
-    const { bytes } = answer.media
-    const type = answer.media.type ?? 'application/octet-stream'
-    const data = bytes.toString('base64')
-    if (type.startsWith('image/')) return { content: [{ type: 'image', data, mimeType: type }] }
-    if (type.startsWith('audio/')) return { content: [{ type: 'audio', data, mimeType: type }] }
-    return { content: [{ type: 'resource', resource: { uri, mimeType: type, blob: data } }] }
-  }
-  const { value } = answer
-  if (value === undefined) return { content: [], ...(answer.isError ? { isError: true } : {}) }
-  if (answer.isError) {
-    return { isError: true, content: [{ type: 'text', text: `${messageOf(value) ?? `HTTP ${answer.status}`}\n${JSON.stringify(value)}` }], structuredContent: { error: value } }
-  }
-  const text = exec && isObject(value) ? spellExec(value as JsonObject) : typeof value === 'string' ? value : JSON.stringify(value)
-  // Older clients take only objects as structured content.
-  const structuredContent = isObject(value) ? (value as Record<string, unknown>) : { result: value }
-  return { content: [{ type: 'text', text }], structuredContent }
-}
-
-function spellExec(value: JsonObject): string {
-  const head = value['timed_out'] === true ? 'timed out' : `exit_code: ${spell(value['exit_code'])}`
-  const cut = isObject(value['truncated']) ? Object.entries(value['truncated']).filter((each) => each[1] === true).map(([name]) => `${name} is cut at its limit`) : []
-  const streams = ['stdout', 'stderr'].flatMap((name) => (typeof value[name] === 'string' && value[name] !== '' ? [`${name}:\n${value[name]}`] : []))
-  return [head, ...cut, ...streams].join('\n')
-}
-
-const messageOf = (value: Json | undefined): string | null => {
-  const message = isObject(value) ? value['message'] : undefined
-  return typeof message === 'string' ? message : null
-}
-
 /** Tells progress in bytes, rising strictly, with the last line; null if the caller asked for none. */
 function makeProgress(context: ServerContext): ((bytes: number, text: string) => void) | null {
   const token = context.mcpReq._meta?.progressToken
@@ -281,73 +245,4 @@ function listTemplate(resource: McpResource): ResourceTemplateType {
 function listPrompt(prompt: McpPrompt): { name: string; title: string; description: string; arguments: { name: string; description: string; required: boolean }[] } {
   const own = prompt.arguments.map(({ name, description, isRequired }) => ({ name, description, required: isRequired }))
   return { name: prompt.name, title: prompt.title, description: prompt.description, arguments: own }
-}
-
-/** The values of a URI's templates; of a directory, what follows its URI as `path`. */
-function matchUri(template: string, uri: string, isDirectory: boolean): Record<string, string> | null {
-  const names: string[] = []
-  const source = template
-    .split(/(\{\{?[^{}]+\}?\})/)
-    .map((part, at) => {
-      if (at % 2 === 0) return part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
-      names.push(part.replace(/[{}\s]/g, ''))
-      return '([^/]+)'
-    })
-    .join('')
-  const found = new RegExp(isDirectory ? `^${source.replace(/\/$/, '')}(?:/(.+))?$` : `^${source}$`).exec(uri)
-  if (found === null) return null
-  if (isDirectory) names.push('path')
-  try {
-    return Object.fromEntries(names.map((name, at) => [name, decodeURIComponent(found[at + 1] ?? '')]))
-  } catch {
-    return null
-  }
-}
-
-const TYPES: Readonly<Record<string, string>> = { '.md': 'text/markdown', '.txt': 'text/plain', '.json': 'application/json', '.html': 'text/html', '.yml': 'application/yaml', '.yaml': 'application/yaml', '.csv': 'text/csv' }
-
-/** A file under the resource's location, and nowhere else: links out of it lead nowhere. */
-async function readStatic(resource: McpResource, location: string, uri: string, path: string): Promise<ReadResourceResult['contents'][number]> {
-  const missing = (): ProtocolError => new ProtocolError(ProtocolErrorCode.InvalidParams, 'There is no such resource.', { uri })
-  const root = await realpath(fileURLToPath(location)).catch(() => {
-    throw missing()
-  })
-  const file = await realpath(path === '' ? root : join(root, path)).catch(() => {
-    throw missing()
-  })
-  if (file !== root && !file.startsWith(root + sep)) throw missing()
-  const bytes = await readWhole(file).catch(() => {
-    throw missing()
-  })
-  const mimeType = resource.mimeType ?? TYPES[extname(file)] ?? 'application/octet-stream'
-  const isText = /^text\/|json|yaml|xml/.test(mimeType)
-  return isText ? { uri, mimeType, text: bytes.toString('utf8') } : { uri, mimeType, blob: bytes.toString('base64') }
-}
-
-async function readWhole(file: string): Promise<Buffer> {
-  const bytes = await readFile(file)
-  if (bytes.length > MAX_FILE_BYTES) throw new Failure('too_large', 'The file is larger than 10 MiB.')
-  return bytes
-}
-
-const EXEC_OUTPUT: JsonObject = {
-  type: 'object',
-  additionalProperties: false,
-  required: ['stdout', 'stderr', 'encoding', 'exit_code', 'timed_out', 'truncated', 'duration_ms'],
-  properties: {
-    stdout: { type: 'string' },
-    stderr: { type: 'string' },
-    encoding: { type: 'string', enum: ['utf-8', 'base64'] },
-    exit_code: { type: ['integer', 'null'] },
-    signal: { type: ['string', 'null'] },
-    timed_out: { type: 'boolean' },
-    truncated: {
-      type: 'object',
-      properties: { stdout: { type: 'boolean' }, stderr: { type: 'boolean' } },
-      required: ['stdout', 'stderr'],
-      additionalProperties: false,
-    },
-    duration_ms: { type: 'integer' },
-    instance_id: { type: 'string' },
-  },
 }
