@@ -5,6 +5,9 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
@@ -23,6 +26,16 @@ const FOREVER = { timeout_ms: 600_000 }
 const INSPECTOR_DIR = fileURLToPath(new URL('../.berth/inspector', import.meta.url))
 const INSPECTOR = '@modelcontextprotocol/inspector@2.12.0'
 const INSPECTOR_INSTALL_LIMIT_MS = 180_000
+
+/** A port of the host that nobody listens on. */
+async function freePort(): Promise<number> {
+  const listener = createServer().listen(0, '127.0.0.1')
+  await once(listener, 'listening')
+  const { port } = listener.address() as AddressInfo
+  listener.close()
+  await once(listener, 'close')
+  return port
+}
 
 interface Said {
   readonly stdout: string
@@ -181,11 +194,26 @@ for (const era of ERAS) {
       assert.equal(await phase('restart-instance', { timeout_ms: CALL_LIMIT_MS }), 'running')
       assert.equal(await phase('stop-instance', { force: true, timeout_ms: CALL_LIMIT_MS }), 'stopped')
       assert.match(textOf(await call('exec-command', { command: ['true'] })), /^invalid_state: /)
+      const secret = await server.request('PUT', '/berth/v1/secrets/TOKEN', { body: { value: 'correct-horse' } })
+      assert.equal(secret.status, 200)
+      await call('update-instance', { vcpus: 2, memory_mib: 320, secrets: ['TOKEN'] })
       assert.equal(await phase('start-instance', { timeout_ms: CALL_LIMIT_MS }), 'running')
       assert.equal((await run(['cat', '/root/kept'])).stdout, 'kept\n')
+      assert.equal((await shell('nproc; echo ${#TOKEN}')).stdout, '2\n13\n')
+      const { memory } = dataOf<{ memory: { guest_total_bytes: number } }>(await call('get-instance-metrics', { window_ms: 100 }))
+      assert.ok(memory.guest_total_bytes > 256 * 2 ** 20, `${memory.guest_total_bytes} bytes`)
+      assert.doesNotMatch(JSON.stringify(await call('get-instance')), /correct-horse/)
+
+      await shell('mkdir -p /srv && echo served > /srv/index.html && httpd -p 80 -h /srv')
+      const port = await freePort()
+      const served = () => fetch(`http://127.0.0.1:${port}/`, { signal: AbortSignal.timeout(2000) }).then(answer => answer.text(), () => null)
+      await call('update-instance', { ports: [{ host_port: port, guest_port: 80 }] })
+      await eventually('the port leads to the guest', async () => ((await served()) === 'served\n' ? true : null), 60_000)
+      await call('update-instance', { ports: [] })
+      assert.equal(await served(), null)
       assert.equal(await phase('wait-for-instance', { status: 'HEALTHY' }), 'running')
       assert.equal(await phase('update-instance', { tags: { seen: 'yes' } }), 'running')
-      for (const tool of ['list-images', 'list-instance-types', 'list-regions', 'list-instances', 'list-instance-events']) {
+      for (const tool of ['list-file-systems', 'list-firewalls', 'list-images', 'list-instance-types', 'list-regions', 'list-secrets', 'list-instances', 'list-instance-events']) {
         dataOf(await client.callTool({ name: tool, arguments: {} }))
       }
       assert.equal(dataOf<{ instance: { name: string } }>(await call('get-instance')).instance.name, id)
@@ -269,6 +297,7 @@ describe('the inspector’s command line', () => {
     const [images, types] = (await Promise.all([call('list-images'), call('list-instance-types')])) as [{ images: { name: string }[] }, { types: unknown[] }]
     assert.ok(images.images.some(({ name }) => name.startsWith('localhost/busybox')))
     assert.ok(types.types.length > 0)
+    for (const tool of ['list-file-systems', 'list-firewalls', 'list-secrets']) assert.equal(typeof ((await call(tool)) as { count: number }).count, 'number')
     const [regions, events] = (await Promise.all([call('list-regions'), call('list-instance-events', { instance_ids: [instance.instance.id] })])) as [{ regions: unknown[] }, { events: unknown[] }]
     assert.ok(regions.regions.length > 0 && events.events.length > 0)
     const [logs, metrics] = (await Promise.all([call('get-instance-logs', { id }), call('get-instance-metrics', { id, window_ms: 300 })])) as [

@@ -37,6 +37,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = {
   filesystems: () => import('./commands/file-systems.ts'),
   firewall: () => import('./commands/firewalls.ts'),
   keys: () => import('./commands/keys.ts'),
+  secrets: () => import('./commands/secrets.ts'),
   'ssh-keys': () => import('./commands/ssh-keys.ts'),
   projects: () => import('./commands/projects.ts'),
   types: () => import('./commands/types.ts'),

@@ -46,6 +46,7 @@ import type { Directory } from './directory.ts'
 import type { Market } from './market/api.ts'
 import type { StatsFeed } from './stats-feed.ts'
 import type { InstanceShape } from './reshaping.ts'
+import type { Secrets } from './secrets.ts'
 import type { Snapshots } from './snapshots/api.ts'
 import type { ServiceEventQuery, ServiceQuery } from './store-port.ts'
 
@@ -74,7 +75,7 @@ export type CreateInstance = Pick<InstanceSpec, 'image'> &
   }
 
 /** What may change on a living instance. */
-export type InstanceChange = Partial<Pick<InstanceSpec, 'tags' | 'restart' | 'expiresAt' | 'env' | 'healthChecks'> & Pick<Instance, 'annotations'>>
+export type InstanceChange = Partial<Pick<InstanceSpec, 'tags' | 'restart' | 'expiresAt' | 'env' | 'secrets' | 'healthChecks'> & Pick<Instance, 'annotations'>>
 
 export interface InstanceFilter {
   readonly phases?: readonly Phase[]
@@ -361,6 +362,7 @@ export interface Engine {
   readonly snapshots: Snapshots
   readonly keys: Keys
   readonly sshKeys: SshKeys
+  readonly secrets: Secrets
   readonly fileSystems: FileSystems
   readonly firewalls: Firewalls
   readonly projects: Projects

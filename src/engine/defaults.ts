@@ -58,6 +58,7 @@ export function specOf(request: CreateInstance, name: string): InstanceSpec {
     expiresAt: request.expiresAt ?? DEFAULT_SPEC.expiresAt,
     sshKeys: request.sshKeys ?? DEFAULT_SPEC.sshKeys,
     place: request.place ?? null,
+    ...(request.secrets === undefined || request.secrets.length === 0 ? {} : { secrets: [...new Set(request.secrets)] }),
     ...(request.healthChecks === undefined || request.healthChecks.length === 0 ? {} : { healthChecks: request.healthChecks }),
     ...(request.idleAfterMs === undefined || request.idleAfterMs === null ? {} : { idleAfterMs: request.idleAfterMs }),
   }

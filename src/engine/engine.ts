@@ -47,6 +47,7 @@ import { makeReshaping } from './reshaping.ts'
 import { makeShareAttachments, remountShares } from './share-attachments.ts'
 import { makeSnapshots } from './snapshots/snapshots.ts'
 import { resumeTaking, sweepSnapshots } from './snapshots/taking.ts'
+import { makeSecrets } from './secrets.ts'
 import { makeSshKeys } from './ssh-keys.ts'
 import { devicesOf, resourcesOf } from './resources.ts'
 import type { Store } from './store-port.ts'
@@ -167,6 +168,7 @@ function assemble(core: Core, images: ImageKeeper, pricing: PricingParts, adminS
     snapshots: telling('snapshots', makeSnapshots(core, loop)),
     keys: telling('keys', keys.api),
     sshKeys: telling('sshKeys', makeSshKeys(core)),
+    secrets: telling('secrets', makeSecrets(core)),
     fileSystems: telling('fileSystems', { ...makeFileSystems(core), ...makeShareAttachments(core, loop) }),
     firewalls: telling('firewalls', makeFirewalls(core, loop)),
     projects: telling('projects', makeProjects(core)),

@@ -31,6 +31,7 @@ import { allocate } from './operations.ts'
 import type { Reconciler } from './reconcile.ts'
 import { refuseOrderAnnotations, requireGrant } from './market/grant.ts'
 import type { IdempotencyRecord, StoreTx } from './store-port.ts'
+import { checkSecrets } from './secrets.ts'
 import { withSshPort } from './ssh-port.ts'
 import { checkUserData } from './user-data/first-boot.ts'
 import type { Waiting } from './waiting.ts'
@@ -190,6 +191,7 @@ export function makeInstances(parts: InstancesParts): { readonly lifecycle: Life
       refuseOrderAnnotations(changes.annotations)
       return wish(caller, id, 'update', async (change, instance) => {
         if (instance.phase === 'deleting') throw refused('update', instance)
+        await checkSecrets(change.tx, caller, changes.secrets)
         const { annotations = {}, ...specChanges } = changes
         const merged = { ...instance.annotations, ...annotations }
         checkAnnotations(merged, core.config.limits.maxAnnotationsBytes)
@@ -254,6 +256,7 @@ async function create(
     }
     await checkFileSystems(change.tx, caller, spec)
     await checkFirewallRulesets(change.tx, caller, spec.firewallRulesets)
+    await checkSecrets(change.tx, caller, spec.secrets)
     const draft = draftOf(id, caller, spec, request, image, core.now())
     const inserted = await change.insert(draft)
     if (userData !== null || spec.sshKeys.length > 0) await change.tx.insertFirstBoot(id, { userData })
@@ -410,7 +413,7 @@ function checkedAnew(change: Change, instance: Instance, at: number): Promise<In
 }
 
 function checkChanges(changes: InstanceChange, now: number): void {
-  const unknown = Object.keys(changes).find(key => !['tags', 'restart', 'expiresAt', 'env', 'healthChecks', 'annotations'].includes(key))
+  const unknown = Object.keys(changes).find(key => !['tags', 'restart', 'expiresAt', 'env', 'secrets', 'healthChecks', 'annotations'].includes(key))
   if (unknown !== undefined) throw new BerthError('invalid_request', `${unknown} can't change on a living instance.`, { details: { field: unknown } })
   if (changes.tags !== undefined) checkTags(changes.tags)
   if (changes.env !== undefined) checkEnv(changes.env)

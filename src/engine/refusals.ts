@@ -5,7 +5,7 @@ import { asBerthError } from '../instance/errors.ts'
 import type { Caller, Engine } from './api.ts'
 import type { AuditTrail } from './audit.ts'
 
-type Room = 'instances' | 'images' | 'volumes' | 'snapshots' | 'keys' | 'sshKeys' | 'fileSystems' | 'firewalls' | 'projects' | 'services' | 'market'
+type Room = 'instances' | 'images' | 'volumes' | 'snapshots' | 'keys' | 'sshKeys' | 'secrets' | 'fileSystems' | 'firewalls' | 'projects' | 'services' | 'market'
 
 /** Calls that change something or reach into a guest, and the action that each one is in the trail. */
 const ACTIONS: { readonly [R in Room]: Readonly<Partial<Record<keyof Engine[R], string>>> } = {
@@ -36,6 +36,7 @@ const ACTIONS: { readonly [R in Room]: Readonly<Partial<Record<keyof Engine[R], 
   },
   keys: { create: 'key.create', delete: 'key.delete' },
   sshKeys: { create: 'ssh-key.create', delete: 'ssh-key.delete' },
+  secrets: { set: 'secret.set', delete: 'secret.delete' },
   fileSystems: { create: 'file-system.create', delete: 'file-system.delete', resize: 'file-system.resize', attach: 'instance.attach-file-system', detach: 'instance.detach-file-system' },
   firewalls: { create: 'firewall-ruleset.create', update: 'firewall-ruleset.update', delete: 'firewall-ruleset.delete', setGlobalRules: 'firewall-rules.update', assign: 'instance.firewall' },
   projects: { create: 'project.create', update: 'project.update' },

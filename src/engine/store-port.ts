@@ -20,6 +20,7 @@ import type {
   KeyId,
   Project,
   ProjectId,
+  Secret,
   SnapshotId,
   SshKey,
   SshKeyId,
@@ -103,6 +104,10 @@ export interface StoreReader {
   keys(projectId: ProjectId | null): Promise<readonly ApiKey[]>
   /** Oldest first. */
   sshKeys(projectId: ProjectId): Promise<readonly SshKey[]>
+  /** By name. */
+  secrets(projectId: ProjectId): Promise<readonly Secret[]>
+  /** Values by name, for the machine that an instance starts on alone; those that are not there are left out. */
+  secretValues(projectId: ProjectId, names: readonly string[]): Promise<Readonly<Record<string, string>>>
   /** Newest first. */
   audit(query: AuditQuery): Promise<readonly AuditLine[]>
   /** What an instance has still to do at its first start; null is nothing (any more). */
@@ -165,6 +170,8 @@ export interface StoreTx extends StoreReader {
   deleteKey(id: KeyId): Promise<void>
   insertSshKey(key: SshKey): Promise<void>
   deleteSshKey(id: SshKeyId): Promise<void>
+  putSecret(secret: Secret, value: string): Promise<void>
+  deleteSecret(projectId: ProjectId, name: string): Promise<void>
   /** Gives the line its `seq`. */
   appendAudit(line: Omit<AuditLine, 'seq'>): Promise<number>
   /** Replaces the details of a line. */

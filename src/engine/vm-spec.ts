@@ -6,6 +6,7 @@ import type { Core } from './core.ts'
 import { firstBootOf } from './user-data/first-boot.ts'
 import type { FirstBoot, VmNetwork, VmRef, VmSpec } from './host-port.ts'
 import { firewallOf } from './firewall-rules.ts'
+import { secretVariables } from './secrets.ts'
 import { proxiedPorts } from './idle/proxied-ports.ts'
 
 export function refOf(instance: Pick<Instance, 'id' | 'generation'>): VmRef {
@@ -32,7 +33,7 @@ export async function vmSpecOf(core: Core, instance: Instance): Promise<VmSpec> 
     overlayBytes: spec.overlayBytes,
     diskIoBytesPerSecond: spec.diskIoBytesPerSecond,
     command: resolved.command,
-    env: resolved.env,
+    env: { ...resolved.env, ...(await secretVariables(core.store.read, instance)) },
     workingDir: resolved.workingDir,
     user: resolved.user,
     network: await networkOf(core, instance),

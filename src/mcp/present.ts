@@ -59,6 +59,7 @@ export function presentInstance(instance: Instance): wire.Instance {
     entrypoint: spec.entrypoint === null ? null : [...spec.entrypoint],
     command: spec.cmd === null ? null : [...spec.cmd],
     env_names: Object.keys(spec.env),
+    secrets: [...(spec.secrets ?? [])],
     tags: { ...spec.tags },
     restart: spec.restart.kind,
     started_at: timeOrNull(instance.startedAt),

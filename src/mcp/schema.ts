@@ -24,6 +24,7 @@ export function acceptPort({ host_port: hostPort, guest_port: guestPort, protoco
   return { hostPort, guestPort, protocol }
 }
 
+export const SecretNames = z.array(z.string().min(1).max(128)).max(100)
 export const InstanceName = z.string().min(1).max(63).describe('Lower-case letters, digits, dashes')
 export const Tags = z.record(z.string().min(1).max(128), z.string().max(256))
 export const Status = z.enum(KOYEB_STATUSES)
@@ -73,6 +74,7 @@ export const Instance = z.strictObject({
   entrypoint: z.array(z.string()).nullable(),
   command: z.array(z.string()).nullable(),
   env_names: z.array(z.string()).describe('Names of its variables; values are not shown'),
+  secrets: z.array(z.string()).describe('Names; values are never shown'),
   tags: z.record(z.string(), z.string()),
   restart: z.enum(['never', 'always', 'on-failure']),
   started_at: TimeOrNull,

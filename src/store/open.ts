@@ -25,6 +25,7 @@ import type { Database } from './schema.ts'
 import { readFileSystems, writeFileSystems } from './file-systems.ts'
 import { readFirewalls, writeFirewalls } from './firewalls.ts'
 import { readSnapshots, writeSnapshots } from './snapshots.ts'
+import { readSecrets, writeSecrets } from './secrets.ts'
 import { readSshKeys, writeSshKeys } from './ssh-keys.ts'
 import { asStoreError, connectSqlite, whenUnlocked } from './sqlite.ts'
 import type { SqliteConnection } from './sqlite.ts'
@@ -76,7 +77,7 @@ function storeOver(writing: SqliteConnection, reading: SqliteConnection, path: s
 }
 
 function readerOver(db: Kysely<Database>): StoreReader {
-  return { ...readInstances(db), ...readEvents(db), ...readContent(db), ...readAccess(db), ...readReservations(db), ...readServices(db), ...readSshKeys(db), ...readAudit(db), ...readMarket(db), ...readFirstBoots(db), ...readFileSystems(db), ...readFirewalls(db), ...readSnapshots(db) }
+  return { ...readInstances(db), ...readEvents(db), ...readContent(db), ...readAccess(db), ...readReservations(db), ...readServices(db), ...readSshKeys(db), ...readSecrets(db), ...readAudit(db), ...readMarket(db), ...readFirstBoots(db), ...readFileSystems(db), ...readFirewalls(db), ...readSnapshots(db) }
 }
 
 /** The same reader, whose errors are of the catalogue where they are about the file. */
@@ -105,6 +106,7 @@ function transactionOver(db: Kysely<Database>): StoreTx {
     ...writeReservations(db),
     ...writeServices(db),
     ...writeSshKeys(db),
+    ...writeSecrets(db),
     ...writeAudit(db),
     ...writeMarket(db),
     ...writeFirstBoots(db),

@@ -17,6 +17,7 @@ export interface Database {
   readonly projects: ProjectTable
   readonly keys: KeyTable
   readonly ssh_keys: SshKeyTable
+  readonly secrets: SecretTable
   readonly audit: AuditTable
   readonly first_boots: FirstBootTable
   readonly file_systems: FileSystemTable
@@ -155,6 +156,14 @@ export interface SshKeyTable {
   name: string
   public_key: string
   created_at: number
+}
+
+export interface SecretTable {
+  project_id: string
+  name: string
+  value: string
+  created_at: number
+  updated_at: number
 }
 
 export interface AuditTable {

@@ -40,6 +40,7 @@ interface RunOptions {
   readonly envFile?: readonly string[]
   readonly volume?: readonly string[]
   readonly fs?: readonly string[]
+  readonly secret?: readonly string[]
   readonly publish?: readonly string[]
   readonly vcpus?: string
   readonly cpus?: string
@@ -87,6 +88,7 @@ export function register(program: Command, context: Context): void {
     .option('-v, --volume <volume:path[:mode]>', 'mode is rw, ro or overlay=SIZE; may be given several times', collect)
     .option('--fs <filesystem:path>', 'a shared file system; may be given several times', collect)
     .option('--firewall <ruleset>', 'let in only what this ruleset and the global rules say; may be given several times', collect)
+    .option('--secret <name>', 'a secret that it has as a variable (see berth secrets); may be given several times', collect)
     .option('-p, --publish <host:guest[/udp]>', 'a port of the host that leads into it; may be given several times', collect)
     .option('--vcpus <n>', 'virtual CPUs')
     .option('--cpus <n>', 'the same')
@@ -158,6 +160,7 @@ function wishOf(image: string, argv: readonly string[], options: RunOptions, { e
     fileSystems: (options.fs ?? []).map(parseFileSystem),
     ...(options.firewall === undefined ? {} : { firewalls: options.firewall }),
     tags: parseKeyValues('--tag', options.tag ?? []),
+    ...(options.secret === undefined ? {} : { secrets: options.secret }),
     ...(options.sshKey === undefined ? {} : { sshKeys: options.sshKey.map(sshKeyOf) }),
     ...(options.userData === undefined ? {} : { userData: readText(options.userData) }),
     ...(name === undefined ? {} : { name }),

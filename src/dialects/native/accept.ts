@@ -129,10 +129,11 @@ function unknownOf(field: 'type' | 'region', word: string, known: readonly { rea
 export function acceptUpdate(
   body: UpdateInstanceBody,
   now: TimestampMs,
-): Partial<Pick<InstanceSpec, 'tags' | 'restart' | 'expiresAt' | 'env'>> {
-  const { tags, env, restart, expiresAt, ttlMs } = body
+): Partial<Pick<InstanceSpec, 'tags' | 'restart' | 'expiresAt' | 'env' | 'secrets'>> {
+  const { tags, env, secrets, restart, expiresAt, ttlMs } = body
   const expiry = acceptExpiry(expiresAt, ttlMs, now)
   return {
+    ...(secrets === undefined ? {} : { secrets }),
     ...(tags === undefined ? {} : { tags }),
     ...(env === undefined ? {} : { env }),
     ...(restart === undefined ? {} : { restart: acceptRestart(restart) }),

@@ -8,7 +8,7 @@ import type { Catalogue } from '../../instance/catalogue.ts'
 import type { Health } from '../../instance/health.ts'
 import { spellId } from '../../instance/ids.ts'
 import { orderOf } from '../../instance/market.ts'
-import type { ApiKey, Image, Instance, InstanceEvent, Project, RestartPolicy, SshKey, TimestampMs, Volume } from '../../instance/model.ts'
+import type { ApiKey, Image, Instance, InstanceEvent, Project, RestartPolicy, Secret, SshKey, TimestampMs, Volume } from '../../instance/model.ts'
 import { phaseDurationsMs } from '../../instance/timeline.ts'
 import type { KeyBody, ProjectBody } from './schema/access.ts'
 import type { CatalogueBody } from './schema/catalogue.ts'
@@ -17,6 +17,7 @@ import type { DirectoryBody, LogRecordBody, PathBody, StatsBody, StatsSampleBody
 import type { DeviceBody, HostBody, ResourcesBody } from './schema/host.ts'
 import type { ImageBody } from './schema/images.ts'
 import type { InstanceBody, InstanceDetailBody } from './schema/instances.ts'
+import type { SecretBody } from './schema/secrets.ts'
 import type { SshKeyBody } from './schema/ssh-keys.ts'
 import type { SnapshotBody } from './schema/snapshots.ts'
 import type { VolumeBody } from './schema/volumes.ts'
@@ -93,6 +94,7 @@ export function presentInstance(instance: Instance): InstanceBody {
     deletedAt: timeOrNull(instance.deletedAt),
     expiresAt: timeOrNull(spec.expiresAt),
     idleAfterMs: spec.idleAfterMs ?? null,
+    secrets: [...(spec.secrets ?? [])],
     health: presentHealth(instance.health ?? null),
     sshKeys: [...spec.sshKeys],
   }
@@ -200,6 +202,10 @@ export function presentKey(key: ApiKey): KeyBody {
     lastUsedAt: timeOrNull(key.lastUsedAt),
     expiresAt: timeOrNull(key.expiresAt),
   }
+}
+
+export function presentSecret({ name, createdAt, updatedAt }: Secret): SecretBody {
+  return { name, createdAt: presentTime(createdAt), updatedAt: presentTime(updatedAt) }
 }
 
 export function presentSshKey(key: SshKey): SshKeyBody {

@@ -28,6 +28,7 @@ import { marketQuoteRoutes } from './routes/market-quotes.ts'
 import { observeRoutes } from './routes/observe.ts'
 import { sessionRoutes } from './routes/session.ts'
 import { snapshotRoutes } from './routes/snapshots.ts'
+import { secretRoutes } from './routes/secrets.ts'
 import { sshKeyRoutes } from './routes/ssh-keys.ts'
 import { volumeRoutes } from './routes/volumes.ts'
 import { COMPONENTS } from './schema/components.ts'
@@ -36,7 +37,7 @@ import { validatorCompiler } from './validation.ts'
 export const PREFIX = '/berth/v1'
 const NAME = 'native'
 
-const GROUPS = [instanceRoutes, guestRoutes, observeRoutes, eventRoutes, imageRoutes, volumeRoutes, snapshotRoutes, fileSystemRoutes, firewallRoutes, accessRoutes, sshKeyRoutes, auditRoutes, capacityRoutes, marketRoutes, marketQuoteRoutes, sessionRoutes, hostRoutes, catalogueRoutes]
+const GROUPS = [instanceRoutes, guestRoutes, observeRoutes, eventRoutes, imageRoutes, volumeRoutes, snapshotRoutes, fileSystemRoutes, firewallRoutes, accessRoutes, sshKeyRoutes, secretRoutes, auditRoutes, capacityRoutes, marketRoutes, marketQuoteRoutes, sessionRoutes, hostRoutes, catalogueRoutes]
 
 const plugin: FastifyPluginAsync<DialectOptions> = async (root, options) => {
   await root.register(

@@ -1,6 +1,6 @@
 /** Tools that tell what instances can be made of: images, types, regions. */
 import { z } from 'zod'
-import type { Image } from '../../instance/model.ts'
+import type { FirewallRule, Image } from '../../instance/model.ts'
 import { Limit, Offset } from '../schema.ts'
 import { defineTool } from '../tool.ts'
 import type { Tool } from '../tool.ts'
@@ -94,9 +94,62 @@ export const listRegions = defineTool({
   },
 })
 
+export const listSecrets = defineTool({
+  name: 'list-secrets',
+  title: 'List secrets',
+  description: 'Names of the secrets of the project, which create-instance and update-instance take; values are never shown. A person makes them: berth secrets set NAME.',
+  toolset: 'catalogue',
+  scope: 'read',
+  hints: READ,
+  input: z.strictObject(paging),
+  output: z.strictObject({ secrets: z.array(z.string()), ...pageInfo }),
+  async run({ limit, offset }, { engine, caller }) {
+    const { page, info } = paged((await engine.secrets.list(caller)).map(({ name }) => name), limit, offset)
+    return { data: { secrets: page, ...info }, text: page.join('\n') || 'No secrets.' }
+  },
+})
+
+export const listFileSystems = defineTool({
+  name: 'list-file-systems',
+  title: 'List shared file systems',
+  description: 'Shared file systems that create-instance can mount.',
+  toolset: 'catalogue',
+  scope: 'read',
+  hints: READ,
+  input: z.strictObject(paging),
+  output: z.strictObject({ file_systems: z.array(z.strictObject({ id: z.string(), name: z.string(), region: z.string(), size_mib: z.number(), instance_ids: z.array(z.string()) })), ...pageInfo }),
+  async run({ limit, offset }, { engine, caller }) {
+    const { page, info } = paged(await engine.fileSystems.list(caller), limit, offset)
+    const told = page.map(({ id, name, region, sizeBytes, instanceIds }) => ({ id, name, region, size_mib: sizeBytes / MIB, instance_ids: instanceIds.map(String) }))
+    return { data: { file_systems: told, ...info }, text: told.map(({ name, id, region, size_mib: size }) => `${name} ${id}: ${region}, ${size} MiB`).join('\n') || 'No file systems.' }
+  },
+})
+
+export const listFirewalls = defineTool({
+  name: 'list-firewalls',
+  title: 'List firewall rulesets',
+  description: 'Rulesets that create-instance takes as `firewalls`, and what each lets in.',
+  toolset: 'catalogue',
+  scope: 'read',
+  hints: READ,
+  input: z.strictObject(paging),
+  output: z.strictObject({ firewalls: z.array(z.strictObject({ id: z.string(), name: z.string(), rules: z.array(z.string()), instance_ids: z.array(z.string()) })), ...pageInfo }),
+  async run({ limit, offset }, { engine, caller }) {
+    const { page, info } = paged(await engine.firewalls.list(caller), limit, offset)
+    const told = page.map(({ id, name, rules, instanceIds }) => ({ id, name, rules: rules.map(ruleLine), instance_ids: instanceIds.map(String) }))
+    return { data: { firewalls: told, ...info }, text: told.map(({ name, id, rules }) => `${name} ${id}: ${rules.join(', ') || 'lets nothing in'}`).join('\n') || 'No firewall rulesets.' }
+  },
+})
+
+/** `tcp 80-90 from 10.0.0.0/8` */
+function ruleLine({ protocol, ports, source }: FirewallRule): string {
+  const range = ports === null ? '' : ports[0] === ports[1] ? ` ${ports[0]}` : ` ${ports[0]}-${ports[1]}`
+  return `${protocol}${range} from ${source}`
+}
+
 export function paged<T>(all: readonly T[], limit: number, offset: number) {
   const page = all.slice(offset, offset + limit)
   return { page, info: { count: all.length, limit, offset, has_next: offset + page.length < all.length } }
 }
 
-export const catalogueTools: readonly Tool[] = [listImages, listInstanceTypes, listRegions]
+export const catalogueTools: readonly Tool[] = [listFileSystems, listFirewalls, listImages, listInstanceTypes, listRegions, listSecrets]

@@ -9,7 +9,7 @@ import type { FirewallRulesetId, Image, ImageConfig, Place, VolumeId } from '../
 import { checkedPublicKey } from '../../instance/ssh-key.ts'
 import { presentInstance } from '../present.ts'
 import { findFileSystem, findFirewall, withRead } from '../resolve.ts'
-import { acceptPort, Argv, Env, GuestPath, Instance, InstanceName, Ports, Tags, Wait, WAIT_LIMIT_MS } from '../schema.ts'
+import { acceptPort, Argv, Env, GuestPath, Instance, InstanceName, Ports, SecretNames, Tags, Wait, WAIT_LIMIT_MS } from '../schema.ts'
 import { defineTool } from '../tool.ts'
 import type { ToolContext } from '../tool.ts'
 import { waitFor, waitForImage } from '../waiting.ts'
@@ -34,6 +34,7 @@ const Input = z.strictObject({
   memory_mib: z.int().min(16).max(16_777_216).optional().describe('Instead of the type’s'),
   disk_gib: z.number().min(0.01).max(65_536).optional().describe('Instead of the type’s'),
   env: Env.optional(),
+  secrets: SecretNames.optional().describe('Names from list-secrets: it has their values as variables of the same names'),
   command: Argv.optional().describe('What its application is (argv, no shell), instead of the image’s command'),
   entrypoint: Argv.optional().describe('Instead of the image’s entrypoint'),
   ports: Ports.optional().describe('Published on the host; without it only the host reaches the instance'),
@@ -135,6 +136,7 @@ async function requestOf(args: Input, idle: IdleCommand | null, context: ToolCon
     ...(memoryBytes === undefined ? {} : { memoryBytes }),
     ...(overlayBytes === undefined ? {} : { overlayBytes }),
     ...(args.env === undefined ? {} : { env: args.env }),
+    ...(args.secrets === undefined ? {} : { secrets: args.secrets }),
     ...(entrypoint === undefined ? {} : { entrypoint }),
     ...(cmd === undefined ? {} : { cmd }),
     ...(volumes.length === 0 ? {} : { volumes }),

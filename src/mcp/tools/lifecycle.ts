@@ -9,7 +9,7 @@ import type { Phase } from '../../instance/phase.ts'
 import { isServing } from '../../instance/phase.ts'
 import { presentInstance } from '../present.ts'
 import { findInstance, readInstanceId } from '../resolve.ts'
-import { acceptPort, Env, Instance, InstanceName, InstanceWord, One, Ports, Status, Tags, Wait, WaitMs } from '../schema.ts'
+import { acceptPort, Env, Instance, InstanceName, InstanceWord, One, Ports, SecretNames, Status, Tags, Wait, WaitMs } from '../schema.ts'
 import { called, defineTool } from '../tool.ts'
 import type { Tool, ToolContext } from '../tool.ts'
 import { waitFor } from '../waiting.ts'
@@ -147,12 +147,13 @@ export const updateInstance = defineTool({
     memory_mib: z.int().min(16).max(16_777_216).optional(),
     ports: Ports.optional().describe('All of its published ports, instead of those it has'),
     env: Env.optional().describe('All of its variables, instead of those it has'),
+    secrets: SecretNames.optional().describe('Names of all of its secrets, instead of those it has'),
     tags: Tags.optional().describe('All of its tags, instead of those it has'),
     restart: z.enum(['never', 'always', 'on-failure']).optional(),
     expires_in_s: z.int().min(1).max(31_536_000).nullable().optional().describe('Deleted by itself after so long; null is never'),
   }),
   output: One,
-  async run({ id, env, tags, restart, expires_in_s: expiresInS, ...wish }, context) {
+  async run({ id, env, secrets, tags, restart, expires_in_s: expiresInS, ...wish }, context) {
     const { engine, caller } = context
     const found = await findInstance(engine, caller, id)
     context.note({ instance: found.id })
@@ -160,12 +161,13 @@ export const updateInstance = defineTool({
     const reshaped = shape === null ? found : await engine.instances.reshape(caller, found.id, shape)
     const change: InstanceChange = {
       ...(env === undefined ? {} : { env }),
+      ...(secrets === undefined ? {} : { secrets }),
       ...(tags === undefined ? {} : { tags }),
       ...(restart === undefined ? {} : { restart: restart === 'never' ? { kind: 'never' } : { kind: restart, backoffMs: 1000, maxAttempts: 0, stableAfterMs: 60_000 } }),
       ...(expiresInS === undefined ? {} : { expiresAt: expiresInS === null ? null : context.now() + expiresInS * 1000 }),
     }
     const isAll = Object.keys(change).length === 0
-    if (isAll && shape === null) throw new BerthError('invalid_request', 'Say what shall change: name, type, vcpus, memory_mib, ports, env, tags, restart or expires_in_s.')
+    if (isAll && shape === null) throw new BerthError('invalid_request', 'Say what shall change: name, type, vcpus, memory_mib, ports, env, secrets, tags, restart or expires_in_s.')
     const instance = isAll ? reshaped : await engine.instances.update(caller, found.id, change)
     return { data: { instance: presentInstance(instance) }, text: describe(instance) }
   },

@@ -13,6 +13,7 @@ import { ImageBody } from './images.ts'
 import { InstanceBody, InstanceDetailBody } from './instances.ts'
 import { BidBody, ExtensionBody, InstanceCostBody, OrderEventBody, PricePeriodBody, PriceSeriesBody, QuoteBody, ReservationBody, ReservationUsageBody, SupplyBody, UsageBody, WinBody } from './market.ts'
 import { SnapshotBody } from './snapshots.ts'
+import { SecretBody } from './secrets.ts'
 import { SshKeyBody } from './ssh-keys.ts'
 import { VolumeBody } from './volumes.ts'
 
@@ -35,6 +36,7 @@ export const COMPONENTS = [
   KeyBody,
   ProjectBody,
   AuditBody,
+  SecretBody,
   SshKeyBody,
   CapacityBody,
   SupplyBody,

@@ -37,6 +37,8 @@ export const MountRequest = Type.Object(
 export type MountRequest = Static<typeof MountRequest>
 export const AttachVolumeBody = MountRequest
 
+const SecretNames = Type.Array(Type.String({ minLength: 1, maxLength: 128 }), { maxItems: 100, description: 'Names of secrets of the project, which it has as variables of the same names.' })
+
 export const CreateInstanceBody = Type.Object(
   {
     image: Type.String({ minLength: 1, maxLength: 1024, description: 'Name of the image, by tag or digest.' }),
@@ -54,6 +56,7 @@ export const CreateInstanceBody = Type.Object(
     overlayBytes: Type.Optional(Bytes('Limit of what the instance can write to its root.', 1)),
     diskIoBytesPerSecond: Type.Optional(nullable(Bytes('null is unlimited.', 1))),
     env: Type.Optional(Env),
+    secrets: Type.Optional(SecretNames),
     entrypoint: Type.Optional(nullable(Argv, "Replaces the image's entrypoint and drops its command; empty is none; null keeps it.")),
     cmd: Type.Optional(nullable(Argv, "Replaces the image's command; null or empty keeps it.")),
     user: Type.Optional(nullable(Type.String({ maxLength: 256 }), '`name`, `uid`, `name:group` or `uid:gid`.')),
@@ -112,6 +115,7 @@ export const UpdateInstanceBody = Type.Object(
     ports: Type.Optional(Type.Array(PortMapping, { maxItems: 256, description: 'All ports of the host that lead into the guest from now on; they open and close at once.' })),
     tags: Type.Optional(Tags),
     env: Type.Optional(Env),
+    secrets: Type.Optional(SecretNames),
     restart: Type.Optional(Restart),
     expiresAt: Type.Optional(nullable(Type.String({ maxLength: 64 }), 'RFC3339; null is never.')),
     ttlMs: Type.Optional(Count('Deleted this long from now; instead of `expiresAt`.', 1, 10 * 365 * 86_400_000)),

@@ -93,6 +93,7 @@ export const instanceProperties = {
     }),
     'What its health checks say; null without any.',
   ),
+  secrets: Type.Array(Type.String(), { description: 'Names of secrets that it has as variables.' }),
   sshKeys: Type.Array(Type.String(), { description: 'Public keys that open a shell in it over SSH.' }),
 }
 
