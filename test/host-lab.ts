@@ -27,6 +27,7 @@ export interface Lab {
   readonly image: HostImage
   readonly dataDir: string
   readonly runDir: string
+  readonly bridgeName: string
   readonly events: HostEvent[]
   /** A spec of a new instance; the command sleeps for ever unless another is given. */
   spec(more?: Partial<VmSpec>): VmSpec
@@ -65,6 +66,7 @@ export async function openLab(options: Partial<QemuHostOptions> = {}): Promise<L
     image,
     dataDir,
     runDir,
+    bridgeName,
     events,
     spec: (more = {}) => {
       const ip = nthAddress(parseSubnet(subnet), next++)

@@ -5,8 +5,10 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import type { VmSpec } from '../src/engine/host-port.ts'
+import { runCommand } from '../src/host/command.ts'
+import { tapName } from '../src/host/network/names.ts'
 import { eventually as eventuallyServed, startServer, type TestServer } from './support/server.ts'
-import { eventually, exec, isRoot, logLines, openLab, refOf, shell, traces, untilExited, type Lab } from './host-lab.ts'
+import { eventually, exec, isRoot, logLines, openLab, qemusOf, refOf, shell, traces, untilExited, type Lab } from './host-lab.ts'
 
 const MIB = 1024 * 1024
 const SIZE = { vcpus: 1, memoryBytes: 128 * MIB }
@@ -114,6 +116,31 @@ describe('a VM of the pool', { skip: !isRoot && 'templates need root' }, () => {
     assert.deepEqual(await traces(lab, spec.instanceId), [])
   })
 
+  it('whose network interface is removed is replaced while it waits, and repaired when it runs', async () => {
+    await waiting(AT_ONCE)
+    const waits = await poolVms(lab)
+    for (const { id } of waits) await removeTapOf(lab, id)
+    await eventually('others in their place', async () => {
+      const now = await poolVms(lab)
+      return now.length >= AT_ONCE && now.every(({ pid }) => waits.every((other) => other.pid !== pid))
+    })
+    await waiting(AT_ONCE)
+    const spec = lab.spec({ command: ['sh', '-c', 'echo $$ > /pid; while true; do sleep 1; done'] })
+    assert.equal((await lab.host.start(spec)).how, 'pool')
+    await eventually('its application', () => shell(lab.host, spec, 'cat /proc/$(cat /pid)/stat').catch(() => null))
+    const ping = `ping -c 1 -W 20 $(ip route | sed -n 's/^default via \\([0-9.]*\\).*/\\1/p') > /dev/null; cut -d ' ' -f 1,22 /proc/$(cat /pid)/stat`
+    const asleep = await shell(lab.host, spec, ping)
+    const [before] = await qemusOf(spec.instanceId)
+    await removeTapOf(lab, spec.instanceId)
+    await eventually('another VMM on another tap', async () => {
+      const [now] = await qemusOf(spec.instanceId)
+      return now !== undefined && now !== before && existsSync(`/sys/class/net/${tapName(lab.bridgeName, spec.instanceId)}`)
+    })
+    assert.equal(await eventually('the guest behind it', () => shell(lab.host, spec, ping).catch(() => null)), asleep)
+    await lab.host.destroy(refOf(spec))
+    assert.deepEqual(await traces(lab, spec.instanceId), [])
+  })
+
   it('ends for good when its instance does', async () => {
     await waiting(1)
     const spec = lab.spec({ command: ['sh', '-c', 'sleep 0.1; exit 7'] })
@@ -202,6 +229,11 @@ interface ServedTemplate {
 async function templatesOf(server: TestServer | null): Promise<readonly ServedTemplate[]> {
   const { body } = (await server?.request('GET', '/berth/v1/host')) ?? { body: { templates: [] } }
   return (body as { readonly templates: readonly ServedTemplate[] }).templates
+}
+
+/** As an operator's hand, or a tool that tidies up, would. */
+async function removeTapOf(lab: Lab, id: string): Promise<void> {
+  await runCommand('ip', ['link', 'delete', 'dev', tapName(lab.bridgeName, id)])
 }
 
 /** QEMUs that work below a directory, by the name they were given. */

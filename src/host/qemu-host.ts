@@ -62,6 +62,7 @@ import { resume, suspend } from './qemu/standby-ops.ts'
 import { applySnapshot, takeSnapshot } from './qemu/snapshot-ops.ts'
 import { SnapshotStore } from './qemu/snapshot-store.ts'
 import { findStrays } from './qemu/strays.ts'
+import { repairTaps, TAP_LOOK_EVERY_MS } from './qemu/tap-watch.ts'
 import { Templates, type TemplateHome } from './qemu/templates.ts'
 import type { TemplateKey } from './qemu/template.ts'
 import { neededTemplate, readRecord } from './qemu/vm-record.ts'
@@ -177,6 +178,8 @@ class QemuHost implements Host {
   readonly #seats: Map<InstanceId, Seat>
   readonly #rotation: NodeJS.Timeout
   readonly #logRounds = new LogRounds()
+  readonly #tapWatch: NodeJS.Timeout
+  #repairing: Promise<void> | null = null
   #closed = false
 
   constructor(context: VmContext, fixed: FixedFacts, listeners: Set<(event: HostEvent) => void>, seats: Map<InstanceId, Seat>) {
@@ -187,6 +190,8 @@ class QemuHost implements Host {
     this.#listeners = listeners
     this.#rotation = setInterval(() => this.#rotate(), ROTATE_EVERY_MS)
     this.#rotation.unref()
+    this.#tapWatch = setInterval(() => this.#repairTaps(), TAP_LOOK_EVERY_MS)
+    this.#tapWatch.unref()
   }
 
   /** Finds the VMs of an earlier server and brings records and reality together. */
@@ -399,6 +404,8 @@ class QemuHost implements Host {
     if (this.#closed) return
     this.#closed = true
     clearInterval(this.#rotation)
+    clearInterval(this.#tapWatch)
+    await this.#repairing
     this.#context.fileSystems.close()
     const seats = [...this.#seats.values()]
     await Promise.all(seats.map((seat) => seat.serially(async () => undefined)))
@@ -442,6 +449,14 @@ class QemuHost implements Host {
         this.#context.log.warn({ err: error, instance: seat.id }, 'the logs of an instance could not be rotated')
       })
     }
+  }
+
+  #repairTaps(): void {
+    this.#repairing ??= repairTaps(this.#context, this.#seats.values())
+      .catch((error: unknown) => this.#context.log.warn({ err: error }, 'VMs without their network interface could not be repaired'))
+      .finally(() => {
+        this.#repairing = null
+      })
   }
 
   /** Control groups and socket directories of instances that are no more. */

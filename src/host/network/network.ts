@@ -99,6 +99,8 @@ export interface Network {
   unplug(instanceId: InstanceId): Promise<void>
   /** Removes what belongs to no instance of these, and repairs rules that somebody flushed; gives the taps removed. */
   sweep(keep: Iterable<InstanceId>): Promise<readonly string[]>
+  /** Those of the instances that were plugged and whose tap is not on the machine any more. */
+  missing(instances: readonly InstanceId[]): Promise<readonly InstanceId[]>
   /** Bytes since the tap was made, as the guest sees them; null where nobody counts. */
   counters(instanceId: InstanceId): Promise<TapCounters | null>
   /** Removes bridge, taps and rules: what `ensure` and `plug` made, but for the kernel's forwarding switch. */
@@ -194,6 +196,10 @@ function bridgeNetwork(facts: NetworkFacts, subnet: Subnet, bridge: string, owne
       await remove(gone)
       return gone
     },
+    missing: async (instances) => {
+      const there = new Set(instances.length === 0 ? [] : await tapsWithPrefix(config.tapPrefix))
+      return instances.filter((id) => !there.has(nameOf(id)))
+    },
     counters: (instanceId) => tapCounters(nameOf(instanceId)),
     teardown: async () => {
       await removeTaps(await tapsWithPrefix(config.tapPrefix))
@@ -232,6 +238,7 @@ function withoutKernel(facts: NetworkFacts): Omit<Network, 'plug'> {
     plugBlank: async () => null,
     unplug: async () => undefined,
     sweep: async () => [],
+    missing: async () => [],
     counters: async () => null,
     teardown: async () => undefined,
   }

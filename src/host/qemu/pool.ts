@@ -97,6 +97,15 @@ export class Pool {
     return this.#waiting.map(({ blank }) => blank.templateId)
   }
 
+  /** Ends those whose network interface somebody removed from the host; others take their place. */
+  async endUnplugged(): Promise<void> {
+    const plugged = this.#waiting.map(({ blank }) => blank).filter(({ tap }) => tap !== null)
+    const missing = new Set(await this.#context.network.missing(plugged.map(({ id }) => id)))
+    // One that was taken meanwhile has its tap under another name.
+    const lost = this.#waiting.filter(({ blank }) => plugged.includes(blank) && missing.has(blank.id))
+    await Promise.all(lost.map(({ blank }) => blank.vmm.kill()))
+  }
+
   /** Looks in the background whether there are too few or too many. */
   wake(): void {
     if (this.#closing.signal.aborted || this.#retry !== null) return

@@ -1,0 +1,44 @@
+/**
+ * Running VMs whose network interface somebody removed from the host (`ip link delete`, a network tool that tidies up):
+ * their QEMU has a dead interface in hand, turns round and round on it for a fifth of a core, and the guest has no network.
+ *
+ *   missing tap ─▶ standby ─▶ restore: a new QEMU on a new tap with the same rules, the guest's programs as they were
+ *                    └─▶ can't be saved: the VM is ended, and its restart policy decides
+ *
+ * Invariant: in the seat's line, and only of a VM that still runs without its tap when its turn has come.
+ */
+import { asBerthError } from '../../instance/errors.ts'
+import type { VmContext } from './context.ts'
+import type { Seat } from './seat.ts'
+import { resume, suspend } from './standby-ops.ts'
+
+/** One listing of the host's interfaces each time. */
+export const TAP_LOOK_EVERY_MS = 5_000
+
+/** Looks once at all of them. */
+export async function repairTaps(context: VmContext, seats: Iterable<Seat>): Promise<void> {
+  const plugged = [...seats].filter((seat) => !seat.busy && hasTap(seat))
+  const missing = new Set(await context.network.missing(plugged.map(({ id }) => id)))
+  await Promise.all(plugged.filter(({ id }) => missing.has(id)).map((seat) => seat.serially(() => repair(seat))))
+  await context.pool?.endUnplugged()
+}
+
+function hasTap(seat: Seat): boolean {
+  return seat.live !== null && seat.record?.status === 'running' && seat.record.spec.network !== null
+}
+
+async function repair(seat: Seat): Promise<void> {
+  const { context, id, live } = seat
+  if (live === null || !hasTap(seat) || (await context.network.missing([id])).length === 0) return
+  context.log.warn({ instance: id }, 'the network interface of a VM was removed; the VM gets a new one')
+  await seat.note('its network interface was removed from the host; it is put to sleep and woken with a new one')
+  try {
+    await suspend(seat, seat.ref())
+  } catch (error) {
+    await seat.note(`it is ended, because it can't get a new network interface: ${asBerthError(error).message}`)
+    await live.vmm.quit()
+    return
+  }
+  // If this fails, the engine finds it asleep and wakes it.
+  await resume(seat, seat.known.spec)
+}
