@@ -42,15 +42,15 @@ const groups: readonly Group[] = [
   { names: ['launch_cold'], take: () => onServer({ BERTH_TEMPLATES: 'no' }, async (server) => ({ launch_cold: await launches(server, Math.min(samples, 5)) })) },
   {
     // No guest has run: QEMU alone waits, with the template's state in it.
-    names: ['launch_template'],
-    take: () => onServer({ BERTH_POOL: 'unstarted' }, async (server) => ({ launch_template: await poolLaunches(server, samples) })),
+    names: ['launch_unstarted'],
+    take: () => onServer({ BERTH_POOL: 'unstarted' }, async (server) => ({ launch_unstarted: await poolLaunches(server, samples) })),
   },
   {
-    names: ['launch_clone'],
+    names: ['launch_template'],
     take: () =>
       onServer({}, async (server) => {
         await untilTemplate(server)
-        return { launch_clone: await launches(server, samples) }
+        return { launch_template: await launches(server, samples) }
       }),
   },
   { names: ['launch_pool'], take: () => onServer({ BERTH_POOL: 'yes' }, async (server) => ({ launch_pool: await poolLaunches(server, samples) })) },

@@ -4,8 +4,8 @@ import type { MachineFacts } from './machine.ts'
 
 /** What each figure is, and what is aimed at without KVM. */
 const ROWS: readonly (readonly [name: string, what: string, target: string])[] = [
-  ['launch_template', 'create → first output of a command, network on, from a template in a QEMU that waits, whose guest has run nothing (`BERTH_POOL=unstarted`)', '250 ms'],
-  ['launch_clone', 'the same where no process waits (`BERTH_POOL=no`)', ''],
+  ['launch_template', 'create → first output of a command, network on, from a template, where no process waits (`BERTH_POOL=no`)', '250 ms'],
+  ['launch_unstarted', 'the same in a QEMU that waits with the template in it, whose guest has run nothing (`BERTH_POOL=unstarted`)', ''],
   ['launch_pool', 'the same from the warm pool', '80 ms'],
   ['launch_cold', 'the same with a boot', ''],
   ['podman_run', '`podman run` of the same busybox, default network', ''],
@@ -46,10 +46,11 @@ const FLOORS = `
   to the exit of the first command (some 270): the network up 47, of which more than half is the reseeding of the random
   generator, which has to come first; erofs 12-20, ext4 26-31, the writable layer's directories 13-15, overlayfs 11-14, the
   names in \`/etc\` 12; the application's process 12; the command's process and \`exec\` 30-40, its program to the first output
-  25-30, its exit 6. Of this no part is free for a guest that has run nothing: only a VM that has done it before, in the same
-  process, has it translated: the pool's. A kernel without mitigations and AppArmor was no faster.
-- Before its guest runs, a clone (\`launch_clone\`) takes 6 ms to admission, 28 for disk, tap and rules (each a tool that is
-  started, 7-10 ms of the server's thread), 40 for QEMU's own start and 13 for the devices' state. \`launch_template\` has most
+  25-30, its exit 6. A guest that has run nothing has none of it translated; only a VM that has done it before, in the same
+  process, has: the pool's. Not tried yet: why the reseeding is slow, directories made in the disk's image beforehand, and
+  tap and rules through one process that stays. A kernel without mitigations and AppArmor was no faster in one run of four.
+- Before its guest runs, a clone (\`launch_template\`) takes 6 ms to admission, 28 for disk, tap and rules (each a tool that is
+  started, 7-10 ms of the server's thread), 40 for QEMU's own start and 13 for the devices' state. \`launch_unstarted\` has most
   of that behind it and its guest's part before it.
 - Of a launch from the pool most is the image's own program, which no rehearsal can translate: busybox, twice (the
   application and the command).
@@ -57,9 +58,9 @@ const FLOORS = `
 - Of the 47 MB of an idle 256 MB clone (\`/proc/PID/smaps\`, three seconds after its launch) translated code is 24, QEMU's
   heap 10, pages that the guest wrote 6, relocations of QEMU and its libraries 5, translation tables and stacks 2. A smaller
   buffer for translated code (\`tb-size\`) is paid for with CPU time, since a full one is emptied and all of it translated
-  again; a launch with its first command takes 0.35 s of CPU with 64, 32 or 24 MB. With 20 MB: 43 MB and 0.41 s; with 12 MB:
+  again; a launch with its first command takes 0.33-0.40 s of CPU with 64 or 24 MB. With 20 MB: 43 MB and 0.41 s; with 12 MB:
   34 MB and 0.57 s; with 8 MB: 29 MB, but every command takes 150 ms, because what one needs doesn't fit. So it stays
-  at 64. One root port instead of twelve, and a guest without mitigations, change neither memory nor CPU time measurably.
+  at 64. One root port instead of twelve, and a guest without mitigations, do not change its memory.
 - The first clone of a size counts some 22 MB more as its own: the pages of the template that no other VM maps yet.
 - Of \`exec_true\` some 2 ms are the client's connection and its upgrade to a WebSocket, and some 7 the guest: a static
   program that does nothing takes an emulated CPU 1.7 ms from \`clone\` to its end where nothing is copied for it (2.5 with a
@@ -108,6 +109,7 @@ export function figureJson(machine: MachineFacts, figures: Readonly<Record<strin
 function ratios(figures: Readonly<Record<string, Figure>>): string[] {
   const pairs: readonly (readonly [name: string, beside: string, target: string])[] = [
     ['launch_template', 'podman_run', 'below 1'],
+    ['launch_unstarted', 'podman_run', ''],
     ['launch_pool', 'podman_run', '0.25'],
     ['launch_pool', 'launch_cold', ''],
     ['restore_exec', 'podman_run', ''],
