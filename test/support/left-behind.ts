@@ -26,9 +26,10 @@ const QUIET_LOOKS = 3
 const debts = new Map<string, () => Promise<void>>()
 let watching = false
 
-// A hook of the file itself only while the file is read: from within another hook or a test it would be theirs, and
-// end in the middle of the file what its other tests need. The benchmark, which is no test, has the signals alone.
-if (process.env['NODE_TEST_CONTEXT'] !== undefined || process.argv[1]?.endsWith('.test.ts') === true) after(payAll)
+// A hook of the file itself, and the last of them: the file's own have stopped what they can when it looks. So it is made
+// when the file has been read, not within another hook or a test, whose it would be. The benchmark, which is no test, has
+// the signals alone.
+if (process.env['NODE_TEST_CONTEXT'] !== undefined || process.argv[1]?.endsWith('.test.ts') === true) setImmediate(() => after(payAll))
 
 /** `undo` runs if `paid(what)` was not called when everything is over. The same `what` again replaces it. */
 export function owe(what: string, undo: () => Promise<void>): void {

@@ -101,12 +101,7 @@ export async function startServer(options: TestServerOptions = {}): Promise<Test
   const ended = once(child, 'close')
   const processDebt = `server ${child.pid}`
   owe(dataDir, () => removeRemains({ dataDir, network: network === null ? null : { mode: 'auto', ...network } }))
-  let over = false
-  // Whoever ends it here was before the file's own hook, which has nothing left to stop.
-  owe(processDebt, async () => {
-    over = true
-    child.kill('SIGKILL')
-  })
+  owe(processDebt, async () => void child.kill('SIGKILL'))
   void ended.then(() => paid(processDebt))
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding('utf8').on('data', (chunk: string) => chunks.push(chunk))
@@ -126,6 +121,7 @@ export async function startServer(options: TestServerOptions = {}): Promise<Test
   })
   const key = readFileSync(join(dataDir, 'admin.key'), 'utf8').trim()
   const pid = child.pid ?? 0
+  let over = false
 
   const finish = async (signal: NodeJS.Signals): Promise<number | null> => {
     over = true
