@@ -101,7 +101,9 @@ async function sabotagedMarket(directory: string, saboteur: Saboteur): Promise<v
   const market = await open(directory, clock, null, saboteur)
   try {
     saboteur.armed = true
-    for (const step of STEPS) await step(() => market, clock)
+    for (const [at, step] of STEPS.entries()) {
+      await step(() => market, clock).catch((error: unknown) => assert.fail(`step ${at + 1}, ${saboteur.fired ?? 'untouched'}: ${String(error)}`))
+    }
     saboteur.armed = false
     await checkEnd(market, clock, saboteur.fired ?? 'untouched')
   } finally {

@@ -180,7 +180,21 @@ describe('what each key is shown', () => {
     await client.close()
     return tools.map(({ name }) => name)
   }
-  const READ = ['get-instance', 'get-instance-logs', 'get-instance-metrics', 'list-images', 'list-instance-events', 'list-instance-types', 'list-instances', 'list-regions', 'list-snapshots', 'wait-for-instance']
+  const READ = [
+    'get-instance',
+    'get-instance-logs',
+    'get-instance-metrics',
+    'list-file-systems',
+    'list-firewalls',
+    'list-images',
+    'list-instance-events',
+    'list-instance-types',
+    'list-instances',
+    'list-regions',
+    'list-secrets',
+    'list-snapshots',
+    'wait-for-instance',
+  ]
   const EXEC = ['exec-command', 'list-files', 'read-file', 'write-file']
 
   for (const era of ERAS) {

@@ -87,7 +87,7 @@ for (const era of ERAS) {
       assert.ok(metrics.window_ms > 0)
 
       assert.ok(dataOf<{ images: { name: string }[] }>(await call('list-images')).images.some(image => image.name === 'localhost/busybox:latest'))
-      assert.equal(dataOf<{ count: number }>(await call('list-instance-types')).count, 10)
+      assert.equal(dataOf<{ count: number }>(await call('list-instance-types')).count, 11)
       assert.deepEqual(dataOf<{ regions: { id: string }[] }>(await call('list-regions')).regions.map(region => region.id), ['home', 'simulated'])
 
       const phase = async (tool: string, args: Record<string, unknown> = {}) => dataOf<{ instance: { phase: string } }>(await call(tool, { id, ...args })).instance.phase

@@ -125,15 +125,30 @@ export class Journal {
 
   /** Runs the work in one transaction (again, after a conflict), then tells what was committed. */
   async commit<T>(work: (change: Change) => Promise<T>): Promise<T> {
-    let last: Change | null = null
-    const result = await this.#store.transaction(async tx => {
-      const change = new Change(tx, this.#now, this.#pricing)
-      last = change
-      return work(change)
-    })
-    const committed = (last as Change | null)?.committed ?? []
-    for (const one of committed) this.#bus.publish(one)
-    return result
+    let last: Pick<Change, 'committed'> | null = null
+    try {
+      return await this.#store.transaction(async tx => {
+        const change = new Change(tx, this.#now, this.#pricing)
+        last = change
+        return work(change)
+      })
+    } catch (error) {
+      last = await this.#whatWasCommitted(last)
+      throw error
+    } finally {
+      for (const one of (last as Pick<Change, 'committed'> | null)?.committed ?? []) this.#bus.publish(one)
+    }
+  }
+
+  /** After an error: steps that are in the store all the same, since only the answer of the commit was lost. */
+  async #whatWasCommitted(change: Pick<Change, 'committed'> | null): Promise<Pick<Change, 'committed'>> {
+    const committed: Committed[] = []
+    for (const one of change?.committed ?? []) {
+      if (one.event.kind !== 'phase') continue
+      const now = await this.#store.read.instance(one.instance.id).catch(() => null)
+      if (now?.phase === one.instance.phase && now.phaseSince === one.instance.phaseSince) committed.push(one)
+    }
+    return { committed }
   }
 
   /**
