@@ -12,6 +12,8 @@ import { BerthError } from '../src/instance/errors.ts'
 import type { VolumeId } from '../src/instance/model.ts'
 import { eventually, exec, isRoot, logLines, openLab, qemusOf, refOf, shell, traces, untilExited, volume, type Lab } from './host-lab.ts'
 
+/** The process of the application; busybox has no pgrep. */
+const PROCESS = `ps | awk '/[w]hile true/ { print $1; exit }'`
 const MIB = 1024 * 1024
 
 describe('a VM behind the Host port', () => {
@@ -59,7 +61,7 @@ describe('a VM behind the Host port', () => {
     await eventually('a count', async () => (await exec(lab.host, spec, ['cat', '/count'])).code === 0)
     const before = {
       count: Number(await shell(lab.host, spec, 'cat /count')),
-      processes: await shell(lab.host, spec, 'pgrep -f "while true" | head -n 1'),
+      processes: await shell(lab.host, spec, PROCESS),
       address: await shell(lab.host, spec, 'ip -o addr show eth0 | head -n 1; cat /sys/class/net/eth0/address'),
       random: await shell(lab.host, spec, 'head -c 16 /dev/urandom | md5sum'),
     }
@@ -74,7 +76,7 @@ describe('a VM behind the Host port', () => {
     assert.equal((await lab.host.resume(spec)).how, 'already-running')
     const now = Number(await shell(lab.host, spec, 'date +%s'))
     assert.ok(Math.abs(now - Date.now() / 1000) < 30, `the guest's clock is ${now}`)
-    assert.equal(await shell(lab.host, spec, 'pgrep -f "while true" | head -n 1'), before.processes)
+    assert.equal(await shell(lab.host, spec, PROCESS), before.processes)
     assert.equal(await shell(lab.host, spec, 'ip -o addr show eth0 | head -n 1; cat /sys/class/net/eth0/address'), before.address)
     assert.notEqual(await shell(lab.host, spec, 'head -c 16 /dev/urandom | md5sum'), before.random)
     await eventually('the count to go on', async () => Number(await shell(lab.host, spec, 'cat /count || echo 0')) > before.count)
@@ -294,16 +296,17 @@ describe('a host that comes back', () => {
     for (const spec of [killed, exited]) await lab.host.start(spec)
     await eventually('readiness', async () => (await logLines(lab.host, exited)).length > 0)
     const [pid] = await qemusOf(killed.instanceId)
-    await shell(lab.host, exited, 'setsid sh -c "sleep 2; kill -USR1 $(pgrep -f trap | head -n 1)" >/dev/null 2>&1 &')
+    await shell(lab.host, exited, `setsid sh -c "sleep 2; kill -USR1 $(ps | awk '/[t]rap/ { print $1; exit }')" >/dev/null 2>&1 &`)
     await lab.host.close()
     assert.ok(pid !== undefined)
     process.kill(pid, 'SIGKILL')
-    await eventually('their end', async () => (await qemusOf(killed.instanceId)).length === 0)
+    await eventually('their end', async () => (await qemusOf(killed.instanceId)).length + (await qemusOf(exited.instanceId)).length === 0)
     await lab.reopen()
     const find = async (id: string) => (await lab.host.inventory()).find((vm) => vm.instanceId === id)
     const first = await find(killed.instanceId)
     assert.equal(first?.status, 'exited')
     assert.match(first.exit?.message ?? '', /^VMM died/)
+    assert.equal((await find(exited.instanceId))?.exit?.code, 9)
     for (const spec of [killed, exited]) await lab.host.destroy(refOf(spec))
   })
 

@@ -8,6 +8,8 @@ import type { VmSpec } from '../src/engine/host-port.ts'
 import type { VolumeId } from '../src/instance/model.ts'
 import { eventually, exec, isRoot, logLines, openLab, qemusOf, refOf, shell, traces, volume, type Lab } from './host-lab.ts'
 
+/** The process of the application; busybox has no pgrep. */
+const PROCESS = `ps | awk '/[w]hile true/ { print $1; exit }'`
 const MIB = 1024 * 1024
 const SIZE = { vcpus: 1, memoryBytes: 128 * MIB }
 const CLONES = 20
@@ -82,8 +84,9 @@ describe('a clone of a template', { skip: !isRoot && 'templates need root' }, ()
     const spec = lab.spec({ command: COUNTING })
     await lab.host.start(spec)
     const count = () => eventually('a count', async () => Number((await exec(lab.host, spec, ['cat', '/count'])).stdout))
-    const process = async () => await shell(lab.host, spec, 'pgrep -f "while true" | head -n 1')
+    const process = async () => await shell(lab.host, spec, PROCESS)
     const before = { count: await count(), process: await process() }
+    assert.match(before.process, /^\d+$/)
     for (let round = 0; round < 3; round += 1) {
       const { savedBytes } = await lab.host.suspend(refOf(spec))
       assert.ok(savedBytes > 0 && savedBytes < SIZE.memoryBytes / 2, `${savedBytes} bytes were saved`)

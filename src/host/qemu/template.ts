@@ -16,7 +16,7 @@ import { pipeline } from 'node:stream/promises'
 import { BerthError } from '../../instance/errors.ts'
 import { readJson, writeJson } from './atomic-file.ts'
 import type { MachineIdentity } from './machine.ts'
-import { loadWholeMemory } from './private-memory.ts'
+import { loadWholeMemory } from './memory-file.ts'
 import { SharedMemory } from './shared-memory.ts'
 
 /** All that two guests must have in common to come from one template. */
