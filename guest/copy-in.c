@@ -57,11 +57,14 @@ static void temporary_for(const char *path) {
 
 static struct timespec modified(int64_t mtime) { return (struct timespec){.tv_sec = (time_t)mtime}; }
 
+// Before its failure is told: whoever hears of it finds the room free again. Leaves errno as it is.
 static void drop_file(void) {
+    int failure = errno;
     if (job.fd < 0) return;
     close(job.fd);
     unlink(job.temporary);
     job.fd = -1;
+    errno = failure;
 }
 
 static int finish_file(void) {
@@ -70,10 +73,8 @@ static int finish_file(void) {
     bool owned = fchown(job.fd, job.entry.uid, job.entry.gid) == 0;  // -1 keeps what it is
     bool done = owned && fchmod(job.fd, job.entry.mode == UINT32_MAX ? 0644 : job.entry.mode) == 0 &&
                 futimens(job.fd, times) == 0 && rename(job.temporary, job.path) == 0;
-    int failure = errno;
     if (done) close(job.fd), job.fd = -1;
     else drop_file();
-    errno = failure;
     return done ? 0 : refuse(job.path, "cannot copy file to");
 }
 
@@ -143,7 +144,10 @@ static int take_data(const uint8_t *bytes, size_t length) {
     while (length > 0) {
         ssize_t count = write(job.fd, bytes, length);
         if (count < 0 && errno == EINTR) continue;
-        if (count < 0) return refuse(job.path, "cannot write");
+        if (count < 0) {
+            drop_file();
+            return refuse(job.path, "cannot write");
+        }
         bytes += count, length -= (size_t)count, job.written += (uint64_t)count;
     }
     return 0;
@@ -173,6 +177,7 @@ int work_copy_in(const void *body, size_t length) {
     int failed = 0;
     while (!failed) {
         if (record_read(&kind, payload, &size) != 1) {
+            drop_file();
             failed = record_fail(E_BAD_REQUEST, request.path, "the copy was cut off before its end");
         } else if (kind == R_END) {
             failed = finish_all();
