@@ -18,19 +18,20 @@ import type { InstanceSource } from './instances.ts'
 
 /** Records that are kept at once. */
 export const INSTANCE_CACHE_LIMIT = 10_000
-/** Lists of which the ids are kept at once: clients that look again and again ask for the same few. */
+/** Lists of which the ids, or the lengths, are kept at once: clients that look again and again ask for the same few. */
 const PAGE_CACHE_LIMIT = 100
 
 export interface CachedInstances {
-  readonly read: Pick<StoreReader, 'instance' | 'instances'>
+  readonly read: Pick<StoreReader, 'instance' | 'instances' | 'countInstances'>
   /** There may have been a commit. */
   expire(): void
 }
 
-export function cachedInstances(source: InstanceSource, raw: DatabaseSync): CachedInstances {
+export function cachedInstances(source: InstanceSource & Pick<StoreReader, 'countInstances'>, raw: DatabaseSync): CachedInstances {
   const askVersion = raw.prepare('pragma data_version')
   const known = new Map<InstanceId, Instance>()
   const pages = new Map<string, readonly InstanceId[]>()
+  const counts = new Map<string, number>()
   let knownAt: unknown = null
   let isFresh = false
   const expire = () => {
@@ -44,6 +45,7 @@ export function cachedInstances(source: InstanceSource, raw: DatabaseSync): Cach
     if (now !== knownAt) {
       known.clear()
       pages.clear()
+      counts.clear()
       knownAt = now
     }
     isFresh = true
@@ -86,6 +88,18 @@ export function cachedInstances(source: InstanceSource, raw: DatabaseSync): Cach
       pages.set(wish, ids)
       const found = ids.flatMap(id => known.get(id) ?? [])
       return found.length === ids.length ? found : source.instances(query)
+    },
+
+    async countInstances(query) {
+      const before = version()
+      const wish = JSON.stringify(query)
+      const held = counts.get(wish)
+      if (held !== undefined) return held
+      const fresh = await source.countInstances(query)
+      if (versionNow() !== before) return fresh
+      if (counts.size >= PAGE_CACHE_LIMIT) counts.clear()
+      counts.set(wish, fresh)
+      return fresh
     },
   }
   return { read, expire }
