@@ -7,7 +7,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { cliFrames, judgedCalls, loadKoyebContract, runSession } from './support/koyeb.ts'
+import { cliFrames, judgedBodies, judgedCalls, loadKoyebContract, runSession } from './support/koyeb.ts'
 import type { TestServer } from './support/server.ts'
 import { eventually, startServer } from './support/server.ts'
 
@@ -37,6 +37,7 @@ const contract = loadKoyebContract()
 const dataDir = mkdtempSync(join(tmpdir(), 'bk-'))
 let server: TestServer
 const call = judgedCalls(() => server, contract)
+const ok = judgedBodies(call)
 let count = 0
 
 before(async () => {
@@ -46,12 +47,6 @@ after(async () => {
   await server.stop()
   rmSync(dataDir, { recursive: true, force: true })
 })
-
-async function ok(method: string, path: string, body?: unknown): Promise<Record<string, unknown>> {
-  const answer = await call(method, path, body === undefined ? {} : { body })
-  assert.equal(answer.status, 200, `${method} ${path}: ${answer.text}`)
-  return answer.body as Record<string, unknown>
-}
 
 function definition(name: string, more: Record<string, unknown> = {}): Record<string, unknown> {
   return {

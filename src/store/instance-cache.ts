@@ -1,5 +1,5 @@
 /**
- * Records of instances as they were read, for as long as nothing is committed.
+ * Records of instances as they were read, and the ids and lengths of lists, for as long as nothing is committed.
  *
  * SQLite's `data_version` tells a connection whether another one has committed since: as long as it stays, what was
  * read holds, whoever writes. Asking it costs a fraction of reading a row, and is done once in a turn of the event loop,

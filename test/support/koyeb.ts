@@ -67,6 +67,15 @@ function checkError(answer: Answer): void {
   if (answer.status === 400) assert.ok(Array.isArray(body.fields), answer.text)
 }
 
+/** The same for calls that have to succeed: their bodies. */
+export function judgedBodies(call: ReturnType<typeof judgedCalls>) {
+  return async (method: string, path: string, body?: unknown): Promise<Record<string, unknown>> => {
+    const answer = await call(method, path, body === undefined ? {} : { body })
+    assert.equal(answer.status, 200, `${method} ${path}: ${answer.text}`)
+    return answer.body as Record<string, unknown>
+  }
+}
+
 /** A frame of exec as it came. */
 export interface ReplyFrame {
   readonly result?: {

@@ -2,11 +2,13 @@
 import type { Command } from 'commander'
 import type { FirewallBody, FirewallRuleBody, FirewallRuleRequest, GlobalRulesBody } from '../../dialects/native/schema/firewalls.ts'
 import { part } from '../client.ts'
+import { addList, addRemove, IDS } from '../collection.ts'
 import { commonOptions, withServer } from '../context.ts'
 import type { Context } from '../context.ts'
 import { parseFirewallRule, usage } from '../flags.ts'
 import { shortId } from '../instance-text.ts'
-import { age, print, printJson, printLines, table } from '../output.ts'
+import { age, print, printJson, printLines } from '../output.ts'
+import type { Column } from '../output.ts'
 import { collect } from './ps.ts'
 
 const RULE = 'what is let in, as PROTOCOL[:PORT[-PORT]][@NETWORK], like tcp:80@10.0.0.0/8 or icmp; may be given several times'
@@ -18,14 +20,7 @@ interface RuleOptions {
 export function register(program: Command, context: Context): void {
   const all = program.command('firewall').alias('firewalls').description('list, make and change firewall rulesets, and give them to instances')
 
-  withServer(all.command('ls', { isDefault: true }).alias('list').description('list firewall rulesets'))
-    .option('-q, --quiet', 'ids only')
-    .action(async (options: { quiet?: boolean }, command: Command) => {
-      const found = await context.connect(command).list<FirewallBody>('/firewalls')
-      if (commonOptions(command).json === true) return printJson(found)
-      if (options.quiet === true) return printLines(found.map(({ id }) => id))
-      await print(firewallTable(found))
-    })
+  addList<FirewallBody>(all, context, { path: '/firewalls', description: 'list firewall rulesets', quiet: IDS, columns: COLUMNS })
 
   withServer(all.command('create <name>').description('make a ruleset'))
     .option('--rule <rule>', RULE, collect)
@@ -91,13 +86,7 @@ export function register(program: Command, context: Context): void {
       await printLines(rules.map((rule) => tellRule(rule) + (rule.description === '' ? '' : `  # ${rule.description}`)))
     })
 
-  withServer(all.command('rm <firewall...>').description('delete rulesets')).action(async (words: readonly string[], _options: unknown, command: Command) => {
-    const client = context.connect(command)
-    for (const word of words) {
-      await client.call('DELETE', `/firewalls/${part(word)}`)
-      if (commonOptions(command).json !== true) await print(`${word}\n`)
-    }
-  })
+  addRemove(all, context, { path: '/firewalls', argument: '<firewall...>', description: 'delete rulesets' })
 }
 
 function rulesOf({ rule = [] }: RuleOptions): readonly FirewallRuleRequest[] {
@@ -111,12 +100,10 @@ function tellRule({ protocol, ports, source }: FirewallRuleBody): string {
   return `${protocol}${range}@${source}`
 }
 
-function firewallTable(found: readonly FirewallBody[]): string {
-  return table(found, [
-    { title: 'ID', text: ({ id }) => id },
-    { title: 'NAME', text: ({ name }) => name },
-    { title: 'RULES', text: ({ rules }) => rules.map(tellRule).join(', ') || '-' },
-    { title: 'AGE', text: ({ createdAt }) => age(createdAt), align: 'right' },
-    { title: 'INSTANCES', text: ({ instanceIds }) => instanceIds.map(shortId).join(', ') || '-' },
-  ])
-}
+const COLUMNS: readonly Column<FirewallBody>[] = [
+  { title: 'ID', text: ({ id }) => id },
+  { title: 'NAME', text: ({ name }) => name },
+  { title: 'RULES', text: ({ rules }) => rules.map(tellRule).join(', ') || '-' },
+  { title: 'AGE', text: ({ createdAt }) => age(createdAt), align: 'right' },
+  { title: 'INSTANCES', text: ({ instanceIds }) => instanceIds.map(shortId).join(', ') || '-' },
+]

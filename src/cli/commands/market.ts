@@ -1,10 +1,13 @@
 /** `berth market`, `berth bids` and `berth usage`: what is to be had, what is bid for, and what instances cost. */
 import type { Command } from 'commander'
 import type { BidBody, InstanceCostBody, SupplyBody, UsageBody } from '../../dialects/native/schema/market.ts'
+import { part } from '../client.ts'
 import { commonOptions, withServer } from '../context.ts'
 import type { Context } from '../context.ts'
 import { CliError, STATUS } from '../failure.ts'
+import { showOrders } from '../orders.ts'
 import { print, printJson, table } from '../output.ts'
+import type { Column } from '../output.ts'
 
 const MICROS = 1_000_000
 const CENTS = 100
@@ -111,25 +114,17 @@ function registerPlace(bids: Command, context: Context): void {
     })
 }
 
+const OWN: readonly Column<BidBody>[] = [
+  { title: 'LIMIT $/H', text: ({ limitMicros }) => dollars(limitMicros), align: 'right' },
+  { title: 'PAYS $/H', text: ({ spotMicros }) => dollars(spotMicros), align: 'right' },
+]
+
 async function show(command: Command, items: readonly BidBody[]): Promise<void> {
-  if (commonOptions(command).json === true) return printJson(items)
-  await print(
-    table(items, [
-      { title: 'NAME', text: ({ name }) => name },
-      { title: 'ID', text: ({ id }) => id.slice(0, 8) },
-      { title: 'TYPE', text: ({ type }) => type },
-      { title: 'REGION', text: ({ region }) => region },
-      { title: 'N', text: ({ quantity }) => String(quantity), align: 'right' },
-      { title: 'LIMIT $/H', text: ({ limitMicros }) => dollars(limitMicros), align: 'right' },
-      { title: 'PAYS $/H', text: ({ spotMicros }) => dollars(spotMicros), align: 'right' },
-      { title: 'STATUS', text: ({ status }) => status, colour: ({ status }) => (status === 'allocated' ? 'green' : null) },
-      { title: 'WHY', text: ({ message }) => message ?? '' },
-    ]),
-  )
+  await showOrders(command, items, { own: OWN, green: 'allocated' })
 }
 
 function pathOf(bid: string): string {
-  return `/market/bids/${encodeURIComponent(bid)}`
+  return `/market/bids/${part(bid)}`
 }
 
 function dollars(micros: number): string {

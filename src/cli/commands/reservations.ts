@@ -5,7 +5,9 @@ import { part } from '../client.ts'
 import { commonOptions, withServer } from '../context.ts'
 import type { Context } from '../context.ts'
 import { parseCount, parseTtlMs, usage } from '../flags.ts'
-import { print, printJson, printLines, table } from '../output.ts'
+import { showOrders } from '../orders.ts'
+import { print, printJson, printLines } from '../output.ts'
+import type { Column } from '../output.ts'
 
 const MICROS = 1_000_000
 const HOUR_MS = 3_600_000
@@ -122,23 +124,15 @@ function spanOf({ start, end, for: span }: SpanOptions): Record<string, string> 
   return { ...begin, endAt: new Date(from + parseTtlMs(span ?? '', '--for')).toISOString() }
 }
 
+const OWN: readonly Column<ReservationBody>[] = [
+  { title: 'START', text: ({ startAt }) => minute(startAt) },
+  { title: 'END', text: ({ endAt }) => minute(endAt) },
+  { title: '$/H', text: ({ unitMicros }) => dollars(unitMicros), align: 'right' },
+  { title: 'TOTAL $', text: ({ totalMicros }) => dollars(totalMicros), align: 'right' },
+]
+
 async function show(command: Command, items: readonly ReservationBody[]): Promise<void> {
-  if (commonOptions(command).json === true) return printJson(items)
-  await print(
-    table(items, [
-      { title: 'NAME', text: ({ name }) => name },
-      { title: 'ID', text: ({ id }) => id.slice(0, 8) },
-      { title: 'TYPE', text: ({ type }) => type },
-      { title: 'REGION', text: ({ region }) => region },
-      { title: 'N', text: ({ quantity }) => String(quantity), align: 'right' },
-      { title: 'START', text: ({ startAt }) => minute(startAt) },
-      { title: 'END', text: ({ endAt }) => minute(endAt) },
-      { title: '$/H', text: ({ unitMicros }) => dollars(unitMicros), align: 'right' },
-      { title: 'TOTAL $', text: ({ totalMicros }) => dollars(totalMicros), align: 'right' },
-      { title: 'STATUS', text: ({ status }) => status, colour: ({ status }) => (status === 'active' ? 'green' : null) },
-      { title: 'WHY', text: ({ message }) => message ?? '' },
-    ]),
-  )
+  await showOrders(command, items, { own: OWN, green: 'active' })
 }
 
 function pathOf(word: string): string {
