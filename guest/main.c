@@ -92,6 +92,14 @@ static _Noreturn void give_up(const char *why) {
     for (;;) pause();
 }
 
+// A guest without swap that is nearly out of memory reads the same pages of its programs from disk again
+// and again, for minutes, before the kernel takes that for no progress. With this it kills as soon as what
+// was used within the last second doesn't fit any more. Kernels without the file go on as they always did.
+static void protect_working_set(void) {
+    write_file("/sys/kernel/mm/lru_gen/min_ttl_ms", "1000");
+    write_file("/sys/kernel/mm/lru_gen/enabled", "y");
+}
+
 int main(void) {
     if (getpid() != 1) {
         fprintf(stderr, "berth-agent %s: this is process 1 of a Berth guest and runs nowhere else\n", AGENT_VERSION);
@@ -109,6 +117,7 @@ int main(void) {
     // never the one that the kernel kills for memory.
     write_file("/proc/sys/kernel/panic", "-1");
     write_file("/proc/self/oom_score_adj", "-1000");
+    protect_working_set();
     raise_limits();
     prepare_network();
     load_modules();
