@@ -14,11 +14,14 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$here/sources.sh"
 out=${1:-$here/../.berth/guest}
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 exec 9>"$out/.lock"
 flock 9
+# Before anything is read: what changes meanwhile is not in this build.
+made_of=$(guest_sources_key "$here")
 
 say() { printf 'guest: %s\n' "$*"; }
 die() { printf 'guest: %s\n' "$*" >&2; exit 1; }
@@ -254,6 +257,6 @@ else
 fi
 
 ln -sf kernel/vmlinuz "$out/vmlinuz"
-printf 'kernel=%s\nagent=%s\nssh=%s\n' "$(cat "$out/kernel/version")" "$sources_key" "$(cat "$out/ssh.version") $ssh_key" > "$work/version"
+printf 'kernel=%s\nagent=%s\nssh=%s\nsources=%s\n' "$(cat "$out/kernel/version")" "$sources_key" "$(cat "$out/ssh.version") $ssh_key" "$made_of" > "$work/version"
 if ! cmp -s "$work/version" "$out/version"; then mv "$work/version" "$out/version"; fi
 rm -rf "$work"

@@ -10,6 +10,7 @@ import { cpus, release, totalmem } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { whyNoFileSystems } from '../host/file-systems/needs.ts'
+import { whyStale } from '../host/qemu/guest-build.ts'
 
 const run = promisify(execFile)
 const PROBE_TIMEOUT_MS = 10_000
@@ -119,6 +120,8 @@ async function checkGuest(artifactsDir: string): Promise<Check> {
   const absent: string[] = []
   for (const part of parts) if (!(await exists(join(artifactsDir, part)))) absent.push(part)
   if (absent.length > 0) return missing('guest', `no ${absent.join(' and no ')} in ${artifactsDir}`, 'Run ./berth setup, which brings the kernel and builds the agent.')
+  const stale = await whyStale(artifactsDir)
+  if (stale !== null) return missing('guest', 'built from other sources', stale)
   const version = await readFile(join(artifactsDir, 'version'), 'utf8').catch(() => '')
   return ok('guest', version.trim() === '' ? artifactsDir : `kernel ${version.trim().split('\n')[0] ?? ''}`)
 }

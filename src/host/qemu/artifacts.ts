@@ -12,6 +12,7 @@ import { pipeline } from 'node:stream/promises'
 import { BerthError } from '../../instance/errors.ts'
 import { asDiskError, runCommand } from '../command.ts'
 import type { GuestArtifacts } from './context.ts'
+import { requireCurrentBuild } from './guest-build.ts'
 
 const KERNEL = 'vmlinuz'
 const INITRAMFS = 'initramfs.gz'
@@ -28,10 +29,11 @@ const SETUP_SECTORS_AT = 0x1f1
 const DEFAULT_SETUP_SECTORS = 4
 const TSC_TOOL = 'tsc-rate'
 
-/** Takes what was built into `ownDir`, and removes older versions there. Throws `host_unavailable` if nothing was built. */
+/** Takes what was built into `ownDir`, and removes older versions there. Throws `host_unavailable` if nothing was built, or from other sources. */
 export async function takeArtifacts(builtDir: string, ownDir: string): Promise<GuestArtifacts> {
   const kernel = await builtFile(builtDir, KERNEL)
   const initramfs = await builtFile(builtDir, INITRAMFS)
+  await requireCurrentBuild(builtDir)
   // By content: a rebuild that changed nothing is the same version.
   const version = createHash('sha256').update(`${await hashOf(kernel)} ${await hashOf(initramfs)}`).digest('hex').slice(0, 16)
   const dir = join(ownDir, version)
