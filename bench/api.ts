@@ -1,7 +1,8 @@
 /**
  * What the API answers in a second, beside a bare Fastify route that returns the same bytes; and what a list costs
  * with a hundred thousand instances beside one with a thousand. Both of a pair are asked in turn, many times, in one
- * run: a busy machine slows them alike, and the median of the ratios is what counts.
+ * run: a busy machine slows them alike, and the median of the ratios is what counts. Both have answered as many
+ * requests before: a program that has run for a while has been compiled further, and answers in half the time.
  *
  * The client is raw sockets that count bytes, so that it is never what is measured.
  */
@@ -13,6 +14,7 @@ import type { Socket } from 'node:net'
 import { join } from 'node:path'
 import { serverWithMany } from '../test/support/many-instances.ts'
 import { eventually } from '../test/support/server.ts'
+import type { TestServer } from '../test/support/server.ts'
 import type { Figure } from './figure.ts'
 import { figureOf } from './figure.ts'
 import { packedServer } from './program.ts'
@@ -49,11 +51,24 @@ export async function apiFigures(rounds: number): Promise<Readonly<Record<string
       await once(bare.child, 'close')
     }
   }
-  for (const [name, path] of [['list', LIST], ['events', EVENTS]] as const) {
-    const growth = await growthOf(rounds, { url: few.server.url, path, key: few.server.key }, { url: many.server.url, path, key: many.server.key })
+  const nothing = { few: async () => {}, many: async () => {} }
+  const commits = { few: await committer(few.server), many: await committer(many.server) }
+  for (const [name, path, before] of [['list', LIST, nothing], ['list_changed', LIST, commits], ['events', EVENTS, nothing]] as const) {
+    const growth = await growthOf(rounds, before, { few: { url: few.server.url, path, key: few.server.key }, many: { url: many.server.url, path, key: many.server.key } })
     figures[`api_${name}_growth`] = figureOf('%', growth.map(ratio => ratio * 100))
   }
   return figures
+}
+
+/** Commits something, so that nothing that the server has read before holds any longer. */
+async function committer(server: TestServer): Promise<() => Promise<void>> {
+  const { body } = await server.request('POST', '/v1/apps', { body: { name: 'changes' } })
+  const { app } = body as { readonly app: { readonly id: string } }
+  let count = 0
+  return async () => {
+    const { status, text } = await server.request('PUT', `/v1/apps/${app.id}`, { body: { name: `changes-${++count}` } })
+    if (status !== 200) throw new Error(`the app could not be changed: ${text}`)
+  }
 }
 
 async function bareRoute(body: string): Promise<{ readonly url: string; readonly child: ChildProcess }> {
@@ -83,18 +98,27 @@ async function inTurn(rounds: number, one: Target, other: Target): Promise<{ rea
   return { mine, others, ratios: mine.map((count, round) => count / (others[round] ?? Number.NaN)) }
 }
 
+interface Both<T> {
+  readonly few: T
+  readonly many: T
+}
+
 /** The time of one request with many over that with few, each the median of pairs that were asked one after the other. */
-async function growthOf(samples: number, few: Target, many: Target): Promise<number[]> {
-  for (const target of [few, many]) await latencies(target, PAIRS)
+async function growthOf(samples: number, before: Both<() => Promise<void>>, targets: Both<Target>): Promise<number[]> {
+  const sizes = ['few', 'many'] as const
+  for (const size of sizes) await requestsPerSecond(targets[size], WARM_UP_MS)
   const growth: number[] = []
   const median = (times: readonly number[]) => times.toSorted((a, b) => a - b)[times.length >> 1] ?? Number.NaN
-  for (let sample = 0; sample < samples; sample++) {
-    const times: { readonly few: number[]; readonly many: number[] } = { few: [], many: [] }
+  // The first sample belongs to the warming up: of what only a first request after a commit does.
+  for (let sample = -1; sample < samples; sample++) {
+    const times: Both<number[]> = { few: [], many: [] }
     for (let pair = 0; pair < PAIRS; pair++) {
-      times.few.push(...(await latencies(few, 1)))
-      times.many.push(...(await latencies(many, 1)))
+      for (const size of pair % 2 === 0 ? sizes : sizes.toReversed()) {
+        await before[size]()
+        times[size].push(await latency(targets[size]))
+      }
     }
-    growth.push(median(times.many) / median(times.few))
+    if (sample >= 0) growth.push(median(times.many) / median(times.few))
   }
   return growth
 }
@@ -109,16 +133,12 @@ export async function requestsPerSecond({ url, path, key }: Target, forMs: numbe
   return (counts.reduce((sum, count) => sum + count, 0) * 1000) / (performance.now() - begun)
 }
 
-/** Milliseconds of so many requests, one after the other over Node's own client and its kept connection. */
-async function latencies({ url, path, key }: Target, count: number): Promise<number[]> {
-  const times: number[] = []
-  for (let index = 0; index < count; index++) {
-    const begun = performance.now()
-    const answer = await fetch(`${url}${path}`, { headers: { authorization: `Bearer ${key ?? ''}` } })
-    await answer.arrayBuffer()
-    times.push(performance.now() - begun)
-  }
-  return times
+/** Milliseconds of one request over Node's own client and its kept connection. */
+async function latency({ url, path, key }: Target): Promise<number> {
+  const begun = performance.now()
+  const answer = await fetch(`${url}${path}`, { headers: { authorization: `Bearer ${key ?? ''}` } })
+  await answer.arrayBuffer()
+  return performance.now() - begun
 }
 
 async function keepAsking(socket: Socket, head: string, until: number): Promise<number> {
