@@ -16,6 +16,8 @@ const OVERLAY_BYTES = 64 * MIB
 const HANDOUTS = 20
 /** Handed out at once; the pool keeps two of a size before it knows how many are wanted. */
 const AT_ONCE = 2
+/** So long the pool leaves the machine to launches. */
+const LONGEST_PAUSE_MS = 3000
 
 describe('a VM of the pool', { skip: !isRoot && 'templates need root' }, () => {
   let lab: Lab
@@ -26,6 +28,19 @@ describe('a VM of the pool', { skip: !isRoot && 'templates need root' }, () => {
     await waiting(AT_ONCE)
   })
   after(() => lab.close())
+
+  it('is replaced when the launch that took it is over, not beside it', async () => {
+    const begun = performance.now()
+    const spec = lab.spec({ command: ['sleep', '1000000'] })
+    await lab.host.prepare(spec)
+    assert.equal((await lab.host.start(spec)).how, 'pool')
+    // A launch that takes very long doesn't keep the pool empty: then there is nothing to see.
+    const soon = performance.now() - begun < LONGEST_PAUSE_MS
+    const there = await readdir(join(lab.dataDir, 'instances'))
+    if (soon) assert.equal(there.length, AT_ONCE, 'the one that was taken, and those that wait')
+    await waiting(AT_ONCE)
+    await lab.host.destroy(refOf(spec))
+  })
 
   it(`becomes an instance that shares nothing with another: in ${HANDOUTS} of them`, async () => {
     const command = ['sh', '-c', 'head -c 16 /dev/urandom | md5sum; cat /etc/machine-id; date +%s; sleep 1000000']

@@ -35,6 +35,8 @@ export async function prepare(seat: Seat, spec: VmSpec): Promise<Prepared> {
   const isNew = seat.record === null
   // Before anything is made: an image that isn't there must leave no trace.
   const root = await openRoot(context, spec.image)
+  // Before one is taken: what takes its place would be made beside this launch.
+  const over = context.pool?.launching()
   const blank = isNew ? await takeBlank(seat, spec) : null
   try {
     if (blank === null) await makeDirectories(context, id)
@@ -55,6 +57,8 @@ export async function prepare(seat: Seat, spec: VmSpec): Promise<Prepared> {
     if (isNew) await removeEverything(seat)
     else if (seat.known.status === 'prepared' || seat.known.status === 'exited') await clearAway(seat)
     throw error
+  } finally {
+    over?.()
   }
 }
 
