@@ -8,6 +8,7 @@ import { serveMcp } from '../src/server/mcp-server.ts'
 import { makeLog } from '../src/server/logging.ts'
 import type { InstanceId } from '../src/instance/model.ts'
 import { EVERYTHING } from '../src/mcp/mode.ts'
+import { eventually } from './engine-fixture.ts'
 import { catalogue, connect, dataOf, ERAS, mcpFixture, textOf, TOOLS } from './support/mcp.ts'
 import type { McpFixture } from './support/mcp.ts'
 
@@ -275,5 +276,76 @@ describe('the server’s own MCP', () => {
   test('an empty address serves none', async () => {
     const served = await serveMcp({ ...options(), config: { ...config, listen: null, isRequired: true } })
     assert.deepEqual([served.url, served.warnings], [null, []])
+  })
+})
+
+describe('toolsets', () => {
+  const shown = async (toolsets: string | null) => {
+    const client = await connect(mcp.url, '2026-07-28', mcp.key, toolsets === null ? {} : { headers: { 'berth-mcp-toolsets': toolsets } })
+    const { tools } = await client.listTools()
+    await client.close()
+    return tools
+  }
+
+  test('core is a dozen tools, the market is shown on request, and all is both', async () => {
+    const core = (await shown('core')).map(({ name }) => name)
+    assert.equal(core.length, 12)
+    assert.ok(core.includes('create-instance') && core.includes('exec-command'))
+    assert.ok(core.every(name => TOOLS.includes(name)))
+    const all = (await shown('all')).map(({ name }) => name)
+    const market = (await shown('market')).map(({ name }) => name)
+    assert.deepEqual(all, [...TOOLS, ...market].toSorted())
+    assert.ok(market.includes('place-bid') && !TOOLS.includes('place-bid'))
+  })
+
+  test('what a list costs a model keeps within its budget', async () => {
+    const size = (tools: Awaited<ReturnType<typeof shown>>) => JSON.stringify(tools).length
+    assert.ok(size(await shown(null)) <= 66_000)
+    assert.ok(size(await shown('core')) <= 34_000)
+  })
+})
+
+describe('the market', () => {
+  type Order = { order: { id: string; kind: string; status: string; limit_usd_per_hour: number | null; total_usd: number | null; instance_ids: string[]; end_at: string | null } }
+  let client: Client
+  before(async () => {
+    client = await connect(mcp.url, '2026-07-28', mcp.key, { headers: { 'berth-mcp-toolsets': 'all' } })
+  })
+  after(() => client.close())
+  const call = (name: string, args: Record<string, unknown> = {}) => client.callTool({ name, arguments: args })
+  const where = { type: 'nano', region: 'home' }
+  const box = { image: 'localhost/busybox', command: ['sleep', '100000'] }
+
+  test('tells prices, and a bid gets instances, is changed, and ends with them', async () => {
+    const { markets } = dataOf<{ markets: { floor_usd_per_hour: number; total: number }[] }>(await call('list-market', where))
+    assert.equal(markets.length, 1)
+    const floor = markets[0]?.floor_usd_per_hour ?? 0
+    assert.ok(floor > 0)
+    assert.match(textOf(await call('place-bid', { name: 'low', ...where, ...box, limit_usd_per_hour: 0 })), /^invalid_request: /)
+    const placed = dataOf<Order>(await call('place-bid', { name: 'train', ...where, ...box, limit_usd_per_hour: floor + 0.01 })).order
+    assert.deepEqual([placed.kind, placed.limit_usd_per_hour], ['bid', floor + 0.01])
+    const mine = async () => dataOf<{ orders: Order['order'][] }>(await call('list-orders')).orders.find(({ id }) => id === placed.id)
+    await eventually(async () => (await mine())?.instance_ids.length === 1, 'the bid has an instance')
+    assert.equal(dataOf<Order>(await call('update-bid', { id: 'train', limit_usd_per_hour: floor })).order.limit_usd_per_hour, floor)
+    assert.match(textOf(await call('update-bid', { id: 'train' })), /^invalid_request: Say what shall change/)
+    assert.equal(dataOf<Order>(await call('update-bid', { id: placed.id, paused: true })).order.status, 'paused')
+    assert.equal(dataOf<Order>(await call('end-bid', { id: placed.id })).order.status, 'terminated')
+    assert.equal(await mine(), undefined)
+    assert.match(textOf(await call('end-bid', { id: 'train' })), /^not_found: There is no bid/)
+  })
+
+  test('quotes, reserves, extends and cancels, and tells what was spent', async () => {
+    const at = (hours: number) => new Date(Math.ceil(Date.now() / 3_600_000) * 3_600_000 + hours * 3_600_000).toISOString()
+    const span = { start_at: at(24), end_at: at(48) }
+    const quote = dataOf<{ available: boolean; total_usd: number }>(await call('quote-reservation', { ...where, ...span }))
+    assert.ok(quote.available)
+    const placed = dataOf<Order>(await call('place-reservation', { name: 'later', ...where, ...box, ...span })).order
+    assert.deepEqual([placed.kind, placed.status, placed.total_usd], ['reservation', 'pending', quote.total_usd])
+    assert.match(textOf(await call('place-reservation', { name: 'dear', ...where, ...box, ...span, max_unit_usd_per_hour: 0 })), /^limit_exceeded: /)
+    assert.match(textOf(await call('update-reservation', { id: 'later' })), /^invalid_request: Say what shall change/)
+    assert.equal(dataOf<Order>(await call('update-reservation', { id: 'later', end_at: at(72) })).order.end_at, at(72))
+    assert.equal(dataOf<Order>(await call('cancel-reservation', { id: 'later' })).order.status, 'canceled')
+    const usage = dataOf<{ net_usd: number; cost_usd: number; credit_usd: number }>(await call('get-usage'))
+    assert.ok(Math.abs(usage.cost_usd - usage.credit_usd - usage.net_usd) < 1e-9)
   })
 })

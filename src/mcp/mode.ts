@@ -2,8 +2,31 @@
 import { BerthError } from '../instance/errors.ts'
 import type { Scope } from '../instance/model.ts'
 
-export const TOOLSETS = ['catalogue', 'instances', 'lifecycle', 'observe', 'exec', 'files', 'snapshots'] as const
+export const TOOLSETS = ['catalogue', 'instances', 'lifecycle', 'observe', 'exec', 'files', 'snapshots', 'market'] as const
 export type Toolset = (typeof TOOLSETS)[number]
+
+/** Shown only to whoever asks for them by name, or for all. */
+const ON_REQUEST: ReadonlySet<Toolset> = new Set<Toolset>(['market'])
+
+/** A set across the others: what it takes to get a computer, work on it, and give it back. */
+export const CORE = 'core'
+const CORE_TOOLS: ReadonlySet<string> = new Set([
+  'create-instance',
+  'delete-instance',
+  'exec-command',
+  'get-instance',
+  'get-instance-logs',
+  'list-files',
+  'list-instances',
+  'read-file',
+  'start-instance',
+  'stop-instance',
+  'wait-for-instance',
+  'write-file',
+])
+
+/** What one side wants to see: sets by name, or `core`. */
+export type Selection = readonly (Toolset | typeof CORE)[]
 
 /** What of a tool decides whether it is shown. */
 export interface Showable {
@@ -18,11 +41,12 @@ export interface Mode {
   readonly readOnly: boolean
   /** Nothing that reaches into an instance: no commands, no files. */
   readonly noExec: boolean
-  /** Only tools of these sets; null is all. */
-  readonly toolsets: readonly Toolset[] | null
+  /** Only tools that each of these selections holds; without any, all but those on request. */
+  readonly toolsets: readonly Selection[]
 }
 
-export const EVERYTHING: Mode = { readOnly: false, noExec: false, toolsets: null }
+/** Nobody has said anything. */
+export const EVERYTHING: Mode = { readOnly: false, noExec: false, toolsets: [] }
 
 /** Headers by which a client may narrow what it is shown; never widen it. */
 export const MODE_HEADERS = { readOnly: 'berth-mcp-read-only', noExec: 'berth-mcp-no-exec', toolsets: 'berth-mcp-toolsets' } as const
@@ -33,18 +57,22 @@ export function shownTools<T extends Showable>(tools: readonly T[], mode: Mode, 
     .filter(({ scope }) => scopes.includes(scope))
     .filter(({ hints }) => !mode.readOnly || hints.readOnly)
     .filter(({ scope }) => !mode.noExec || scope !== 'exec')
-    .filter(({ toolset }) => mode.toolsets?.includes(toolset) ?? true)
+    .filter(tool => (mode.toolsets.length === 0 ? !ON_REQUEST.has(tool.toolset) : mode.toolsets.every(selection => isIn(selection, tool))))
     .toSorted((a, b) => (a.name < b.name ? -1 : 1))
+}
+
+function isIn(selection: Selection, { name, toolset }: Showable): boolean {
+  return selection.includes(toolset) || (selection.includes(CORE) && CORE_TOOLS.has(name))
+}
+
+/** The sets that a tool is in, for its page. */
+export function setsOf({ name, toolset }: Pick<Showable, 'name' | 'toolset'>): readonly string[] {
+  return CORE_TOOLS.has(name) ? [toolset, CORE] : [toolset]
 }
 
 /** What both allow. */
 export function narrowed(mode: Mode, by: Mode): Mode {
-  const { toolsets } = mode
-  return {
-    readOnly: mode.readOnly || by.readOnly,
-    noExec: mode.noExec || by.noExec,
-    toolsets: toolsets === null ? by.toolsets : by.toolsets === null ? toolsets : toolsets.filter(toolset => by.toolsets?.includes(toolset)),
-  }
+  return { readOnly: mode.readOnly || by.readOnly, noExec: mode.noExec || by.noExec, toolsets: [...mode.toolsets, ...by.toolsets] }
 }
 
 /** The mode that a client's headers ask for. Throws `invalid_request` for a toolset that is none. */
@@ -53,19 +81,20 @@ export function modeOfHeaders(headers: Headers): Mode {
   return {
     readOnly: isOn(headers.get(MODE_HEADERS.readOnly)),
     noExec: isOn(headers.get(MODE_HEADERS.noExec)),
-    toolsets: toolsets === null ? null : parseToolsets(toolsets),
+    toolsets: toolsets === null ? [] : parseToolsets(toolsets),
   }
 }
 
-/** `instances,exec`; the empty text is all. Throws `invalid_request`. */
-export function parseToolsets(text: string): readonly Toolset[] | null {
+/** `instances,exec`, `core` or `all`; the empty text says nothing. Throws `invalid_request`. */
+export function parseToolsets(text: string): readonly Selection[] {
   const words = text.split(',').map(word => word.trim()).filter(word => word !== '')
-  if (words.length === 0) return null
-  return words.map(word => {
-    const toolset = TOOLSETS.find(known => known === word)
-    if (toolset === undefined) throw new BerthError('invalid_request', `${JSON.stringify(word.slice(0, 40))} is no toolset: use ${TOOLSETS.join(', ')}.`)
-    return toolset
-  })
+  if (words.length === 0) return []
+  if (words.includes('all')) return [TOOLSETS]
+  return [words.map(word => ([...TOOLSETS, CORE] as const).find(known => known === word) ?? unknown(word))]
+}
+
+function unknown(word: string): never {
+  throw new BerthError('invalid_request', `${JSON.stringify(word.slice(0, 40))} is no toolset: use all, core, ${TOOLSETS.join(', ')}.`)
 }
 
 function isOn(value: string | null): boolean {

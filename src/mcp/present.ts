@@ -68,6 +68,11 @@ export function presentInstance(instance: Instance): wire.Instance {
   }
 }
 
+export function presentBrief(instance: Instance): wire.Brief {
+  const { id, name, status, phase, image, type, region, vcpus, memory_mib, disk_mib, ip, ports, reason, error_code, exit, created_at, expires_at } = presentInstance(instance)
+  return { id, name, status, phase, image, type, region, vcpus, memory_mib, disk_mib, ip, ports, reason, error_code, exit, created_at, expires_at }
+}
+
 /** One line: `web 2f4b…: HEALTHY (running), alpine, 10.100.0.5`. */
 export function instanceLine(instance: Instance): string {
   const ip = instance.address === null ? '' : `, ${instance.address.ip}`

@@ -35,7 +35,8 @@ export const Order = z.enum(['asc', 'desc']).default('desc')
 export const Wait = z.boolean().default(true).describe('Answer when it is done, not when it is asked for')
 export const WaitMs = z.int().min(0).max(WAIT_LIMIT_MS).default(WAIT_DEFAULT_MS).describe('How long to wait')
 
-const Time = z.string().describe('RFC 3339, UTC')
+/** RFC 3339, UTC. */
+const Time = z.string().meta({ format: 'date-time' })
 const TimeOrNull = Time.nullable()
 
 const summary = {
@@ -93,5 +94,27 @@ export const Event = z.strictObject({
   phase: z.enum(PHASES),
 })
 export type Event = z.output<typeof Event>
+
+/** What an instance has become, without what does not change with that: for answers of tools that act. */
+export const Brief = Instance.pick({
+  id: true,
+  name: true,
+  status: true,
+  phase: true,
+  image: true,
+  type: true,
+  region: true,
+  vcpus: true,
+  memory_mib: true,
+  disk_mib: true,
+  ip: true,
+  ports: true,
+  reason: true,
+  error_code: true,
+  exit: true,
+  created_at: true,
+  expires_at: true,
+})
+export type Brief = z.output<typeof Brief>
 
 export const One = z.strictObject({ instance: Instance })

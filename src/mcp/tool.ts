@@ -12,6 +12,7 @@ import type { Caller, Engine } from '../engine/api.ts'
 import type { Catalogue } from '../instance/catalogue.ts'
 import { asBerthError, BerthError, isRetrySane } from '../instance/errors.ts'
 import type { Instance, Scope } from '../instance/model.ts'
+import { advertised } from './advertised.ts'
 import type { Toolset } from './mode.ts'
 import { plain } from './text.ts'
 
@@ -57,6 +58,9 @@ export interface ToolOutput<Output> {
 export interface Tool {
   readonly name: string
   readonly toolset: Toolset
+  readonly description: string
+  /** Its arguments, as clients are told them. */
+  readonly inputSchema: () => Readonly<Record<string, unknown>>
   readonly scope: Scope
   readonly hints: Hints
   /** Whether a call may last: its answer is a stream from the start, so that nothing on the way gives up. */
@@ -114,10 +118,12 @@ export interface ToolSpec<Input extends z.ZodType, Output extends z.ZodType> {
 }
 
 export function defineTool<Input extends z.ZodType, Output extends z.ZodType>(spec: ToolSpec<Input, Output>): Tool {
-  const { name, toolset, scope, hints } = spec
-  const input = spec.respell === undefined ? spec.input : respelled(spec.input, spec.respell)
+  const { name, description, toolset, scope, hints } = spec
+  const input = advertised(spec.respell === undefined ? (spec.input as StandardSchemaWithJSON) : respelled(spec.input, spec.respell))
   return {
     name,
+    description,
+    inputSchema: () => input['~standard'].jsonSchema.input({ target: 'draft-2020-12' }),
     toolset,
     scope,
     hints,
@@ -125,11 +131,10 @@ export function defineTool<Input extends z.ZodType, Output extends z.ZodType>(sp
     register(server, wiring) {
       const config = {
         title: spec.title,
-        description: spec.description,
+        description,
         inputSchema: input as StandardSchemaWithJSON<unknown, z.output<Input>>,
-        outputSchema: spec.output as StandardSchemaWithJSON,
+        outputSchema: advertised(spec.output as StandardSchemaWithJSON),
         annotations: {
-          title: spec.title,
           readOnlyHint: hints.readOnly,
           destructiveHint: hints.destructive,
           idempotentHint: hints.idempotent,

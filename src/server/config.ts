@@ -116,7 +116,7 @@ export const SETTINGS = {
   mcpAuthorizationServers: setting('mcp-authorization-servers', 'BERTH_MCP_AUTHORIZATION_SERVERS', 'LIST', '', 'OAuth issuers whose tokens MCP takes beside keys'),
   mcpReadOnly: setting('mcp-read-only', 'BERTH_MCP_READ_ONLY', 'YES|NO', 'no', 'offer MCP clients only what changes nothing'),
   mcpNoExec: setting('mcp-no-exec', 'BERTH_MCP_NO_EXEC', 'YES|NO', 'no', 'offer MCP clients nothing that reaches into instances'),
-  mcpToolsets: setting('mcp-toolsets', 'BERTH_MCP_TOOLSETS', 'LIST', '', `offer MCP clients only these: ${TOOLSETS.join(', ')}`),
+  mcpToolsets: setting('mcp-toolsets', 'BERTH_MCP_TOOLSETS', 'LIST', '', `offer MCP clients only these: core, ${TOOLSETS.join(', ')}; all is those on request (market) as well`),
   databaseUrl: setting('database-url', 'BERTH_DATABASE_URL', null, '', 'a database other than SQLite in the data directory'),
   logLevel: setting('log-level', 'BERTH_LOG_LEVEL', 'LEVEL', 'info', LOG_LEVELS.join(', ')),
 } as const satisfies Record<string, Setting>

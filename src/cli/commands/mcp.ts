@@ -23,7 +23,7 @@ export function register(program: Command, context: Context): void {
     .option('--url <url>', 'the MCP endpoint (BERTH_MCP_URL; default: that of the server)')
     .option('--read-only', 'offer only what changes nothing')
     .option('--no-exec', 'offer nothing that reaches into instances')
-    .option('--toolsets <list>', 'offer only these: catalogue, instances, lifecycle, observe, exec, files, snapshots')
+    .option('--toolsets <list>', 'offer only these: core, catalogue, instances, lifecycle, observe, exec, files, snapshots, market; or all')
     .addHelpText('after', HELP)
     .action(async (options: McpOptions, command: Command) => {
       const { server, key } = commonOptions(command)

@@ -6,7 +6,8 @@ import { execCommand } from './exec.ts'
 import { fileTools } from './files.ts'
 import { instanceTools } from './instances.ts'
 import { lifecycleTools } from './lifecycle.ts'
+import { marketTools } from './market.ts'
 import { observeTools } from './observe.ts'
 import { snapshotTools } from './snapshots.ts'
 
-export const ALL_TOOLS: readonly Tool[] = [...catalogueTools, createInstance, execCommand, ...fileTools, ...instanceTools, ...lifecycleTools, ...observeTools, ...snapshotTools]
+export const ALL_TOOLS: readonly Tool[] = [...catalogueTools, createInstance, execCommand, ...fileTools, ...instanceTools, ...lifecycleTools, ...marketTools, ...observeTools, ...snapshotTools]

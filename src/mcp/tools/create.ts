@@ -7,9 +7,9 @@ import { BerthError } from '../../instance/errors.ts'
 import { quoteGo } from '../../instance/go-text.ts'
 import type { FirewallRulesetId, Image, ImageConfig, Place, VolumeId } from '../../instance/model.ts'
 import { checkedPublicKey } from '../../instance/ssh-key.ts'
-import { presentInstance } from '../present.ts'
+import { presentBrief } from '../present.ts'
 import { findFileSystem, findFirewall, withRead } from '../resolve.ts'
-import { acceptPort, Argv, Env, GuestPath, Instance, InstanceName, Ports, SecretNames, Tags, Wait, WAIT_LIMIT_MS } from '../schema.ts'
+import { acceptPort, Argv, Brief, Env, GuestPath, InstanceName, Ports, SecretNames, Tags, Wait, WAIT_LIMIT_MS } from '../schema.ts'
 import { defineTool } from '../tool.ts'
 import type { ToolContext } from '../tool.ts'
 import { waitFor, waitForImage } from '../waiting.ts'
@@ -71,7 +71,7 @@ export const createInstance = defineTool({
   isLong: true,
   input: Input,
   output: z.strictObject({
-    instance: Instance,
+    instance: Brief,
     idles: z.boolean().describe('Its image’s command is only a prompt, so it waits for exec-command instead'),
     timed_out: z.boolean().describe('It does not run yet: wait-for-instance goes on waiting'),
   }),
@@ -91,13 +91,13 @@ export const createInstance = defineTool({
   },
 })
 
-function answer(instance: Parameters<typeof presentInstance>[0], idles: boolean, timedOut: boolean) {
+function answer(instance: Parameters<typeof presentBrief>[0], idles: boolean, timedOut: boolean) {
   const notes = [
     ...(idles ? ['It idles: its image’s own command is only a prompt. Use exec-command.'] : []),
     ...(timedOut ? ['It does not run yet: wait-for-instance goes on waiting.'] : []),
     ...(instance.phase === 'stopped' ? ['Its application has ended already: give a command that stays, or read get-instance-logs.'] : []),
   ]
-  return { data: { instance: presentInstance(instance), idles, timed_out: timedOut }, text: [describe(instance), ...notes].join('\n') }
+  return { data: { instance: presentBrief(instance), idles, timed_out: timedOut }, text: [describe(instance), ...notes].join('\n') }
 }
 
 /** The image, ready; null if nobody waits and it isn't. */
@@ -182,7 +182,7 @@ export function typeOf(catalogue: Catalogue, id: string): InstanceType {
   return type
 }
 
-function regionOf(catalogue: Catalogue, id: string): Region {
+export function regionOf(catalogue: Catalogue, id: string): Region {
   const region = catalogue.regions.find(each => each.id === id)
   if (region === undefined) throw new BerthError('invalid_request', `There is no region ${quoteGo(id)}: list-regions tells which there are.`)
   return region

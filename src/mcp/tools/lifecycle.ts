@@ -7,9 +7,9 @@ import type { Instance as InstanceRecord } from '../../instance/model.ts'
 import { KOYEB_STATUSES, koyebStatus, phasesOfKoyebStatus } from '../../instance/projection.ts'
 import type { Phase } from '../../instance/phase.ts'
 import { isServing } from '../../instance/phase.ts'
-import { presentInstance } from '../present.ts'
+import { presentBrief, presentInstance } from '../present.ts'
 import { findInstance, readInstanceId } from '../resolve.ts'
-import { acceptPort, Env, Instance, InstanceName, InstanceWord, One, Ports, SecretNames, Status, Tags, Wait, WaitMs } from '../schema.ts'
+import { acceptPort, Brief, Env, InstanceName, InstanceWord, One, Ports, SecretNames, Status, Tags, Wait, WaitMs } from '../schema.ts'
 import { called, defineTool } from '../tool.ts'
 import type { Tool, ToolContext } from '../tool.ts'
 import { waitFor } from '../waiting.ts'
@@ -22,7 +22,7 @@ const STOP_GRACE_LIMIT_S = 3600
 const MIB = 2 ** 20
 
 const Acting = z.strictObject({ id: InstanceWord, wait: Wait, timeout_ms: WaitMs })
-const Done = z.strictObject({ instance: Instance, timed_out: z.boolean().describe('It is still on its way') })
+const Done = z.strictObject({ instance: Brief, timed_out: z.boolean().describe('It is still on its way') })
 
 interface Action {
   readonly recorded: InstanceRecord
@@ -46,7 +46,7 @@ async function act(
 
 function done(instance: InstanceRecord, timedOut: boolean) {
   const text = timedOut ? `${describe(instance)}\nIt is still on its way: wait-for-instance goes on waiting.` : describe(instance)
-  return { data: { instance: presentInstance(instance), timed_out: timedOut }, text }
+  return { data: { instance: presentBrief(instance), timed_out: timedOut }, text }
 }
 
 export const startInstance = defineTool({
@@ -235,7 +235,7 @@ export const waitForInstance = defineTool({
   hints: { readOnly: true, destructive: false, idempotent: true, openWorld: false },
   isLong: true,
   input: z.strictObject({ id: InstanceWord, status: z.enum(AWAITED), timeout_ms: WaitMs }),
-  output: z.strictObject({ instance: Instance, reached: z.boolean(), elapsed_ms: z.int() }),
+  output: z.strictObject({ instance: Brief, reached: z.boolean(), elapsed_ms: z.int() }),
   async run({ id, status, timeout_ms: timeoutMs }, context) {
     const startedAt = performance.now()
     const found = await findAlsoDeleted(context, id)
@@ -246,7 +246,7 @@ export const waitForInstance = defineTool({
     const reached = until.includes(instance.phase)
     const elapsed = Math.round(performance.now() - startedAt)
     const text = reached ? describe(instance) : `${describe(instance)}\nIt is not ${status} after ${elapsed} ms.`
-    return { data: { instance: presentInstance(instance), reached, elapsed_ms: elapsed }, text }
+    return { data: { instance: presentBrief(instance), reached, elapsed_ms: elapsed }, text }
   },
 })
 

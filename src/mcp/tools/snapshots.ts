@@ -7,9 +7,9 @@ import type { Phase } from '../../instance/phase.ts'
 import { isServing } from '../../instance/phase.ts'
 import type { ForkTarget, Snapshot as SnapshotRecord } from '../../instance/snapshot.ts'
 import { FORK_TARGETS, SNAPSHOT_KINDS } from '../../instance/snapshot.ts'
-import { presentInstance, presentTime } from '../present.ts'
+import { presentBrief, presentTime } from '../present.ts'
 import { findInstance, findSnapshot } from '../resolve.ts'
-import { Instance, InstanceWord, Limit, Offset, Wait, WaitMs } from '../schema.ts'
+import { Brief, InstanceWord, Limit, Offset, Wait, WaitMs } from '../schema.ts'
 import { defineTool } from '../tool.ts'
 import type { Tool, ToolContext } from '../tool.ts'
 import { waitFor } from '../waiting.ts'
@@ -33,7 +33,7 @@ const Snapshot = z.strictObject({
   size_mib: z.number(),
   created_at: z.string().describe('RFC 3339, UTC'),
 })
-const Done = z.strictObject({ instance: Instance, timed_out: z.boolean().describe('It is still on its way') })
+const Done = z.strictObject({ instance: Brief, timed_out: z.boolean().describe('It is still on its way') })
 
 export const createSnapshot = defineTool({
   name: 'create-snapshot',
@@ -147,7 +147,7 @@ async function outcome(context: ToolContext, recorded: InstanceRecord, wait: boo
   const { desired } = recorded
   const { instance, timedOut } = wait ? await waitFor(context, recorded, desired === 'deleted' ? [] : REACHED[desired], timeoutMs) : { instance: recorded, timedOut: false }
   const text = timedOut ? `${describe(instance)}\nIt is still on its way: wait-for-instance goes on waiting.` : describe(instance)
-  return { data: { instance: presentInstance(instance), timed_out: timedOut }, text }
+  return { data: { instance: presentBrief(instance), timed_out: timedOut }, text }
 }
 
 function present(snapshot: SnapshotRecord): z.output<typeof Snapshot> {
