@@ -31,8 +31,8 @@ export interface Lab {
   readonly events: HostEvent[]
   /** A spec of a new instance; the command sleeps for ever unless another is given. */
   spec(more?: Partial<VmSpec>): VmSpec
-  /** Another host object over the same directory, as after a crash of the server. */
-  reopen(): Promise<void>
+  /** Another host object over the same directory, as after a crash of the server; `more` replaces options for it alone. */
+  reopen(more?: Partial<QemuHostOptions>): Promise<void>
   close(): Promise<void>
 }
 
@@ -45,7 +45,7 @@ export async function openLab(options: Partial<QemuHostOptions> = {}): Promise<L
   const subnet = `172.${randomInt(18, 31)}.${randomInt(0, 255)}.0/24`
   const bridgeName = `bq${randomBytes(4).toString('hex')}`
   const network = { subnet, bridgeName, mode: isRoot ? 'bridge' : 'user' } as const
-  const open = () => openQemuHost({ artifactsDir: GUEST_DIR, accelerator: 'tcg', network, ...options, dataDir, runDir })
+  const open = (more: Partial<QemuHostOptions> = {}) => openQemuHost({ artifactsDir: GUEST_DIR, accelerator: 'tcg', network, ...options, ...more, dataDir, runDir })
   let opened: Host | null = null
   owe(dataDir, async () => {
     // Closed while its VMs end: it starts no others, and waits for nothing that they were to do.
@@ -91,9 +91,9 @@ export async function openLab(options: Partial<QemuHostOptions> = {}): Promise<L
         ...more,
       }
     },
-    reopen: async () => {
+    reopen: async (more) => {
       await host.close()
-      host = await open()
+      host = await open(more)
       opened = host
       host.onEvent((event) => events.push(event))
     },

@@ -140,7 +140,7 @@ async function bringUp(seat: Seat, prepared: Prepared, startedAt: number): Promi
       context.templates?.failed(template, error)
     }
   } else if (context.templates !== null) {
-    await seat.note('no template of this size is ready: booting; one is made for the next')
+    await seat.note(`${context.templates.whyNone(key)}: booting; one is made for the next`)
   }
   const running = await coldBoot(context, prepared, (process) => begin(process, null))
   // Not before: the two boots would slow each other down.

@@ -14,7 +14,7 @@ import { open, readFile, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { BerthError } from '../../instance/errors.ts'
-import { readJson, writeJson } from './atomic-file.ts'
+import { isMissing, readJson, writeJson } from './atomic-file.ts'
 import type { MachineIdentity } from './machine.ts'
 import { loadWholeMemory } from './memory-file.ts'
 import { SharedMemory } from './shared-memory.ts'
@@ -53,6 +53,13 @@ export interface Template {
   openState(): Promise<FileHandle>
 }
 
+/** Its files are not those that were written, for good: unlike a moment in which they can't be read. */
+export class DamagedTemplate extends BerthError {
+  constructor(id: string, options: ErrorOptions = {}) {
+    super('host_unavailable', `The template ${id} is damaged: its files are not those that were written.`, options)
+  }
+}
+
 export function templateFiles(templates: string, id: string): TemplateFiles {
   const dir = join(templates, id)
   return { dir, record: join(dir, 'template.json'), memory: join(dir, 'memory'), state: join(dir, 'state') }
@@ -62,6 +69,18 @@ export function templateFiles(templates: string, id: string): TemplateFiles {
 export function keyText(key: TemplateKey): string {
   const { machine } = key
   return [machine.profile, machine.qemu, machine.accelerator, machine.cpu, key.guest, key.vcpus, key.memoryBytes, key.network].join(' | ')
+}
+
+/** What a template's guest has that one of the other key has not, in words; empty for two that differ in size or network alone. */
+export function foreignParts(template: TemplateKey, wanted: TemplateKey): readonly string[] {
+  const parts: readonly (readonly [what: string, of: (key: TemplateKey) => string])[] = [
+    ['QEMU', ({ machine }) => machine.qemu],
+    ['machine profile', ({ machine }) => machine.profile],
+    ['accelerator', ({ machine }) => machine.accelerator],
+    ['CPU', ({ machine }) => machine.cpu],
+    ['kernel or agent', ({ guest }) => guest],
+  ]
+  return parts.filter(([, of]) => of(template) !== of(wanted)).map(([what, of]) => `${what} (${of(template)})`)
 }
 
 /** null if there is none, or one that this Berth can't read. */
@@ -78,12 +97,15 @@ export async function sealTemplate(files: TemplateFiles, key: TemplateKey): Prom
   return record
 }
 
-/** Brings a template's memory into memory that clones can share. Throws `host_unavailable` if its files are damaged. */
+/** Brings a template's memory into memory that clones can share. Throws {@link DamagedTemplate} if its files are damaged. */
 export async function loadTemplate(files: TemplateFiles, id: string, record: TemplateRecord, tool: string): Promise<Template> {
   const memory = await SharedMemory.make(tool, record.key.memoryBytes)
   try {
-    if ((await hashOf(files.memory)) !== record.memorySha256) throw damaged(id)
-    await loadWholeMemory(memory.file, memory.bytes, files.memory)
+    if ((await whole(id, hashOf(files.memory))) !== record.memorySha256) throw new DamagedTemplate(id)
+    await loadWholeMemory(memory.file, memory.bytes, files.memory).catch((error: unknown) => {
+      // Its bytes are those that were written, but not of this size.
+      throw error instanceof BerthError && error.code === 'host_unavailable' ? new DamagedTemplate(id, { cause: error }) : error
+    })
     await memory.seal()
     return await asTemplate(files, id, record, memory)
   } catch (error) {
@@ -94,18 +116,18 @@ export async function loadTemplate(files: TemplateFiles, id: string, record: Tem
 
 /** A template over memory that is filled and sealed. */
 export async function asTemplate(files: TemplateFiles, id: string, record: TemplateRecord, memory: SharedMemory): Promise<Template> {
-  const state = await readFile(files.state)
-  if (createHash('sha256').update(state).digest('hex') !== record.stateSha256) throw damaged(id)
+  const state = await whole(id, readFile(files.state))
+  if (createHash('sha256').update(state).digest('hex') !== record.stateSha256) throw new DamagedTemplate(id)
   const checked = await stampOf(files.state)
   return {
     id,
     key: record.key,
     memory,
     openState: async () => {
-      const file = await open(files.state, 'r')
+      const file = await whole(id, open(files.state, 'r'))
       if ((await stampOf(file)) === checked) return file
       await file.close()
-      throw damaged(id)
+      throw new DamagedTemplate(id)
     },
   }
 }
@@ -127,10 +149,23 @@ async function hashOf(path: string): Promise<string> {
   return hash.digest('hex')
 }
 
-function damaged(id: string): BerthError {
-  return new BerthError('host_unavailable', `The template ${id} is damaged: its files are not those that were written.`)
+/** A file that is gone is damage, too. */
+async function whole<T>(id: string, reading: Promise<T>): Promise<T> {
+  return await reading.catch((error: unknown) => {
+    throw isMissing(error) ? new DamagedTemplate(id, { cause: error }) : error
+  })
 }
 
+/** A record that was changed by somebody else is none: what is in it is used without another look. */
 function isTemplate(value: unknown): value is TemplateRecord {
-  return typeof value === 'object' && value !== null && 'format' in value && value.format === 1 && 'key' in value && 'memorySha256' in value && 'stateSha256' in value
+  if (!isObject(value) || value['format'] !== 1 || !isObject(value['key']) || !isObject(value['key']['machine'])) return false
+  const { key, memorySha256, stateSha256, builtAt } = value
+  const { machine, guest, vcpus, memoryBytes, network } = key as Readonly<Record<string, unknown>>
+  const { profile, qemu, accelerator, cpu } = machine as Readonly<Record<string, unknown>>
+  const texts = [memorySha256, stateSha256, guest, network, profile, qemu, accelerator, cpu]
+  return texts.every((text) => typeof text === 'string') && [builtAt, vcpus, memoryBytes].every((number) => Number.isSafeInteger(number) && Number(number) > 0)
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null
 }

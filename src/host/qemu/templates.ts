@@ -8,11 +8,11 @@
  */
 import { chmod, mkdir, readdir, rm } from 'node:fs/promises'
 import type { HostTemplate } from '../../engine/host-port.ts'
-import { asBerthError, BerthError } from '../../instance/errors.ts'
+import { BerthError } from '../../instance/errors.ts'
 import type { HostPaths } from '../paths.ts'
 import type { GuestArtifacts, HostLog } from './context.ts'
 import type { Jail } from './jail.ts'
-import { keyText, loadTemplate, readTemplate, templateFiles, type Template, type TemplateKey, type TemplateRecord } from './template.ts'
+import { DamagedTemplate, foreignParts, keyText, loadTemplate, readTemplate, templateFiles, type Template, type TemplateKey, type TemplateRecord } from './template.ts'
 import { removeTaps } from '../network/tap.ts'
 import { buildTemplate, templateTap } from './template-build.ts'
 
@@ -49,6 +49,8 @@ export class Templates {
   readonly #known = new Map<string, Known>()
   readonly #ready = new Map<string, Template>()
   readonly #failedAt = new Map<string, number>()
+  /** Keys whose template was damaged, until there is another. */
+  readonly #damaged = new Set<string>()
   readonly #wanted = new Map<string, TemplateKey>()
   /** Templates that instances came from and may still need. */
   readonly #inUse: () => ReadonlySet<string>
@@ -87,6 +89,14 @@ export class Templates {
     if (known === undefined || ready === undefined) return null
     known.usedAt = Date.now()
     return ready
+  }
+
+  /** Why `take` gives none, for a person. */
+  whyNone(key: TemplateKey): string {
+    if (this.#damaged.has(keyText(key))) return 'the template of this size was damaged and is made anew'
+    const sized = [...this.#known.values()].filter(({ record: { key: other } }) => other.vcpus === key.vcpus && other.memoryBytes === key.memoryBytes && other.network === key.network)
+    const foreign = sized.some(({ record }) => foreignParts(record.key, key).length === 0) ? [] : sized.flatMap(({ record }) => foreignParts(record.key, key))
+    return foreign.length === 0 ? 'no template of this size is ready' : `the template of this size is of another ${[...new Set(foreign)].join(', ')}`
   }
 
   /** Makes one of this key ready in the background. */
@@ -138,7 +148,7 @@ export class Templates {
     const known = this.#known.get(template.id)
     if (known === undefined) return
     known.failures += 1
-    if (asBerthError(why).code !== 'host_unavailable' && known.failures < MAX_FAILURES) return
+    if (!(why instanceof DamagedTemplate) && known.failures < MAX_FAILURES) return
     this.#home.log.warn({ err: why, template: template.id }, 'a template is given up')
     known.retired = true
     this.onChange()
@@ -165,10 +175,10 @@ export class Templates {
   }
 
   async #make(key: TemplateKey): Promise<void> {
-    const known = this.#newest(key)
-    if (known !== undefined) {
-      const loaded = await this.#load(known)
-      if (loaded !== undefined) return
+    await this.#dropUseless(key)
+    // Each that is damaged is removed.
+    for (let known = this.#newest(key); known !== undefined; known = this.#newest(key)) {
+      if ((await this.#load(known)) !== undefined) return
     }
     await this.#makeRoom()
     const begun = performance.now()
@@ -177,10 +187,11 @@ export class Templates {
     if (record === null) throw new BerthError('internal', 'A template vanished as soon as it was made.')
     this.#known.set(template.id, { id: template.id, record, usedAt: Date.now(), retired: false, failures: 0 })
     this.#ready.set(template.id, template)
+    this.#damaged.delete(keyText(key))
     this.#home.log.info({ template: template.id, key: keyText(key), ms: Math.round(performance.now() - begun) }, 'a template is ready')
   }
 
-  /** undefined if its files are damaged: then it is removed. */
+  /** undefined if its files are damaged: then it is removed. Throws, and keeps it, where it only can't be read now. */
   async #load(known: Known): Promise<Template | undefined> {
     const files = templateFiles(this.#home.paths.templates, known.id)
     try {
@@ -188,7 +199,9 @@ export class Templates {
       this.#ready.set(known.id, template)
       return template
     } catch (error) {
-      this.#home.log.warn({ err: error, template: known.id }, `a template is removed: ${asBerthError(error).message}`)
+      if (!(error instanceof DamagedTemplate)) throw error
+      this.#home.log.warn({ err: error, template: known.id }, `a template is removed: ${error.message}`)
+      this.#damaged.add(keyText(known.record.key))
       await this.#drop(known.id)
       return undefined
     }
@@ -198,14 +211,22 @@ export class Templates {
   async #makeRoom(): Promise<void> {
     const inUse = this.#inUse()
     const idle = [...this.#known.values()].filter(({ id }) => !inUse.has(id)).sort((a, b) => a.usedAt - b.usedAt)
-    // Of another QEMU, kernel or agent: no launch will ever ask for them.
-    const useless = idle.filter(({ record, retired }) => retired || record.key.guest !== this.#home.artifacts.version)
-    for (const { id } of useless) await this.#drop(id)
     for (const { id } of idle) {
       if (this.#known.size < MAX_TEMPLATES) return
-      if (this.#known.has(id)) await this.#drop(id)
+      await this.#drop(id)
     }
     if (this.#known.size >= MAX_TEMPLATES) throw new BerthError('limit_exceeded', `All ${MAX_TEMPLATES} templates are needed by instances.`)
+  }
+
+  /** Of another QEMU, kernel or agent than this host has, or given up: no launch will ever ask for them. */
+  async #dropUseless(key: TemplateKey): Promise<void> {
+    const inUse = this.#inUse()
+    for (const { id, record, retired } of [...this.#known.values()]) {
+      const foreign = foreignParts(record.key, key)
+      if (inUse.has(id) || (!retired && foreign.length === 0)) continue
+      if (foreign.length > 0) this.#home.log.info({ template: id }, `a template of another ${foreign.join(', ')} is removed`)
+      await this.#drop(id)
+    }
   }
 
   async #drop(id: string): Promise<void> {
