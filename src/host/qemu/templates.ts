@@ -221,7 +221,7 @@ export class Templates {
   /** Of another QEMU, kernel or agent than this host has, or given up: no launch will ever ask for them. */
   async #dropUseless(key: TemplateKey): Promise<void> {
     const inUse = this.#inUse()
-    for (const { id, record, retired } of [...this.#known.values()]) {
+    for (const { id, record, retired } of this.#known.values()) {
       const foreign = foreignParts(record.key, key)
       if (inUse.has(id) || (!retired && foreign.length === 0)) continue
       if (foreign.length > 0) this.#home.log.info({ template: id }, `a template of another ${foreign.join(', ')} is removed`)
