@@ -46,7 +46,20 @@ export async function standbys(server: TestServer, samples: number): Promise<Rea
   } finally {
     await Promise.allSettled([small, large].map(({ name }) => remove(server, name)))
   }
-  return { standby_512: figureOf('ms', small.down), standby_4096: figureOf('ms', large.down), restore_exec: figureOf('ms', small.up) }
+  return { standby_512: figureOf('ms', small.down), standby_4096: figureOf('ms', large.down), restore_files: figureOf('ms', small.up) }
+}
+
+/** Restore until a command has said something, where the process still naps. */
+export async function naps(server: TestServer, samples: number): Promise<Figure> {
+  const napper: Sleeper = { name: 'napper', down: [], up: [] }
+  await create(server, { name: napper.name })
+  try {
+    await says(server, napper.name, ['echo', 'up'], 'up')
+    for (let round = 0; round < samples; round += 1) await sleepAndWake(server, napper)
+  } finally {
+    await remove(server, napper.name)
+  }
+  return figureOf('ms', napper.up)
 }
 
 async function sleepAndWake(server: TestServer, { name, down, up }: Sleeper): Promise<void> {

@@ -13,7 +13,7 @@ import { apiFigures } from './api.ts'
 import { firstOf, onServer, untilTemplate } from './berth.ts'
 import { execFigures } from './execs.ts'
 import type { Figure } from './figure.ts'
-import { launches, poolLaunches, standbys } from './launches.ts'
+import { launches, naps, poolLaunches, standbys } from './launches.ts'
 import { readMachine } from './machine.ts'
 import { podmanFigures } from './podman.ts'
 import { figureJson, resultsPage } from './results.ts'
@@ -63,11 +63,19 @@ const groups: readonly Group[] = [
       }),
   },
   {
-    names: ['standby_512', 'standby_4096', 'restore_exec'],
+    names: ['standby_512', 'standby_4096', 'restore_files'],
+    take: () =>
+      onServer({ BERTH_NAP_MEMORY: '0' }, async (server) => {
+        await untilTemplate(server)
+        return await standbys(server, samples)
+      }),
+  },
+  {
+    names: ['restore_exec'],
     take: () =>
       onServer({}, async (server) => {
         await untilTemplate(server)
-        return await standbys(server, samples)
+        return { restore_exec: await naps(server, samples) }
       }),
   },
   {

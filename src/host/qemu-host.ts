@@ -53,6 +53,7 @@ import { DEFAULT_LOG_LIMIT_BYTES } from './qemu/log-file.ts'
 import { LogRounds, readLogs, rotateLogs } from './qemu/logs.ts'
 import type { Accelerator } from './qemu/machine.ts'
 import { networkKind } from './qemu/clone.ts'
+import { Naps } from './qemu/naps.ts'
 import { Pool, type PoolOptions } from './qemu/pool.ts'
 import { killVm } from './qemu/process.ts'
 import { recover } from './qemu/recover.ts'
@@ -86,6 +87,8 @@ export interface QemuHostOptions {
   readonly templates?: readonly TemplateSize[] | null
   /** VMs of the first of those sizes, and of others that are asked for, wait for whom they will be; null (the default) keeps none. */
   readonly pool?: PoolOptions | null
+  /** What the processes of VMs in standby may keep of memory, of all together, so that they wake at once; 0 (the default) ends each when it sleeps. */
+  readonly napBytes?: number
   /** A log above this is rotated. */
   readonly logLimitBytes?: number
   readonly log?: HostLog
@@ -137,6 +140,7 @@ export async function openQemuHost(options: QemuHostOptions): Promise<Host> {
     get pool() {
       return pool
     },
+    naps: (options.napBytes ?? 0) > 0 ? new Naps(options.napBytes ?? 0, log) : null,
     jail,
     cgroups,
     network,
@@ -416,6 +420,7 @@ class QemuHost implements Host {
       live?.vmm.detach()
     }
     for (const seat of seats) await endBlank(seat)
+    await this.#context.naps?.close()
     await this.#context.pool?.close()
     await this.#context.templates?.close()
     await this.#context.images.close()

@@ -35,6 +35,7 @@ export interface ServerConfig {
   readonly poolBytes: number | null
   /** Whether what waits has rehearsed a launch; otherwise its guest has run nothing. */
   readonly poolRehearses: boolean
+  readonly napBytes: number
   readonly network: 'auto' | 'bridge' | 'user' | 'none'
   readonly subnet: string
   /** The bridge's name, where two servers share a machine; null is the host's own. */
@@ -96,6 +97,7 @@ export const SETTINGS = {
   simulatedRegions: setting('simulated-regions', 'BERTH_SIMULATED_REGIONS', 'YES|NO', 'yes', 'give out the pretended capacity of the catalogue’s simulated regions'),
   pool: setting('pool', 'BERTH_POOL', 'YES|NO|UNSTARTED', 'yes', 'keep a few VMs that wait for whom they will be, so that a launch takes a moment; `unstarted`: that have not run yet'),
   poolMemory: setting('pool-memory', 'BERTH_POOL_MEMORY', 'SIZE', '512MB', 'memory that VMs which wait may take, of all together'),
+  napMemory: setting('nap-memory', 'BERTH_NAP_MEMORY', 'SIZE', '512MB', 'memory that instances in standby may go on holding for a while, of all together, so that they wake at once; 0 holds none'),
   network: setting('network', 'BERTH_NETWORK', 'MODE', 'auto', 'auto, bridge (needs root), user or none'),
   subnet: setting('subnet', 'BERTH_SUBNET', 'CIDR', DEFAULT_SUBNET, 'addresses of instances'),
   bridge: setting('bridge', 'BERTH_BRIDGE', 'NAME', '', 'the network bridge of this server; a second server on a machine needs its own, and its own subnet'),
@@ -158,6 +160,7 @@ export function readConfig(env: NodeJS.ProcessEnv, flags: Flags = {}): ServerCon
     simulatedRegions: read('simulatedRegions', parseYesNo),
     poolBytes: read('pool', parsePool) === 'no' ? null : read('poolMemory', parsePositiveSize),
     poolRehearses: read('pool', parsePool) === 'yes',
+    napBytes: read('napMemory', text => (text === '0' ? 0 : parsePositiveSize(text))),
     network: read('network', choice(['auto', 'bridge', 'user', 'none'])),
     subnet: read('subnet', parseSubnet),
     bridge: read('bridge', text => (text === '' ? null : text)),

@@ -9,6 +9,7 @@ import type { Volumes } from '../volumes/volumes.ts'
 import type { AcceleratorVerdict } from './accel.ts'
 import type { Jail } from './jail.ts'
 import { MACHINE_PROFILE, type MachineIdentity } from './machine.ts'
+import type { Naps } from './naps.ts'
 import type { Pool } from './pool.ts'
 import type { SnapshotStore } from './snapshot-store.ts'
 import type { Templates } from './templates.ts'
@@ -56,6 +57,8 @@ export interface VmContext {
   readonly templates: Templates | null
   /** null where no VMs wait for whom they will be. */
   readonly pool: Pool | null
+  /** null where a VM's process always ends with its standby. */
+  readonly naps: Naps | null
   readonly logLimitBytes: number
   readonly log: HostLog
   emit(event: HostEvent): void

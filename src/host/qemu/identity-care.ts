@@ -12,6 +12,9 @@ export async function wakeGuest(seat: Seat, link: GuestLink): Promise<void> {
   if (renew === true) {
     await link.renew(guestConfig(spec, volumes, seat.context.network.facts()))
     await seat.save({ renew: false })
-  } else await link.setClock()
-  await link.thaw()
+    await link.thaw()
+    return
+  }
+  // The agent does what it is asked in turn: the time first.
+  await Promise.all([link.setClock(), link.thaw()])
 }

@@ -228,6 +228,7 @@ async function askToStop(live: Live, graceMs: number): Promise<void> {
 export async function clearAway(seat: Seat): Promise<void> {
   const { context, id, paths } = seat
   await endBlank(seat)
+  await context.naps?.end(seat)
   const results = await Promise.allSettled([context.cgroups.remove(id), context.network.unplug(id), context.fileSystems.drop(id), removeRuntime(paths)])
   for (const result of results) {
     if (result.status === 'rejected') context.log.warn({ err: result.reason, instance: id }, 'something of an ended VM could not be removed')
@@ -237,6 +238,7 @@ export async function clearAway(seat: Seat): Promise<void> {
 export async function removeEverything(seat: Seat): Promise<void> {
   const { context, id, paths } = seat
   await endBlank(seat)
+  await context.naps?.end(seat)
   await Promise.all([context.cgroups.remove(id), context.network.unplug(id), context.fileSystems.drop(id), rm(paths.runDir, { recursive: true, force: true })])
   // The record first: a directory without one is swept at the next start.
   await rm(paths.record, { force: true })

@@ -8,12 +8,12 @@
  * budget; one that dies is replaced; those whose template is given up go. All end with the server, or are swept by
  * the next.
  */
-import { readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { asBerthError } from '../../instance/errors.ts'
 import { dropBlank, fits, makeBlank, type Blank } from './blank.ts'
 import type { VmContext } from './context.ts'
 import { Demand } from './demand.ts'
+import { privateBytes } from './process.ts'
 import { rehearsalImage } from './rehearsal.ts'
 import { keyText, type TemplateKey } from './template.ts'
 
@@ -216,11 +216,4 @@ export class Pool {
     }, pauseMs)
     this.#retry.unref()
   }
-}
-
-/** What a process shares with no other; null if it is gone. */
-async function privateBytes(pid: number): Promise<number | null> {
-  const text = await readFile(`/proc/${pid}/smaps_rollup`, 'utf8').catch(() => null)
-  if (text === null) return null
-  return [...text.matchAll(/^Private_Dirty:\s+(\d+) kB/gm)].reduce((sum, [, kib]) => sum + Number(kib) * 1024, 0)
 }

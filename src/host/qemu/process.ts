@@ -6,7 +6,7 @@
  * environment is passed on; a signal is sent only to the very process that was started.
  */
 import { spawn } from 'node:child_process'
-import { open } from 'node:fs/promises'
+import { open, readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { BerthError } from '../../instance/errors.ts'
 import { asDiskError, TOOL_ENVIRONMENT } from '../command.ts'
@@ -95,6 +95,13 @@ export async function untilGone(identity: ProcessIdentity, timeoutMs: number): P
     await sleep(pauseMs)
   }
   return true
+}
+
+/** What a process shares with no other; null if it is gone. */
+export async function privateBytes(pid: number): Promise<number | null> {
+  const text = await readFile(`/proc/${pid}/smaps_rollup`, 'utf8').catch(() => null)
+  if (text === null) return null
+  return [...text.matchAll(/^Private_Dirty:\s+(\d+) kB/gm)].reduce((sum, [, kib]) => sum + Number(kib) * 1024, 0)
 }
 
 function notStarted(program: string, error: Error): BerthError {

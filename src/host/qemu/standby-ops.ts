@@ -7,11 +7,12 @@ import type { GuestLink } from '../guest-link/link.ts'
 import { connectLink, machineSpec } from './cold-boot.ts'
 import { machineIdentity } from './context.ts'
 import { bootId } from './identity.ts'
-import { prepare, settleIn } from './lifecycle.ts'
+import { connect, prepare, settleIn } from './lifecycle.ts'
 import { loadClone, saveClone } from './clone-standby.ts'
 import { wakeGuest } from './identity-care.ts'
 import { keepLink } from './link-keeper.ts'
 import { identityMismatch } from './machine.ts'
+import { endVm } from './naps.ts'
 import type { Live, Seat } from './seat.ts'
 import { loadDevices, saveDevices, syncSaved } from './standby.ts'
 import type { Template } from './template.ts'
@@ -22,8 +23,8 @@ const FREEZE_TIMEOUT_MS = 5_000
 /** A guest that was just continued answers in milliseconds; under emulation on a busy machine, in seconds. */
 const WAKE_TIMEOUT_MS = 60_000
 
-/** Saves the VM and ends its VMM. If it throws, the VM runs on. */
-export async function suspend(seat: Seat, ref: VmRef): Promise<{ readonly savedBytes: number }> {
+/** Saves the VM and ends its VMM, unless that may nap. If it throws, the VM runs on. */
+export async function suspend(seat: Seat, ref: VmRef, { naps = true } = {}): Promise<{ readonly savedBytes: number }> {
   seat.admit(ref)
   if (seat.record?.status === 'suspended') return { savedBytes: seat.record.saved?.bytes ?? 0 }
   const { live } = seat.running(ref)
@@ -40,9 +41,8 @@ export async function suspend(seat: Seat, ref: VmRef): Promise<{ readonly savedB
     throw error
   }
   seat.live = null
-  await live.vmm.quit()
-  await seat.save({ process: null })
-  await seat.context.cgroups.remove(seat.id)
+  if (naps && seat.context.naps !== null) seat.context.naps.keep(seat, live)
+  else await endVm(seat, live)
   await seat.note(`in standby after ${Math.round(performance.now() - begun)} ms`)
   syncLater(seat)
   return { savedBytes: bytes }
@@ -63,23 +63,43 @@ export async function resume(seat: Seat, spec: VmSpec): Promise<VmStarted> {
   }
   const begun = performance.now()
   const startedAt = Date.now()
-  const vmm = await loadSaved(seat, spec, saved)
+  const napping = (await seat.context.naps?.take(seat, spec)) ?? null
+  const vmm = napping === null ? await loadSaved(seat, spec, saved) : await readied(seat, spec, napping)
   // From its first instruction on memory belongs to the new life, and the saved state is void.
   await seat.save({ status: 'running', saved: null, startedAt: record.startedAt ?? startedAt })
+  // It answers when it goes on.
+  const connecting = connectLink(seat.context, { instanceId: seat.id }, vmm, WAKE_TIMEOUT_MS)
+  connecting.catch(() => undefined) // awaited below, unless it can't go on
   try {
     await vmm.qmp.execute('cont')
   } catch (error) {
+    connecting.then((link) => link.close()).catch(() => undefined) // it never answered
     await vmm.kill()
     await seat.save({ status: 'suspended', saved, process: null })
     throw error
   }
-  const live = settleIn(seat, vmm)
+  const live = napping ?? settleIn(seat, vmm)
+  seat.live = live
   await rm(seat.paths.state, { force: true })
   // A clone's memory was read into it; any other's VM lives in that file.
   if ((record.template ?? null) !== null) await rm(seat.paths.memory, { force: true })
-  await wake(seat, live)
-  await seat.note(`restored after ${Math.round(performance.now() - begun)} ms`)
+  await wake(seat, live, connecting)
+  await seat.note(`restored after ${Math.round(performance.now() - begun)} ms${napping === null ? '' : ' (it napped)'}`)
   return { startedAt, how: 'restored' }
+}
+
+/** The VM that napped, with its network as the instance has it now. */
+async function readied(seat: Seat, spec: VmSpec, { vmm }: Live): Promise<Vmm> {
+  try {
+    await connect(seat.context, spec, {})
+    await seat.save({ spec })
+    return vmm
+  } catch (error) {
+    await vmm.kill()
+    await seat.save({ process: null })
+    await seat.context.cgroups.remove(seat.id)
+    throw error
+  }
 }
 
 /** A VMM with the saved state in it, paused. The record says `resuming`. */
@@ -169,9 +189,9 @@ async function runOn(seat: Seat, live: Live): Promise<void> {
 }
 
 /** Lets a guest that was frozen run on. */
-async function wake(seat: Seat, live: Live): Promise<void> {
+async function wake(seat: Seat, live: Live, connecting = connectLink(seat.context, { instanceId: seat.id }, live.vmm, WAKE_TIMEOUT_MS)): Promise<void> {
   try {
-    const link = await connectLink(seat.context, { instanceId: seat.id }, live.vmm, WAKE_TIMEOUT_MS)
+    const link = await connecting
     await wakeGuest(seat, link)
     keepLink(seat, live, link)
   } catch (error) {

@@ -33,7 +33,7 @@ async function repair(seat: Seat): Promise<void> {
   context.log.warn({ instance: id }, 'the network interface of a VM was removed; the VM gets a new one')
   await seat.note('its network interface was removed from the host; it is put to sleep and woken with a new one')
   try {
-    await suspend(seat, seat.ref())
+    await suspend(seat, seat.ref(), { naps: false })
   } catch (error) {
     await seat.note(`it is ended, because it can't get a new network interface: ${asBerthError(error).message}`)
     await live.vmm.quit()
