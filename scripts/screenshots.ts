@@ -84,6 +84,15 @@ function scenes(id: string, theme: string): readonly Scene[] {
     { name: 'launch', path: '/ui/launch', ready: fillLaunch },
     { name: 'overview', path: instance, ready: async page => page.getByText(/Came to run in/).first().waitFor() },
     {
+      name: 'settings',
+      path: instance,
+      async ready(page) {
+        await page.getByRole('button', { name: 'More' }).click()
+        await page.getByRole('menuitem', { name: 'Change…' }).click()
+        await page.getByRole('dialog').getByLabel('Environment').waitFor()
+      },
+    },
+    {
       name: 'terminal',
       path: `${instance}/terminal`,
       async ready(page) {
@@ -117,6 +126,7 @@ function scenes(id: string, theme: string): readonly Scene[] {
         await page.getByRole('dialog').getByText('Add a rule').waitFor()
       },
     },
+    { name: 'secrets', path: '/ui/secrets', ready: table },
     { name: 'activity', path: '/ui/activity', ready: table },
     { name: 'audit', path: '/ui/activity/audit', ready: table },
     { name: 'host', path: '/ui/host', ready: async page => page.getByText('Templates').waitFor() },
@@ -175,6 +185,7 @@ async function furnish(at: TestServer): Promise<{ readonly web: string; readonly
   const launch = (name: string, more: object = {}) => make('POST', '/instances?wait=running', { name, image: 'localhost/busybox', pull: 'missing', memoryBytes: 256 * MIB, cmd: ['sleep', '1000000'], ...more })
   await make('POST', '/volumes', { name: 'orders', sizeBytes: 256 * MIB })
   await make('POST', '/volumes', { name: 'models', sizeBytes: 512 * MIB })
+  for (const name of ['DB_PASSWORD', 'STRIPE_TOKEN']) await make('PUT', `/secrets/${name}`, { value: 'of a picture' })
   await make('POST', '/ssh-keys', { name: 'laptop' })
   await make('POST', '/keys', { name: 'ci', scopes: ['read', 'write'] })
   await make('POST', '/projects', { name: 'staging' })
@@ -188,6 +199,7 @@ async function furnish(at: TestServer): Promise<{ readonly web: string; readonly
     cmd: ['sh', '-c', busy],
     env: { GREETING: 'hello', LEVEL: 'info' },
     tags: { team: 'shop', stage: 'live' },
+    secrets: ['DB_PASSWORD'],
     volumes: [{ volume: 'orders', path: '/data' }],
     network: { ports: [{ hostPort: 18765, guestPort: 80 }] },
     ...(shares.status === 201 ? { fileSystems: [{ fileSystem: 'assets', path: '/srv/assets' }] } : {}),

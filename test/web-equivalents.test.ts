@@ -63,9 +63,11 @@ const full = (name: string, firstPort: number): Wish => ({
   ],
   fileSystems: [],
   firewalls: ['open to all'],
+  secrets: ['TOKEN'],
   sshKeys: [KEY_NAME],
   userData: SCRIPT,
   restart: 'on-failure',
+  idleMinutes: null,
 })
 
 let server: TestServer
@@ -89,6 +91,7 @@ before(async () => {
   await ask('POST', '/images', { name: 'localhost/busybox' })
   await ask('POST', '/ssh-keys', { name: KEY_NAME, publicKey })
   await ask('POST', '/firewalls', { name: 'open to all', rules: [] })
+  await ask('PUT', '/secrets/TOKEN', { value: 'hush' })
   for (const name of ['books', 'drafts']) await ask('POST', '/volumes', { name, sizeBytes: 64 * MIB })
 })
 after(async () => {
@@ -183,9 +186,10 @@ for (const [at, id] of (['berth', 'native', 'hypeman'] as const).entries()) {
     await holdsCommand(made.id, wish)
     await holdsVolumes(made.id)
     if (id === 'hypeman') {
-      assert.deepEqual(losses, ['It knows no SSH keys.', 'It knows no user data.', 'It knows no shared file systems and no firewalls.'])
+      assert.deepEqual(losses, ['It knows no SSH keys.', 'It knows no user data.', 'It knows no shared file systems and no firewalls.', 'Neither secrets nor standby without use are given here.'])
     } else {
       assert.deepEqual(losses, [])
+      assert.deepEqual(made.secrets, wish.secrets)
       assert.deepEqual(made.sshKeys, [publicKey])
       assert.equal(made.firewallRulesets?.length, 1)
       await holdsUserData(made.id)
@@ -207,7 +211,7 @@ test('what is copied for Koyeb makes a service whose instance runs what the form
   const { deployment } = (await server.request('GET', `/v1/deployments/${services[0]?.latest_deployment_id}`)).body as { deployment: { definition: { ports: readonly object[] } } }
   assert.deepEqual(deployment.definition.ports, [{ port: 80, protocol: 'tcp' }])
   await holdsCommand(made.id, wish)
-  assert.equal(losses.length, 6)
+  assert.equal(losses.length, 7)
 })
 
 test('what is copied for Lambda and Mithril launches an instance of the type told beside it, with its key and user data', async () => {

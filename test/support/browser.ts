@@ -1,12 +1,12 @@
 /**
  * The distribution's Chromium over the dashboard, and what must hold of every page that a test opens: no request
- * leaves for another host, the policy is not broken, no script throws.
+ * leaves for another host, none is refused or fails, the policy is not broken, no script throws, the console is silent.
  */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { chromium } from 'playwright-core'
-import type { Browser, BrowserContext, BrowserContextOptions, Page } from 'playwright-core'
+import type { Browser, BrowserContext, BrowserContextOptions, Page, Response } from 'playwright-core'
 import { eventually } from './server.ts'
 
 /** A busy machine draws slowly. */
@@ -23,6 +23,8 @@ const FLAGS = [
 ]
 /** Axe runs as the test's own script, past the policy of the page. */
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+/** Who goes on to another page leaves requests behind; and Chromium drops them when the machine gets another network. */
+const LEFT_BEHIND = /net::ERR_(ABORTED|NETWORK_CHANGED)/
 const RULES = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']
 
 export async function openBrowser(): Promise<Browser> {
@@ -48,10 +50,23 @@ export async function visit(browser: Browser, url: string, options: BrowserConte
     if (/^(https?|wss?):$/.test(protocol) && host !== own) problems.push(`a request to ${host}`)
   })
   page.on('pageerror', error => problems.push(`a script threw: ${error.message}`))
+  page.on('requestfailed', request => {
+    const { errorText = '' } = request.failure() ?? {}
+    if (!LEFT_BEHIND.test(errorText)) problems.push(`${request.method()} ${request.url()} failed: ${errorText}`)
+  })
+  page.on('response', response => {
+    if (response.status() >= 400 && !isExpected(response)) problems.push(`${response.request().method()} ${response.url()} was answered with ${response.status()}`)
+  })
   page.on('console', message => {
-    if (/Content Security Policy|violates/i.test(message.text())) problems.push(message.text())
+    // What was refused, or did not arrive, is told above, with what the console leaves out.
+    if (['error', 'warning'].includes(message.type()) && !message.text().startsWith('Failed to load resource')) problems.push(`the console: ${message.text()}`)
   })
   return { context, page, check: () => assert.deepEqual(problems, []) }
+}
+
+/** A visitor without a session is found out by asking who it is. */
+function isExpected(response: Response): boolean {
+  return response.status() === 401 && new URL(response.url()).pathname === '/berth/v1/whoami'
 }
 
 /** Signs in on whatever page is shown. */

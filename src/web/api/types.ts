@@ -21,6 +21,7 @@ export type {
   ReservationBody as Reservation,
   SupplyBody as Supply,
 } from '../../dialects/native/schema/market.ts'
+export type { SecretBody as Secret } from '../../dialects/native/schema/secrets.ts'
 export type { SnapshotBody as Snapshot } from '../../dialects/native/schema/snapshots.ts'
 export type { SshKeyBody as SshKey } from '../../dialects/native/schema/ssh-keys.ts'
 export type { VolumeBody as Volume } from '../../dialects/native/schema/volumes.ts'

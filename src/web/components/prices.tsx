@@ -11,23 +11,29 @@ export interface Price {
 }
 type Priced = Pick<Instance, 'type' | 'vcpus' | 'memoryBytes' | 'hotplugBytes' | 'order'>
 /** null: not known (yet). */
-type PriceOf = (instance: Priced) => Price | null
+export type PriceOf = (instance: Priced) => Price | null
 
 /** Prices of the market change by themselves; nobody tells of them. */
 const MARKET_EVERY_MS = 60_000
 const Prices = createContext<PriceOf>(() => null)
+/** For who knows them already. */
+export const GivenPrices = Prices.Provider
 
 export function usePrice(instance: Priced): Price | null {
   return useContext(Prices)(instance)
 }
 
-/** `hasOrders`: whether the market has to be asked, too. */
 export function PricesProvider({ hasOrders, children }: { readonly hasOrders: boolean; readonly children: ReactNode }) {
+  return <GivenPrices value={usePrices(hasOrders)}>{children}</GivenPrices>
+}
+
+/** `hasOrders`: whether the market has to be asked, too. */
+export function usePrices(hasOrders: boolean): PriceOf {
   const catalogue = useCatalogue()
   const market = { enabled: hasOrders, refetchInterval: MARKET_EVERY_MS }
   const bids = useQuery({ ...market, queryKey: ['market', 'bids'], queryFn: ({ signal }) => listAll<Bid>('/market/bids', { signal }) })
   const reservations = useQuery({ ...market, queryKey: ['market', 'reservations'], queryFn: ({ signal }) => listAll<Reservation>('/market/reservations', { signal }) })
-  const priceOf = useMemo<PriceOf>(() => {
+  return useMemo<PriceOf>(() => {
     const spot = new Map((bids.data ?? []).map(({ id, spotMicros }) => [id, spotMicros]))
     const reserved = new Map((reservations.data ?? []).map(({ id, unitMicros }) => [id, unitMicros]))
     return instance => {
@@ -40,7 +46,6 @@ export function PricesProvider({ hasOrders, children }: { readonly hasOrders: bo
       return micros === undefined ? null : { micros, kind: order.kind === 'bid' ? 'spot' : 'reserved' }
     }
   }, [catalogue.data, bids.data, reservations.data])
-  return <Prices.Provider value={priceOf}>{children}</Prices.Provider>
 }
 
 export function useCatalogue() {

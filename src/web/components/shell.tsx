@@ -1,7 +1,7 @@
 /** What stands around every page: where one can go, who one is, and whether the server is there. */
 import { ActionIcon, Alert, AppShell, Burger, Button, Group, Menu, Text, Tooltip, useComputedColorScheme, useMantineColorScheme } from '@mantine/core'
 import { useDisclosure } from '@mantine/hooks'
-import { Activity, Anchor, Boxes, BrickWall, CircleUser, FolderKanban, FolderTree, HardDrive, KeyRound, Layers, LogOut, Moon, Plus, Server, Store, Sun, WifiOff } from 'lucide-react'
+import { Activity, Anchor, Boxes, BrickWall, CircleUser, FolderKanban, FolderTree, HardDrive, KeyRound, KeySquare, Layers, LogOut, Moon, Plus, Server, Store, Sun, WifiOff } from 'lucide-react'
 import type { LucideIcon } from 'lucide-react'
 import { useEffect } from 'react'
 import type { ReactNode } from 'react'
@@ -25,6 +25,7 @@ const PLACES: readonly { readonly group: string | null; readonly places: readonl
       { to: '/ui/volumes', name: 'Volumes', icon: HardDrive },
       { to: '/ui/file-systems', name: 'File systems', icon: FolderTree },
       { to: '/ui/firewalls', name: 'Firewalls', icon: BrickWall },
+      { to: '/ui/secrets', name: 'Secrets', icon: KeySquare },
       { to: '/ui/activity', name: 'Activity', icon: Activity },
     ],
   },

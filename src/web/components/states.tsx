@@ -3,15 +3,18 @@ import { Button, Skeleton, Stack, Text } from '@mantine/core'
 import { CircleAlert, RotateCw } from 'lucide-react'
 import type { LucideIcon } from 'lucide-react'
 import type { ReactNode } from 'react'
+import { CopyIcon } from './copy-text.tsx'
 
 interface EmptyProps {
   readonly icon: LucideIcon
   readonly title: string
   readonly children?: ReactNode
   readonly action?: ReactNode
+  /** The same on the command line. */
+  readonly command?: string
 }
 
-export function EmptyState({ icon: Icon, title, children, action }: EmptyProps) {
+export function EmptyState({ icon: Icon, title, children, action, command }: EmptyProps) {
   return (
     <Stack align="center" gap={6} py={56} px="md" ta="center">
       <Icon size={30} strokeWidth={1.5} aria-hidden color="var(--berth-muted)" />
@@ -23,7 +26,13 @@ export function EmptyState({ icon: Icon, title, children, action }: EmptyProps) 
           {children}
         </Text>
       )}
-      {action !== undefined && <div style={{ marginTop: 10 }}>{action}</div>}
+      {action !== undefined && action !== false && <div style={{ marginTop: 10 }}>{action}</div>}
+      {command !== undefined && (
+        <div className="command">
+          <code className="mono">{command}</code>
+          <CopyIcon text={command} label="Copy the command" />
+        </div>
+      )}
     </Stack>
   )
 }

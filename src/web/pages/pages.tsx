@@ -12,6 +12,7 @@ const InstancePage = lazy(() => import('./detail/instance-page.tsx').then(module
 const ImagesPage = lazy(() => import('./images/images-page.tsx').then(module => ({ default: module.ImagesPage })))
 const VolumesPage = lazy(() => import('./volumes/volumes-page.tsx').then(module => ({ default: module.VolumesPage })))
 const FileSystemsPage = lazy(() => import('./file-systems/file-systems-page.tsx').then(module => ({ default: module.FileSystemsPage })))
+const SecretsPage = lazy(() => import('./secrets/secrets-page.tsx').then(module => ({ default: module.SecretsPage })))
 const FirewallsPage = lazy(() => import('./firewalls/firewalls-page.tsx').then(module => ({ default: module.FirewallsPage })))
 const ActivityPage = lazy(() => import('./activity/activity-page.tsx').then(module => ({ default: module.ActivityPage })))
 const HostPage = lazy(() => import('./machine/host-page.tsx').then(module => ({ default: module.HostPage })))
@@ -30,6 +31,7 @@ export function Pages() {
         <Route path="/ui/volumes" component={VolumesPage} />
         <Route path="/ui/file-systems" component={FileSystemsPage} />
         <Route path="/ui/firewalls" component={FirewallsPage} />
+        <Route path="/ui/secrets" component={SecretsPage} />
         <Route path="/ui/activity/:tab?">{({ tab }) => <ActivityPage tab={tab ?? 'events'} />}</Route>
         <Route path="/ui/host" component={HostPage} />
         <Route path="/ui/market/:tab?">{({ tab }) => <MarketPage tab={tab ?? 'supply'} />}</Route>

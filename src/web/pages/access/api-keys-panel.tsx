@@ -1,81 +1,63 @@
 /** API keys of the project. */
-import { Badge, Button, Checkbox, Group, Select, TextInput } from '@mantine/core'
-import { useQuery, useQueryClient } from '@tanstack/react-query'
-import { KeyRound, Plus } from 'lucide-react'
+import { Badge, Checkbox, Group, Select, TextInput } from '@mantine/core'
+import { useQuery } from '@tanstack/react-query'
+import { KeyRound } from 'lucide-react'
 import { useState } from 'react'
 import { call, listAll, part } from '../../api/http.ts'
 import type { Key, Project, Whoami } from '../../api/types.ts'
-import { DataTable } from '../../components/data-table.tsx'
 import { FormModal } from '../../components/form-modal.tsx'
 import { formatTime } from '../../components/format.ts'
+import { ListPanel } from '../../components/list-page.tsx'
 import { useMe } from '../../components/me.tsx'
-import { Panel } from '../../components/page.tsx'
 import { RemoveButton } from '../../components/remove-button.tsx'
-import { EmptyState } from '../../components/states.tsx'
+import { useList } from '../../components/use-list.ts'
 import { SecretOnce } from './secret-once.tsx'
 
 const SCOPES: readonly Whoami['scopes'][number][] = ['read', 'write', 'exec', 'admin']
 const SCOPE_WORDS = { read: 'look', write: 'change', exec: 'commands and files in instances', admin: 'keys and projects' }
 
 export function ApiKeysPanel() {
-  const queries = useQueryClient()
   const me = useMe()
-  const [makes, setMakes] = useState(false)
   const [secret, setSecret] = useState<string | null>(null)
-  const keys = useQuery({ queryKey: ['keys'], queryFn: ({ signal }) => listAll<Key>('/keys', { signal }) })
-  const again = () => queries.invalidateQueries({ queryKey: ['keys'] })
+  const list = useList<Key>('keys')
+  const made = async (text: string) => {
+    setSecret(text)
+    await list.again()
+  }
   return (
-    <Panel
+    <ListPanel
       title="API keys"
-      actions={
-        <Button variant="default" leftSection={<Plus size={14} />} onClick={() => setMakes(true)}>
-          Make a key
-        </Button>
-      }
+      list={list}
+      keyOf={({ id }) => id}
+      make={{ label: 'Make a key', scope: 'admin', form: close => <MakeForm onClose={close} onMade={made} /> }}
+      empty={{ icon: KeyRound, title: 'No keys', text: 'Whoever drives Berth does it with a key, and may what the key may.', command: 'berth keys create ci --scopes read,write' }}
+      fields={[
+        {
+          name: 'Name',
+          cell: ({ id, name }) => (
+            <>
+              {name} {id === me.keyId && <Badge size="xs" variant="default">this session</Badge>}
+            </>
+          ),
+        },
+        { name: 'May', cell: ({ scopes }) => scopes.join(', ') },
+        { name: 'Made', cell: ({ createdAt }) => <span className="numeric">{formatTime(createdAt)}</span> },
+        { name: 'Last used', cell: ({ lastUsedAt }) => <span className="numeric">{lastUsedAt === null ? 'never' : formatTime(lastUsedAt)}</span> },
+        { name: 'Expires', cell: ({ expiresAt }) => <span className="numeric">{expiresAt === null ? 'never' : formatTime(expiresAt)}</span> },
+        {
+          name: 'Actions',
+          quiet: true,
+          right: true,
+          cell: ({ id, name }) => (
+            <RemoveButton what={name} onRemove={() => call('DELETE', `/keys/${part(id)}`).then(list.again)}>
+              Whoever uses it is refused from then on{id === me.keyId ? ': you too, for this session stands on it.' : '.'}
+            </RemoveButton>
+          ),
+        },
+      ]}
     >
-      <DataTable
-        label="API keys"
-        items={keys.data}
-        error={keys.error}
-        onRetry={() => void keys.refetch()}
-        keyOf={({ id }) => id}
-        empty={<EmptyState icon={KeyRound} title="No keys" />}
-        fields={[
-          {
-            name: 'Name',
-            cell: ({ id, name }) => (
-              <>
-                {name} {id === me.keyId && <Badge size="xs" variant="default">this session</Badge>}
-              </>
-            ),
-          },
-          { name: 'May', cell: ({ scopes }) => scopes.join(', ') },
-          { name: 'Made', cell: ({ createdAt }) => <span className="numeric">{formatTime(createdAt)}</span> },
-          { name: 'Last used', cell: ({ lastUsedAt }) => <span className="numeric">{lastUsedAt === null ? 'never' : formatTime(lastUsedAt)}</span> },
-          { name: 'Expires', cell: ({ expiresAt }) => <span className="numeric">{expiresAt === null ? 'never' : formatTime(expiresAt)}</span> },
-          {
-            name: 'Actions',
-            quiet: true,
-            right: true,
-            cell: ({ id, name }) => (
-              <RemoveButton what={name} onRemove={() => call('DELETE', `/keys/${part(id)}`).then(again)}>
-                Whoever uses it is refused from then on{id === me.keyId ? ': you too, for this session stands on it.' : '.'}
-              </RemoveButton>
-            ),
-          },
-        ]}
-      />
-      {makes && (
-        <MakeForm
-          onClose={() => setMakes(false)}
-          onMade={async made => {
-            setSecret(made)
-            await again()
-          }}
-        />
-      )}
       {secret !== null && <SecretOnce title="The new key" secret={secret} onClose={() => setSecret(null)} />}
-    </Panel>
+    </ListPanel>
   )
 }
 

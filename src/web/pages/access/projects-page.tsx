@@ -1,73 +1,55 @@
-/** Projects: what belongs to one is not there for another. */
-import { Badge, Button, Switch, TextInput } from '@mantine/core'
-import { useQuery, useQueryClient } from '@tanstack/react-query'
-import { FolderKanban, Plus } from 'lucide-react'
+/** Projects: who has which instances, and whether these reach each other. */
+import { Badge, Switch, TextInput } from '@mantine/core'
+import { FolderKanban } from 'lucide-react'
 import { useState } from 'react'
-import { call, listAll, part } from '../../api/http.ts'
+import { call, part } from '../../api/http.ts'
 import type { Project } from '../../api/types.ts'
 import { CopyText } from '../../components/copy-text.tsx'
-import { DataTable } from '../../components/data-table.tsx'
 import { FormModal } from '../../components/form-modal.tsx'
 import { formatTime } from '../../components/format.ts'
+import { ListPage } from '../../components/list-page.tsx'
 import { useMe } from '../../components/me.tsx'
 import { tellError } from '../../components/notice.tsx'
-import { Page, Panel } from '../../components/page.tsx'
-import { EmptyState } from '../../components/states.tsx'
+import { useList } from '../../components/use-list.ts'
 
 export function ProjectsPage() {
-  const queries = useQueryClient()
   const me = useMe()
-  const [makes, setMakes] = useState(false)
-  const projects = useQuery({ queryKey: ['projects'], queryFn: ({ signal }) => listAll<Project>('/projects', { signal }) })
-  const again = () => queries.invalidateQueries({ queryKey: ['projects'] })
+  const list = useList<Project>('projects')
   const change = async (project: Project, guestToGuest: boolean) => {
     try {
       await call('PATCH', `/projects/${part(project.id)}`, { json: { guestToGuest } })
     } catch (error) {
       tellError(`${project.name} was not changed`, error)
     }
-    await again()
+    await list.again()
   }
   return (
-    <Page
+    <ListPage
       title="Projects"
       note="Instances, volumes and keys belong to one project and are not there for another."
-      actions={
-        <Button leftSection={<Plus size={14} />} onClick={() => setMakes(true)}>
-          Make a project
-        </Button>
-      }
-    >
-      <Panel>
-        <DataTable
-          label="Projects"
-          items={projects.data}
-          error={projects.error}
-          onRetry={() => void projects.refetch()}
-          keyOf={({ id }) => id}
-          empty={<EmptyState icon={FolderKanban} title="No projects" />}
-          fields={[
-            {
-              name: 'Name',
-              cell: ({ id, name }) => (
-                <>
-                  {name} {id === me.projectId && <Badge size="xs" variant="default">this session</Badge>}
-                </>
-              ),
-            },
-            { name: 'Id', cell: ({ id }) => <CopyText text={id} label="Copy the id" /> },
-            {
-              name: 'Guests reach each other',
-              cell: project => (
-                <Switch size="xs" aria-label={`Guests of ${project.name} reach each other`} checked={project.guestToGuest} onChange={event => void change(project, event.currentTarget.checked)} />
-              ),
-            },
-            { name: 'Made', cell: ({ createdAt }) => <span className="numeric">{formatTime(createdAt)}</span> },
-          ]}
-        />
-      </Panel>
-      {makes && <MakeForm onClose={() => setMakes(false)} onMade={again} />}
-    </Page>
+      list={list}
+      keyOf={({ id }) => id}
+      make={{ label: 'Make a project', scope: 'admin', form: close => <MakeForm onClose={close} onMade={list.again} /> }}
+      empty={{ icon: FolderKanban, title: 'No projects', text: 'A project holds instances, volumes and keys of its own.', command: 'berth projects create staging' }}
+      fields={[
+        {
+          name: 'Name',
+          cell: ({ id, name }) => (
+            <>
+              {name} {id === me.projectId && <Badge size="xs" variant="default">this session</Badge>}
+            </>
+          ),
+        },
+        { name: 'Id', cell: ({ id }) => <CopyText text={id} label="Copy the id" /> },
+        {
+          name: 'Guests reach each other',
+          cell: project => (
+            <Switch size="xs" aria-label={`Guests of ${project.name} reach each other`} checked={project.guestToGuest} onChange={event => void change(project, event.currentTarget.checked)} />
+          ),
+        },
+        { name: 'Made', cell: ({ createdAt }) => <span className="numeric">{formatTime(createdAt)}</span> },
+      ]}
+    />
   )
 }
 

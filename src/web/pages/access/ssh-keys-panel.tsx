@@ -1,87 +1,63 @@
 /** SSH keys of the project: instances that name them can be entered. */
-import { Button, Textarea, TextInput } from '@mantine/core'
-import { useQuery, useQueryClient } from '@tanstack/react-query'
-import { Plus, SquareTerminal } from 'lucide-react'
+import { Textarea, TextInput } from '@mantine/core'
+import { SquareTerminal } from 'lucide-react'
 import { useState } from 'react'
-import { call, listAll, part } from '../../api/http.ts'
+import { call, part } from '../../api/http.ts'
 import type { SshKey } from '../../api/types.ts'
 import { CopyIcon } from '../../components/copy-text.tsx'
-import { DataTable } from '../../components/data-table.tsx'
 import { FormModal } from '../../components/form-modal.tsx'
 import { formatTime } from '../../components/format.ts'
+import { ListPanel } from '../../components/list-page.tsx'
 import { useMay } from '../../components/me.tsx'
-import { Panel } from '../../components/page.tsx'
 import { RemoveButton } from '../../components/remove-button.tsx'
-import { EmptyState } from '../../components/states.tsx'
+import { useList } from '../../components/use-list.ts'
 import { SecretOnce } from './secret-once.tsx'
 
 export function SshKeysPanel() {
-  const queries = useQueryClient()
   const mayWrite = useMay('write')
-  const [adds, setAdds] = useState(false)
   const [secret, setSecret] = useState<string | null>(null)
-  const keys = useQuery({ queryKey: ['ssh-keys'], queryFn: ({ signal }) => listAll<SshKey>('/ssh-keys', { signal }) })
-  const again = () => queries.invalidateQueries({ queryKey: ['ssh-keys'] })
+  const list = useList<SshKey>('ssh-keys')
+  const added = async (privateKey: string | null) => {
+    setSecret(privateKey)
+    await list.again()
+  }
   return (
-    <Panel
+    <ListPanel
       title="SSH keys"
-      actions={
-        mayWrite && (
-          <Button variant="default" leftSection={<Plus size={14} />} onClick={() => setAdds(true)}>
-            Add an SSH key
-          </Button>
-        )
-      }
-    >
-      <DataTable
-        label="SSH keys"
-        items={keys.data}
-        error={keys.error}
-        onRetry={() => void keys.refetch()}
-        keyOf={({ id }) => id}
-        empty={
-          <EmptyState icon={SquareTerminal} title="No SSH keys yet">
-            Instances that are launched with one can be entered over SSH.
-          </EmptyState>
-        }
-        fields={[
-          { name: 'Name', cell: ({ name }) => name },
-          {
-            name: 'Public key',
-            cell: ({ publicKey }) => (
-              <span style={{ display: 'flex', alignItems: 'center', gap: 4 }}>
-                <span className="mono truncate" style={{ maxWidth: 380 }}>
-                  {publicKey}
-                </span>
-                <CopyIcon text={publicKey} label="Copy the public key" />
-              </span>
+      list={list}
+      keyOf={({ id }) => id}
+      make={{ label: 'Add an SSH key', form: close => <AddForm onClose={close} onAdded={added} /> }}
+      empty={{ icon: SquareTerminal, title: 'No SSH keys yet', text: 'Instances that are launched with one can be entered over SSH.', command: 'berth ssh-keys add laptop ~/.ssh/id_ed25519.pub' }}
+      fields={[
+        { name: 'Name', cell: ({ name }) => name },
+        { name: 'Public key', cell: ({ publicKey }) => <PublicKey text={publicKey} /> },
+        { name: 'Made', cell: ({ createdAt }) => <span className="numeric">{formatTime(createdAt)}</span> },
+        {
+          name: 'Actions',
+          quiet: true,
+          right: true,
+          cell: ({ id, name }) =>
+            mayWrite && (
+              <RemoveButton what={name} onRemove={() => call('DELETE', `/ssh-keys/${part(id)}`).then(list.again)}>
+                Instances that have it keep it; new ones can't name it any more.
+              </RemoveButton>
             ),
-          },
-          { name: 'Made', cell: ({ createdAt }) => <span className="numeric">{formatTime(createdAt)}</span> },
-          {
-            name: 'Actions',
-            quiet: true,
-            right: true,
-            cell: ({ id, name }) =>
-              mayWrite && (
-                <RemoveButton what={name} onRemove={() => call('DELETE', `/ssh-keys/${part(id)}`).then(again)}>
-                  Instances that have it keep it; new ones can't name it any more.
-                </RemoveButton>
-              ),
-          },
-        ]}
-      />
-      {adds && (
-        <AddForm
-          onClose={() => setAdds(false)}
-          onAdded={async privateKey => {
-            setSecret(privateKey)
-            await again()
-          }}
-        />
-      )}
+        },
+      ]}
+    >
       {secret !== null && <SecretOnce title="The private key" secret={secret} onClose={() => setSecret(null)} />}
-    </Panel>
+    </ListPanel>
+  )
+}
+
+function PublicKey({ text }: { readonly text: string }) {
+  return (
+    <span style={{ display: 'flex', alignItems: 'center', gap: 4 }}>
+      <span className="mono truncate" style={{ maxWidth: 380 }}>
+        {text}
+      </span>
+      <CopyIcon text={text} label="Copy the public key" />
+    </span>
   )
 }
 

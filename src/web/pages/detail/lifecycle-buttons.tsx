@@ -1,17 +1,18 @@
 /** Start, stop, standby, restore, delete: those that fit the phase. Tells how long the wish took to come true. */
 import { Button, Menu } from '@mantine/core'
-import { ChevronDown, Moon, Play, RotateCw, Square, Sun, Trash2 } from 'lucide-react'
+import { ChevronDown, Moon, Pencil, Play, RotateCw, Square, Sun, Trash2 } from 'lucide-react'
 import type { LucideIcon } from 'lucide-react'
 import { useState } from 'react'
 import { useLocation } from 'wouter'
 import { actAndWait, mayDo, OPERATION_NAMES } from '../../api/lifecycle.ts'
 import type { Operation } from '../../api/lifecycle.ts'
-import type { Instance } from '../../api/types.ts'
+import type { InstanceDetail, Instance } from '../../api/types.ts'
 import { Confirm } from '../../components/confirm.tsx'
 import { formatSpan } from '../../components/format.ts'
 import { useMay } from '../../components/me.tsx'
 import { tellDone, tellError } from '../../components/notice.tsx'
 import { learn } from '../../live/fleet.ts'
+import { SettingsForm } from './settings-form.tsx'
 
 const ICONS: Readonly<Record<Operation, LucideIcon>> = { start: Play, stop: Square, restart: RotateCw, standby: Moon, restore: Sun, delete: Trash2 }
 const DONE: Readonly<Record<Operation, string>> = {
@@ -23,10 +24,11 @@ const DONE: Readonly<Record<Operation, string>> = {
   delete: 'deleted',
 }
 
-export function LifecycleButtons({ instance }: { readonly instance: Instance }) {
+export function LifecycleButtons({ instance }: { readonly instance: InstanceDetail }) {
   const mayWrite = useMay('write')
   const [, navigate] = useLocation()
   const [busy, setBusy] = useState<Operation | null>(null)
+  const [changes, setChanges] = useState(false)
   const [asksDelete, setAsksDelete] = useState(false)
   if (!mayWrite) return null
 
@@ -63,6 +65,9 @@ export function LifecycleButtons({ instance }: { readonly instance: Instance }) 
           </Button>
         </Menu.Target>
         <Menu.Dropdown>
+          <Menu.Item leftSection={<Pencil size={14} />} onClick={() => setChanges(true)}>
+            Change…
+          </Menu.Item>
           <Menu.Item leftSection={<RotateCw size={14} />} disabled={!mayDo('restart', instance)} onClick={() => void run('restart')}>
             Restart
           </Menu.Item>
@@ -71,6 +76,7 @@ export function LifecycleButtons({ instance }: { readonly instance: Instance }) 
           </Menu.Item>
         </Menu.Dropdown>
       </Menu>
+      {changes && <SettingsForm instance={instance} onClose={() => setChanges(false)} />}
       <Confirm opened={asksDelete} title={`Delete ${instance.name}?`} action="Delete" onClose={() => setAsksDelete(false)} onConfirm={() => run('delete')}>
         Its disk is gone for good. Its volumes stay.
       </Confirm>

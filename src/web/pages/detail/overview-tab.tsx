@@ -1,10 +1,13 @@
 /** What the instance is: how it came up, its facts, its ids in every spelling, and how to reach it. */
-import { SimpleGrid, Stack } from '@mantine/core'
+import { SimpleGrid, Stack, Text } from '@mantine/core'
 import type { InstanceDetail } from '../../api/types.ts'
 import { CopyText } from '../../components/copy-text.tsx'
-import { formatBytes, formatTime, shortImage } from '../../components/format.ts'
+import { formatBytes, formatSpan, formatTime, shortImage } from '../../components/format.ts'
 import { Panel } from '../../components/page.tsx'
 import { Facts } from '../../components/facts.tsx'
+import { Link } from '../../components/link.tsx'
+import { Status } from '../../components/phase.tsx'
+import type { Tone } from '../../components/phase.tsx'
 import { CostPanel } from './cost-panel.tsx'
 import { PortsPanel } from './ports-panel.tsx'
 import { TimelinePanel } from './timeline-panel.tsx'
@@ -26,6 +29,11 @@ export function OverviewTab({ instance }: { readonly instance: InstanceDetail })
               ['Directory', instance.workingDir],
               ['Host', instance.hostId],
               ['Restart', instance.restart.policy === 'never' ? 'never' : `${instance.restart.policy} (${instance.restart.attempts} so far)`],
+              ['After the machine’s restart', instance.afterHostRestart === 'restart' ? 'started anew' : 'stopped'],
+              ['Without use', instance.idleAfterMs === null ? 'runs on' : `in standby after ${formatSpan(instance.idleAfterMs)}; a command or a connection wakes it`],
+              ['Health', <Health key="health" health={instance.health} />],
+              ['Secrets', instance.secrets.length === 0 ? null : <Link key="secrets" inText to="/ui/secrets">{instance.secrets.join(', ')}</Link>],
+              ['SSH', instance.sshKeys.length === 0 ? null : <CopyText key="ssh" text={`berth ssh ${instance.name}`} label="Copy the command" />],
               ['Last exit', exit === null ? null : exit.message],
               ['Made', `${formatTime(instance.createdAt)} through ${instance.origin}`],
               ['Expires', instance.expiresAt === null ? null : formatTime(instance.expiresAt)],
@@ -60,6 +68,23 @@ function PairsPanel({ title, pairs }: { readonly title: string; readonly pairs: 
     <Panel title={title}>
       <Facts facts={entries.map(([name, value]) => [name, <span key={name} className="mono">{value}</span>])} />
     </Panel>
+  )
+}
+
+const HEALTH_TONES: Readonly<Record<NonNullable<InstanceDetail['health']>['status'], Tone>> = { starting: 'busy', healthy: 'good', unhealthy: 'bad', unknown: 'off' }
+
+function Health({ health }: Pick<InstanceDetail, 'health'>) {
+  if (health === null) return 'not checked'
+  const { status, since, message } = health
+  return (
+    <>
+      <Status tone={HEALTH_TONES[status]} word={status} /> since {formatTime(since)}
+      {message !== null && (
+        <Text size="xs" c="dimmed">
+          {message}
+        </Text>
+      )}
+    </>
   )
 }
 

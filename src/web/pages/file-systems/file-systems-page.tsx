@@ -1,79 +1,64 @@
 /** Shared file systems: files that several instances have at once, over NFS. */
 import { Button, Group, NumberInput, Progress, Text, TextInput } from '@mantine/core'
-import { useQuery, useQueryClient } from '@tanstack/react-query'
-import { FolderTree, Plus } from 'lucide-react'
-import { useCallback, useState } from 'react'
-import { call, listAll, part } from '../../api/http.ts'
+import { FolderTree } from 'lucide-react'
+import { useState } from 'react'
+import { call, part } from '../../api/http.ts'
 import type { FileSystem } from '../../api/types.ts'
-import { DataTable } from '../../components/data-table.tsx'
 import { FormModal } from '../../components/form-modal.tsx'
 import { formatBytes, formatTime } from '../../components/format.ts'
 import { InstanceLinks } from '../../components/instance-links.tsx'
+import { ListPage } from '../../components/list-page.tsx'
 import { useMay } from '../../components/me.tsx'
 import { NameCell } from '../../components/name-cell.tsx'
 import { tellDone } from '../../components/notice.tsx'
-import { Page, Panel } from '../../components/page.tsx'
 import { RemoveButton } from '../../components/remove-button.tsx'
-import { EmptyState } from '../../components/states.tsx'
-import { useEvents } from '../../live/use-fleet.ts'
+import { useList } from '../../components/use-list.ts'
 
 const GIB = 1024 ** 3
 
 export function FileSystemsPage() {
-  const queries = useQueryClient()
   const mayWrite = useMay('write')
-  const [makes, setMakes] = useState(false)
   const [grown, setGrown] = useState<FileSystem | null>(null)
-  const fileSystems = useQuery({ queryKey: ['file-systems'], queryFn: ({ signal }) => listAll<FileSystem>('/file-systems', { signal }), staleTime: 0 })
-  const again = useCallback(() => queries.invalidateQueries({ queryKey: ['file-systems'] }), [queries])
-  useEvents(useCallback(() => void again(), [again]))
-  const makeButton = mayWrite && (
-    <Button leftSection={<Plus size={14} />} onClick={() => setMakes(true)}>
-      Make a file system
-    </Button>
-  )
+  const list = useList<FileSystem>('file-systems', { live: true })
   return (
-    <Page title="File systems" note="Files that several instances share, and that outlive them." actions={makeButton}>
-      <Panel>
-        <DataTable
-          label="File systems"
-          items={fileSystems.data}
-          error={fileSystems.error}
-          onRetry={() => void fileSystems.refetch()}
-          keyOf={({ id }) => id}
-          empty={
-            <EmptyState icon={FolderTree} title="No file systems yet" action={makeButton}>
-              A shared file system is mounted in several instances at once, at their launch or while they run. A volume belongs to one.
-            </EmptyState>
-          }
-          fields={[
-            { name: 'Name', cell: ({ id, name }) => <NameCell id={id} name={name} /> },
-            { name: 'Region', cell: ({ region }) => region },
-            { name: 'Used', cell: fileSystem => <Used fileSystem={fileSystem} /> },
-            { name: 'Mounted in', cell: ({ instanceIds }) => <InstanceLinks ids={instanceIds} tab="volumes" none="nothing" /> },
-            { name: 'Made', cell: ({ createdAt }) => <span className="numeric">{formatTime(createdAt)}</span> },
-            {
-              name: 'Actions',
-              quiet: true,
-              right: true,
-              cell: fileSystem =>
-                mayWrite && (
-                  <Group gap={4} justify="flex-end" wrap="nowrap">
-                    <Button size="compact-xs" variant="default" aria-label={`Enlarge ${fileSystem.name}`} onClick={() => setGrown(fileSystem)}>
-                      Enlarge
-                    </Button>
-                    <RemoveButton what={fileSystem.name} onRemove={() => call('DELETE', `/file-systems/${part(fileSystem.id)}`).then(again)}>
-                      What it holds is gone for good. While an instance has it, it can’t be deleted.
-                    </RemoveButton>
-                  </Group>
-                ),
-            },
-          ]}
-        />
-      </Panel>
-      {makes && <MakeForm onClose={() => setMakes(false)} onMade={again} />}
-      {grown !== null && <GrowForm fileSystem={grown} onClose={() => setGrown(null)} onGrown={again} />}
-    </Page>
+    <ListPage
+      title="File systems"
+      note="Files that several instances share, and that outlive them."
+      list={list}
+      keyOf={({ id }) => id}
+      make={{ label: 'Make a file system', form: close => <MakeForm onClose={close} onMade={list.again} /> }}
+      empty={{
+        icon: FolderTree,
+        title: 'No file systems yet',
+        text: 'A shared file system is mounted in several instances at once, at their launch or while they run. A volume belongs to one.',
+        command: 'berth fs create models -s 100G',
+      }}
+      fields={[
+        { name: 'Name', cell: ({ id, name }) => <NameCell id={id} name={name} /> },
+        { name: 'Region', cell: ({ region }) => region },
+        { name: 'Used', cell: fileSystem => <Used fileSystem={fileSystem} /> },
+        { name: 'Mounted in', cell: ({ instanceIds }) => <InstanceLinks ids={instanceIds} tab="volumes" none="nothing" /> },
+        { name: 'Made', cell: ({ createdAt }) => <span className="numeric">{formatTime(createdAt)}</span> },
+        {
+          name: 'Actions',
+          quiet: true,
+          right: true,
+          cell: fileSystem =>
+            mayWrite && (
+              <Group gap={4} justify="flex-end" wrap="nowrap">
+                <Button size="compact-xs" variant="default" aria-label={`Enlarge ${fileSystem.name}`} onClick={() => setGrown(fileSystem)}>
+                  Enlarge
+                </Button>
+                <RemoveButton what={fileSystem.name} onRemove={() => call('DELETE', `/file-systems/${part(fileSystem.id)}`).then(list.again)}>
+                  What it holds is gone for good. While an instance has it, it can’t be deleted.
+                </RemoveButton>
+              </Group>
+            ),
+        },
+      ]}
+    >
+      {grown !== null && <GrowForm fileSystem={grown} onClose={() => setGrown(null)} onGrown={list.again} />}
+    </ListPage>
   )
 }
 

@@ -44,7 +44,7 @@ const WIDE: readonly Column[] = [
   { name: 'Address', width: '106px', sort: 'ip', cell: ({ network }) => <span className="mono">{network.ip ?? '–'}</span> },
   { name: 'CPU', width: '98px', cell: instance => <Cpu instance={instance} /> },
   { name: 'Memory', width: '116px', cell: instance => <Memory instance={instance} /> },
-  { name: 'Price / h', width: '60px', cell: instance => <Cost instance={instance} /> },
+  { name: 'Price / h', width: '74px', sort: 'price', cell: instance => <Cost instance={instance} /> },
   { name: 'Age', width: '72px', sort: 'created', cell: instance => <Age instance={instance} /> },
 ]
 
@@ -75,7 +75,7 @@ export function columnsFor(isNarrow: boolean): readonly Column[] {
 }
 
 /** Width that the columns need at least; below it the table scrolls sideways. */
-export const WIDE_MIN = '1006px'
+export const WIDE_MIN = '1020px'
 
 function Age({ instance }: { readonly instance: Instance }) {
   return <span className="numeric">{spanSince(instance.createdAt, useNow())}</span>

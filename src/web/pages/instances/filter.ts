@@ -3,8 +3,9 @@ import { useMemo } from 'react'
 import { useSearchParams } from 'wouter'
 import type { Instance } from '../../api/types.ts'
 import { toneOf } from '../../components/phase.tsx'
+import type { PriceOf } from '../../components/prices.tsx'
 
-export const SORTS = ['created', 'name', 'phase', 'image', 'ip', 'size'] as const
+export const SORTS = ['created', 'name', 'phase', 'image', 'ip', 'size', 'price'] as const
 export type Sort = (typeof SORTS)[number]
 
 export interface Filter {
@@ -45,7 +46,7 @@ function writeFilter({ text, phases, sort, descending }: Filter): URLSearchParam
 }
 
 /** Every word must be somewhere: in the name, the image, an address, a tag, or any spelling of the id. */
-export function applyFilter(instances: readonly Instance[], filter: Filter): readonly Instance[] {
+export function applyFilter(instances: readonly Instance[], filter: Filter, priceOf: PriceOf): readonly Instance[] {
   const words = filter.text.toLowerCase().split(/\s+/).filter(word => word !== '')
   const phases = new Set(filter.phases)
   const shown = instances.filter(instance => {
@@ -55,7 +56,7 @@ export function applyFilter(instances: readonly Instance[], filter: Filter): rea
     return words.every(word => text.includes(word))
   })
   if (filter.sort === 'created') return filter.descending ? shown : shown.toReversed()
-  const compare = COMPARE[filter.sort]
+  const compare = filter.sort === 'price' ? comparePrices(shown, priceOf) : COMPARE[filter.sort]
   const sign = filter.descending ? -1 : 1
   return shown.sort((a, b) => sign * compare(a, b) || a.id.localeCompare(b.id))
 }
@@ -67,12 +68,18 @@ function searchText(instance: Instance): string {
 }
 
 const TONE_ORDER = { bad: 0, busy: 1, good: 2, rest: 3, off: 4 } as const
-const COMPARE: Readonly<Record<Exclude<Sort, 'created'>, (a: Instance, b: Instance) => number>> = {
+const COMPARE: Readonly<Record<Exclude<Sort, 'created' | 'price'>, (a: Instance, b: Instance) => number>> = {
   name: (a, b) => compareText(a.name, b.name),
   phase: (a, b) => TONE_ORDER[toneOf(a.phase)] - TONE_ORDER[toneOf(b.phase)] || compareText(a.phase, b.phase),
   image: (a, b) => compareText(a.image, b.image),
   ip: (a, b) => addressNumber(a.network.ip) - addressNumber(b.network.ip),
   size: (a, b) => a.vcpus - b.vcpus || a.memoryBytes - b.memoryBytes,
+}
+
+/** What is not known yet comes before what is free. */
+function comparePrices(instances: readonly Instance[], priceOf: PriceOf): (a: Instance, b: Instance) => number {
+  const micros = new Map(instances.map(instance => [instance.id, priceOf(instance)?.micros ?? -1]))
+  return (a, b) => (micros.get(a.id) ?? -1) - (micros.get(b.id) ?? -1) || compareText(a.name, b.name)
 }
 
 function compareText(a: string, b: string): number {

@@ -7,7 +7,7 @@ import { Link } from 'wouter'
 import type { Instance } from '../../api/types.ts'
 import { useMay } from '../../components/me.tsx'
 import { Page } from '../../components/page.tsx'
-import { PricesProvider } from '../../components/prices.tsx'
+import { GivenPrices, usePrices } from '../../components/prices.tsx'
 import { EmptyState, LoadingRows } from '../../components/states.tsx'
 import { useFleet } from '../../live/use-fleet.ts'
 import { BulkActions } from './bulk-actions.tsx'
@@ -25,9 +25,10 @@ export function InstancesPage() {
   const mayWrite = useMay('write')
   useHotkeys([['/', () => search.current?.focus()]])
 
-  const rows = useMemo(() => (instances === null ? null : applyFilter(instances, filter)), [instances, filter])
-  const selected = useMemo(() => [...selection].flatMap(id => byId.get(id) ?? []), [selection, byId])
   const hasOrders = useMemo(() => instances?.some(({ order }) => order !== null) === true, [instances])
+  const priceOf = usePrices(hasOrders)
+  const rows = useMemo(() => (instances === null ? null : applyFilter(instances, filter, priceOf)), [instances, filter, priceOf])
+  const selected = useMemo(() => [...selection].flatMap(id => byId.get(id) ?? []), [selection, byId])
   const selectedIds = useMemo(() => new Set(selected.map(({ id }) => id)), [selected])
 
   return (
@@ -64,7 +65,7 @@ export function InstancesPage() {
         {rows === null ? (
           <LoadingRows rows={8} />
         ) : instances?.length === 0 ? (
-          <EmptyState icon={Boxes} title="No instances yet" action={mayWrite ? <LaunchButton /> : undefined}>
+          <EmptyState icon={Boxes} title="No instances yet" action={mayWrite && <LaunchButton />} command="berth run -d localhost/busybox -- sleep 1000000">
             An instance is a microVM with its own kernel, disk and address, started from an OCI image.
           </EmptyState>
         ) : rows.length === 0 ? (
@@ -78,9 +79,9 @@ export function InstancesPage() {
             }
           />
         ) : (
-          <PricesProvider hasOrders={hasOrders}>
+          <GivenPrices value={priceOf}>
             <InstanceGrid rows={rows} filter={filter} onSort={change} selected={selectedIds} onSelect={setSelection} isNarrow={isNarrow} />
-          </PricesProvider>
+          </GivenPrices>
         )}
       </div>
     </Page>

@@ -55,9 +55,11 @@ function berth(wish: Wish): Equivalent {
     ...wish.volumes.map(({ volume, path, mode }) => `-v ${quoteWord(`${volume}:${path}${VOLUME_FLAGS[mode]}`)}`),
     ...wish.fileSystems.map(({ fileSystem, path }) => `--fs ${quoteWord(`${fileSystem}:${path}`)}`),
     ...(wish.firewalls ?? []).map(name => `--firewall ${quoteWord(name)}`),
+    ...wish.secrets.map(name => `--secret ${quoteWord(name)}`),
     ...wish.sshKeys.map(name => `--ssh-key ${quoteWord(name)}`),
     ...(userData === '' ? [] : ['--user-data /dev/stdin']),
     ...(wish.restart === 'never' ? [] : [`--restart ${wish.restart}`]),
+    ...(wish.idleMinutes === null ? [] : [`--idle-after ${wish.idleMinutes}m`]),
     quoteWord(wish.image) + (command.length === 0 ? '' : ` -- ${command.map(quoteWord).join(' ')}`),
   ]
   return {
@@ -99,6 +101,7 @@ function hypeman(wish: Wish, { origin }: Place): Equivalent {
       [wish.sshKeys.length > 0, 'It knows no SSH keys.'],
       [wish.userData.trim() !== '', 'It knows no user data.'],
       [wish.fileSystems.length > 0 || wish.firewalls !== null, 'It knows no shared file systems and no firewalls.'],
+      [wish.secrets.length > 0 || wish.idleMinutes !== null, 'Neither secrets nor standby without use are given here.'],
     ),
   }
 }
@@ -133,6 +136,7 @@ function koyeb(wish: Wish, { origin, catalogue }: Place): Equivalent {
       [wish.volumes.length > 0, 'Volumes are attached afterwards.'],
       [wish.sshKeys.length > 0 || wish.userData.trim() !== '', 'It knows no SSH keys and no user data.'],
       [wish.fileSystems.length > 0 || wish.firewalls !== null, 'It knows no shared file systems and no firewalls.'],
+      [wish.secrets.length > 0 || wish.idleMinutes !== null, 'Neither secrets nor standby without use are given here.'],
     ),
   }
 }
@@ -159,6 +163,7 @@ function lambda(wish: Wish, { origin, catalogue }: Place): Equivalent {
       [wish.ports.length > 0 || wish.volumes.length > 0, 'It knows no ports of the host, and volumes are attached afterwards.'],
       [wish.fileSystems.length > 0, 'File systems are mounted at /lambda/nfs/NAME.'],
       [wish.firewalls !== null && wish.firewalls.length > 0, 'Rulesets are named by their ids there; without any it has the global rules.'],
+      [wish.secrets.length > 0 || wish.idleMinutes !== null, 'Neither secrets nor standby without use are given here.'],
     ),
   }
 }
@@ -193,6 +198,7 @@ function mithril(wish: Wish, { origin, catalogue }: Place): Equivalent {
       [wish.sshKeys.length > 1, 'Only the first SSH key is given here.'],
       [true, 'It runs a machine image of the project: no command, no environment, no ports.'],
       [wish.fileSystems.length > 0 || wish.firewalls !== null, 'File systems are named by their ids there, and it knows no firewalls.'],
+      [wish.secrets.length > 0 || wish.idleMinutes !== null, 'Neither secrets nor standby without use are given here.'],
     ),
   }
 }

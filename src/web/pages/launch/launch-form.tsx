@@ -1,11 +1,12 @@
 /** The fields of a launch. What few people need is folded away. */
-import { Accordion, Autocomplete, Button, Group, MultiSelect, Select, SimpleGrid, Stack, Text, Textarea, TextInput } from '@mantine/core'
+import { Accordion, Autocomplete, Button, Group, MultiSelect, NumberInput, Select, SimpleGrid, Stack, Text, Textarea, TextInput } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { Rocket } from 'lucide-react'
 import type { FormEvent } from 'react'
 import { listAll } from '../../api/http.ts'
-import type { Image, SshKey } from '../../api/types.ts'
+import type { Image, Secret, SshKey } from '../../api/types.ts'
 import { shortImage } from '../../components/format.ts'
+import { useList } from '../../components/use-list.ts'
 import { FirewallFields } from './firewall-fields.tsx'
 import { ImageState } from './image-state.tsx'
 import { PortFields } from './port-fields.tsx'
@@ -13,6 +14,7 @@ import { ShareFields } from './share-fields.tsx'
 import { SizeFields } from './size-fields.tsx'
 import { VolumeFields } from './volume-fields.tsx'
 import type { InstanceType, Wish } from './wish.ts'
+import { NAME, RESTARTS } from './words.ts'
 
 interface FormProps {
   readonly wish: Wish
@@ -22,15 +24,10 @@ interface FormProps {
   readonly onLaunch: () => void
 }
 
-const NAME = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/
-const RESTARTS = [
-  { value: 'never', label: 'Never' },
-  { value: 'on-failure', label: 'When it fails' },
-  { value: 'always', label: 'Always' },
-]
 
 export function LaunchForm({ wish, types, busy, onChange, onLaunch }: FormProps) {
   const images = useQuery({ queryKey: ['images'], queryFn: ({ signal }) => listAll<Image>('/images', { signal }) })
+  const secrets = useList<Secret>('secrets')
   const keys = useQuery({ queryKey: ['ssh-keys'], queryFn: ({ signal }) => listAll<SshKey>('/ssh-keys', { signal }) })
   const names = [...new Set((images.data ?? []).filter(({ status }) => status !== 'failed').map(({ name }) => shortImage(name)))]
   const nameProblem = wish.name === '' || NAME.test(wish.name) ? null : 'Lower-case letters, digits and dashes, at most 63.'
@@ -80,16 +77,27 @@ export function LaunchForm({ wish, types, busy, onChange, onLaunch }: FormProps)
               <Label text="Environment" note={wish.env.trim() === '' ? null : `${wish.env.trim().split('\n').length} lines`} />
             </Accordion.Control>
             <Accordion.Panel>
-              <Textarea
-                aria-label="Environment"
-                placeholder={'GREETING=hello\nLEVEL=debug'}
-                autosize
-                minRows={3}
-                value={wish.env}
-                onChange={event => onChange({ env: event.currentTarget.value })}
-                styles={{ input: { fontFamily: 'var(--mantine-font-family-monospace)' } }}
-                spellCheck={false}
-              />
+              <Stack gap="sm">
+                <Textarea
+                  aria-label="Environment"
+                  placeholder={'GREETING=hello\nLEVEL=debug'}
+                  autosize
+                  minRows={3}
+                  value={wish.env}
+                  onChange={event => onChange({ env: event.currentTarget.value })}
+                  styles={{ input: { fontFamily: 'var(--mantine-font-family-monospace)' } }}
+                  spellCheck={false}
+                />
+                <MultiSelect
+                  label="Secrets"
+                  description="It has them as variables of the same names."
+                  data={(secrets.items ?? []).map(({ name }) => name)}
+                  value={[...wish.secrets]}
+                  onChange={names => onChange({ secrets: names })}
+                  searchable
+                  nothingFoundMessage="The project has none"
+                />
+              </Stack>
             </Accordion.Panel>
           </Accordion.Item>
           <Accordion.Item value="ports">
@@ -136,7 +144,8 @@ export function LaunchForm({ wish, types, busy, onChange, onLaunch }: FormProps)
                   data={(keys.data ?? []).map(({ name }) => name)}
                   value={[...wish.sshKeys]}
                   onChange={sshKeys => onChange({ sshKeys })}
-                  nothingFoundMessage="The project has none yet"
+                  searchable
+                  nothingFoundMessage="The project has none"
                 />
                 <Textarea
                   label="User data"
@@ -154,17 +163,29 @@ export function LaunchForm({ wish, types, busy, onChange, onLaunch }: FormProps)
           </Accordion.Item>
           <Accordion.Item value="restart">
             <Accordion.Control>
-              <Label text="Restart" note={wish.restart === 'never' ? null : wish.restart} />
+              <Label text="Restart and standby" note={[wish.restart === 'never' ? null : wish.restart, wish.idleMinutes === null ? null : `standby after ${wish.idleMinutes} min`].filter(word => word !== null).join(', ') || null} />
             </Accordion.Control>
             <Accordion.Panel>
-              <Select
-                label="When the application has ended by itself"
-                data={RESTARTS}
-                value={wish.restart}
-                onChange={value => onChange({ restart: (value ?? 'never') as Wish['restart'] })}
-                allowDeselect={false}
-                maw={240}
-              />
+              <SimpleGrid cols={{ base: 1, sm: 2 }} spacing="md">
+                <Select
+                  label="Restart"
+                  description="When the application has ended by itself."
+                  data={RESTARTS}
+                  value={wish.restart}
+                  onChange={value => onChange({ restart: (value ?? 'never') as Wish['restart'] })}
+                  allowDeselect={false}
+                />
+                <NumberInput
+                  label="Standby after minutes without use"
+                  description="A command or a connection wakes it. Empty: never."
+                  min={1}
+                  max={43_200}
+                  allowDecimal={false}
+                  value={wish.idleMinutes ?? ''}
+                  onChange={value => onChange({ idleMinutes: typeof value === 'number' ? value : null })}
+                  hideControls
+                />
+              </SimpleGrid>
             </Accordion.Panel>
           </Accordion.Item>
         </Accordion>

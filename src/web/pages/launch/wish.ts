@@ -20,10 +20,16 @@ export interface Wish {
   readonly fileSystems: readonly { readonly fileSystem: string; readonly path: string }[]
   /** Names of rulesets; null is no firewall at all. */
   readonly firewalls: readonly string[] | null
+  /** Names of secrets that it has as variables. */
+  readonly secrets: readonly string[]
   readonly sshKeys: readonly string[]
   readonly userData: string
   readonly restart: 'never' | 'always' | 'on-failure'
+  /** Standby after so long without use; null is never. */
+  readonly idleMinutes: number | null
 }
+
+const MINUTE_MS = 60_000
 
 export const FIRST_WISH: Wish = {
   name: '',
@@ -37,9 +43,11 @@ export const FIRST_WISH: Wish = {
   volumes: [],
   fileSystems: [],
   firewalls: null,
+  secrets: [],
   sshKeys: [],
   userData: '',
   restart: 'never',
+  idleMinutes: null,
 }
 
 export type InstanceType = Catalogue['types'][number]
@@ -62,6 +70,8 @@ export function requestOf(wish: Wish): Record<string, unknown> {
     ...(wish.fileSystems.length === 0 ? {} : { fileSystems: wish.fileSystems }),
     ...(wish.firewalls === null ? {} : { firewalls: wish.firewalls }),
     ...(wish.restart === 'never' ? {} : { restart: { policy: wish.restart } }),
+    ...(wish.idleMinutes === null ? {} : { idleAfterMs: wish.idleMinutes * MINUTE_MS }),
+    ...(wish.secrets.length === 0 ? {} : { secrets: wish.secrets }),
     ...(wish.sshKeys.length === 0 ? {} : { sshKeys: wish.sshKeys }),
     ...(wish.userData.trim() === '' ? {} : { userData: wish.userData }),
   }

@@ -7,6 +7,7 @@ import { call, part } from '../../api/http.ts'
 import type { Extension, Quote, Reservation, Supply } from '../../api/types.ts'
 import { FormModal } from '../../components/form-modal.tsx'
 import { formatTime } from '../../components/format.ts'
+import { localText, timeOf } from '../../components/local-time.ts'
 import { formatMoney } from '../../components/money.ts'
 import { tellDone } from '../../components/notice.tsx'
 import { sentenceOf } from '../../components/states.tsx'
@@ -86,15 +87,4 @@ export function ExtendForm({ reservation: { id, name, endAt }, onClose }: { read
 
 function TimeField({ label, description, value, onChange }: { readonly label: string; readonly description?: string; readonly value: string; readonly onChange: (text: string) => void }) {
   return <TextInput type="datetime-local" label={label} description={description} value={value} onChange={event => onChange(event.currentTarget.value)} />
-}
-
-/** As the browser's own field wants it: local time, to the minute. */
-function localText(date: Date): string {
-  const two = (number: number) => String(number).padStart(2, '0')
-  return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}T${two(date.getHours())}:${two(date.getMinutes())}`
-}
-
-function timeOf(text: string): string {
-  const at = new Date(text)
-  return Number.isNaN(at.getTime()) ? text : at.toISOString()
 }

@@ -15,15 +15,19 @@ import { Status } from '../../components/phase.tsx'
 import type { Tone } from '../../components/phase.tsx'
 import { RemoveButton } from '../../components/remove-button.tsx'
 import { EmptyState } from '../../components/states.tsx'
+import { useFleet } from '../../live/use-fleet.ts'
 import { OrderAction, OrderActions } from './order-actions.tsx'
 import { OrderStory } from './order-story.tsx'
 import { ExtendForm } from './reservation-form.tsx'
+import { isPaused, ReturnForm } from './return-form.tsx'
 
 const TONES: Readonly<Record<Reservation['status'], Tone>> = { pending: 'busy', active: 'good', paused: 'rest', canceled: 'off', ended: 'off' }
 
 export function ReservationsPanel({ all, onChanged }: { readonly all: boolean; readonly onChanged: () => Promise<unknown> }) {
   const mayWrite = useMay('write')
   const [extended, setExtended] = useState<Reservation | null>(null)
+  const [returned, setReturned] = useState<Reservation | null>(null)
+  const { byId } = useFleet()
   const [told, setTold] = useState<Reservation | null>(null)
   const reservations = useQuery({
     queryKey: ['market', 'reservations', all],
@@ -31,6 +35,7 @@ export function ReservationsPanel({ all, onChanged }: { readonly all: boolean; r
     staleTime: 0,
   })
   const pause = (id: string, paused: boolean) => call('PATCH', `/market/reservations/${part(id)}`, { json: { paused } }).then(onChanged)
+  const hasPaused = ({ instanceIds }: Reservation) => instanceIds.some(id => isPaused(byId.get(id) ?? { phase: 'running', desired: 'running' }))
   const isLive = ({ status }: Reservation) => status !== 'canceled' && status !== 'ended'
   return (
     <Panel title="Reservations">
@@ -76,6 +81,7 @@ export function ReservationsPanel({ all, onChanged }: { readonly all: boolean; r
                       {status === 'active' && <OrderAction name="Pause" of={name} run={() => pause(id, true)} />}
                       {status === 'paused' && <OrderAction name="Resume" of={name} run={() => pause(id, false)} />}
                       <OrderAction name="Extend" of={name} run={() => setExtended(reservation)} />
+                      {hasPaused(reservation) && <OrderAction name="Give back" of={name} run={() => setReturned(reservation)} />}
                       {status === 'pending' && (
                         <RemoveButton what={name} onRemove={() => call('DELETE', `/market/reservations/${part(id)}`).then(onChanged)}>
                           It has not begun: it is canceled, and nothing is charged.
@@ -90,6 +96,7 @@ export function ReservationsPanel({ all, onChanged }: { readonly all: boolean; r
         ]}
       />
       {extended !== null && <ExtendForm reservation={extended} onClose={() => setExtended(null)} />}
+      {returned !== null && <ReturnForm reservation={returned} onClose={() => setReturned(null)} />}
       {told !== null && <OrderStory kind="reservations" order={told} onClose={() => setTold(null)} />}
     </Panel>
   )
