@@ -5,6 +5,7 @@
  * what it printed; one that finds no room on the disk becomes `disk_full`.
  */
 import { spawn } from 'node:child_process'
+import type { Socket } from 'node:net'
 import { BerthError } from '../instance/errors.ts'
 
 export interface CommandOptions {
@@ -55,7 +56,22 @@ export const TOOL_ENVIRONMENT: Readonly<Record<string, string>> = { PATH: TOOL_P
 
 /** Runs `tool` and gives its stdout. Throws `CommandFailed`, or a catalogue error where the cause is known. */
 export async function runCommand(tool: string, args: readonly string[], options: CommandOptions = {}): Promise<string> {
-  const timeoutMs = options.timeoutMs ?? DEFAULT_COMMAND_TIMEOUT_MS
+  return await startTool(tool, args, options).finish(options.input ?? '', options.timeoutMs)
+}
+
+/** A tool that has been started and waits for its input. */
+export interface StartedTool {
+  /** Settles when it has ended or could not be started; never rejects. */
+  readonly ended: Promise<void>
+  /** Gives it all its input and waits for its end, with `runCommand`'s answers. Once. */
+  finish(input: string, timeoutMs?: number): Promise<string>
+  /** It has no input to come; it keeps nobody from ending, and ends itself when we do. */
+  unref(): void
+  kill(): void
+}
+
+/** Starts a tool. What it does before it reads its input is behind it when the input comes. */
+export function startTool(tool: string, args: readonly string[], options: Omit<CommandOptions, 'input' | 'timeoutMs'> = {}): StartedTool {
   const child = spawn(tool, args, {
     cwd: options.cwd,
     env: { ...TOOL_ENVIRONMENT, ...options.env },
@@ -70,7 +86,6 @@ export async function runCommand(tool: string, args: readonly string[], options:
     ended ??= why
     child.kill('SIGKILL')
   }
-  const timer = setTimeout(() => kill('late'), timeoutMs)
   child.stdout.on('data', (chunk: Buffer) => {
     outputBytes += chunk.length
     if (outputBytes > MAX_COMMAND_OUTPUT_BYTES) kill('loud')
@@ -83,21 +98,36 @@ export async function runCommand(tool: string, args: readonly string[], options:
   })
   // A tool that ends without reading its input breaks the pipe; its status tells more than that.
   child.stdin.on('error', () => undefined)
-  child.stdin.end(options.input ?? '')
-  try {
-    const { status, signal } = await new Promise<{ status: number | null; signal: NodeJS.Signals | null }>((resolve, reject) => {
-      child.once('error', reject)
-      child.once('close', (code, by) => resolve({ status: code, signal: by }))
-    })
-    const stderr = Buffer.concat(errors).toString('utf8').trim()
-    if (ended === 'late') throw new BerthError('timeout', `${tool} did not finish within ${timeoutMs / 1000} s; the machine may be overloaded.`)
-    if (ended === 'loud') throw new BerthError('internal', `${tool} printed more than ${MAX_COMMAND_OUTPUT_BYTES} bytes.`)
-    if (status === 0) return Buffer.concat(output).toString('utf8')
-    throw refine(new CommandFailed(tool, status, signal, stderr))
-  } catch (error) {
-    throw missing(tool, error) ?? error
-  } finally {
-    clearTimeout(timer)
+  const end = new Promise<{ status: number | null; signal: NodeJS.Signals | null }>((resolve, reject) => {
+    child.once('error', reject)
+    child.once('close', (code, by) => resolve({ status: code, signal: by }))
+  })
+  const streams = [child.stdin, child.stdout, child.stderr].map((stream) => stream as Socket)
+  return {
+    ended: end.then(() => undefined, () => undefined),
+    finish: async (input, timeoutMs = DEFAULT_COMMAND_TIMEOUT_MS) => {
+      child.ref()
+      for (const stream of streams) stream.ref()
+      const timer = setTimeout(() => kill('late'), timeoutMs)
+      child.stdin.end(input)
+      try {
+        const { status, signal } = await end
+        const stderr = Buffer.concat(errors).toString('utf8').trim()
+        if (ended === 'late') throw new BerthError('timeout', `${tool} did not finish within ${timeoutMs / 1000} s; the machine may be overloaded.`)
+        if (ended === 'loud') throw new BerthError('internal', `${tool} printed more than ${MAX_COMMAND_OUTPUT_BYTES} bytes.`)
+        if (status === 0) return Buffer.concat(output).toString('utf8')
+        throw refine(new CommandFailed(tool, status, signal, stderr))
+      } catch (error) {
+        throw missing(tool, error) ?? error
+      } finally {
+        clearTimeout(timer)
+      }
+    },
+    unref: () => {
+      child.unref()
+      for (const stream of streams) stream.unref()
+    },
+    kill: () => void child.kill('SIGKILL'),
   }
 }
 

@@ -11,7 +11,8 @@ import type { Subnet } from '../../instance/address.ts'
 import { BerthError } from '../../instance/errors.ts'
 import { CommandFailed, runCommand } from '../command.ts'
 import type { BridgeConfig } from './ruleset.ts'
-import { ipBatch, readNetFile } from './tap.ts'
+import { ipBatch } from './ip-batch.ts'
+import { readNetFile } from './tap.ts'
 
 /** Tried in turn when the wanted subnet is taken, to name one that isn't. */
 const SUBNET_SUGGESTIONS = ['10.73.0.0/16', '10.74.0.0/16', '10.215.0.0/16', '172.29.0.0/16', '192.168.213.0/24']

@@ -8,6 +8,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { BerthError } from '../../instance/errors.ts'
 import { CommandFailed, runCommand } from '../command.ts'
+import { ReadyTool } from '../ready-tool.ts'
 import type { Allowed } from './allowed.ts'
 import { addGuest, fullRuleset, removeGuest, removeTables } from './ruleset.ts'
 import type { BridgeConfig, GuestRules } from './ruleset.ts'
@@ -160,7 +161,9 @@ export class Firewall {
   }
 }
 
+const tool = new ReadyTool('nft', ['-f', '-'])
+
 /** One transaction: all of it or nothing. */
 async function nft(text: string): Promise<void> {
-  await runCommand('nft', ['-f', '-'], { input: `${text}\n` })
+  await tool.run(`${text}\n`)
 }

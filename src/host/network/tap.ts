@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { BerthError } from '../../instance/errors.ts'
 import { CommandFailed, runCommand } from '../command.ts'
+import { ipBatch } from './ip-batch.ts'
 
 export interface TapRequest {
   readonly tap: string
@@ -83,11 +84,6 @@ export async function tapsWithPrefix(prefix: string): Promise<string[]> {
 export async function tapCounters(tap: string): Promise<TapCounters | null> {
   const [rx, tx] = await Promise.all([readNetFile(tap, 'statistics/tx_bytes'), readNetFile(tap, 'statistics/rx_bytes')])
   return rx === null || tx === null ? null : { rxBytes: Number(rx), txBytes: Number(tx) }
-}
-
-/** Runs lines of `ip` in one process; it stops at the first that fails. */
-export async function ipBatch(lines: readonly string[]): Promise<void> {
-  await runCommand('ip', ['-batch', '-'], { input: `${lines.join('\n')}\n` })
 }
 
 /**
