@@ -207,7 +207,8 @@ export class Fields {
   words(name: string): readonly string[] | null {
     if (!this.has(name)) return null
     const value = this.raw(name)
-    const texts = Array.isArray(value) ? value.map(String) : [String(value)]
+    const values: readonly unknown[] = Array.isArray(value) ? value : [value]
+    const texts = values.map(each => (typeof each === 'string' ? each : JSON.stringify(each)))
     const words = texts.flatMap(text => text.split(',')).map(word => word.trim()).filter(word => word !== '')
     return words.length === 0 ? null : words.slice(0, ITEMS_LIMIT)
   }
