@@ -145,6 +145,19 @@ test('what a guest could plant in a copy stays in the copy', async () => {
   assert.throws(() => statSync(join(victim, 'planted')), { code: 'ENOENT' })
 })
 
+test('health checks ask a real guest, and a restart policy follows from them', async () => {
+  const NAME = 'vm-health'
+  const page = 'mkdir /www; echo up > /www/up; httpd -f -p 8000 -h /www & sleep 100000'
+  const checks = ['--health-check', 'exec:wget -q -O- http://127.0.0.1:8000/up | grep -q up', '--health-interval', '200ms', '--health-start-period', '0', '--health-retries', '2', '--health-timeout', '20s']
+  const shown = async () => JSON.parse(await ends(0, 'inspect', NAME))[0] as { generation: number; health: { status: string } | null }
+  await ends(0, 'run', '-d', '--name', NAME, '-m', '128M', '--restart', 'always', ...checks, IMAGE, ...SH, page)
+  await eventually('it is healthy', async () => ((await shown()).health?.status === 'healthy' ? true : null))
+  const { generation } = await shown()
+  await ends(0, 'exec', NAME, 'rm', '/www/up')
+  await eventually('it lives again', async () => ((await shown()).generation > generation ? true : null), 120_000)
+  await ends(0, 'rm', '-f', NAME)
+})
+
 test('the same processes go on after standby, and a follower of the log misses nothing', async () => {
   const before = await ends(0, 'exec', WEB, 'cat', '/proc/sys/kernel/random/boot_id')
   const { child, done, stdout } = startBerth(env, ['logs', '-f', WEB])

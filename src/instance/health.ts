@@ -6,7 +6,8 @@
  * Policy: what fails in the grace after a start is not counted. After it, failures count at most once an interval,
  * however often is asked; before the first pass it is asked more often, so that a start is not told late.
  */
-import type { TimestampMs } from './model.ts'
+import type { Instance, TimestampMs } from './model.ts'
+import type { Phase } from './phase.ts'
 
 export type HealthProbe =
   | { readonly kind: 'tcp'; readonly port: number }
@@ -114,6 +115,14 @@ export function verdictOf(checks: readonly HealthCheck[], tallies: readonly Tall
 export function nameOfProbe(probe: HealthProbe): string {
   if (probe.kind === 'exec') return `check by the command ${probe.command[0] ?? ''}`
   return probe.kind === 'tcp' ? `TCP check of port ${probe.port}` : `HTTP check of port ${probe.port}`
+}
+
+/** Phases in which what the checks said last still tells of the instance: nothing is asked of one that sleeps. */
+const TELLING: readonly Phase[] = ['running', 'unhealthy', 'preempting', 'suspending', 'standby', 'restoring']
+
+/** What an instance is known to be; null for one that has ended or not begun, whatever its record remembers of an earlier life. */
+export function healthNow({ phase, health = null }: Pick<Instance, 'phase' | 'health'>): Health | null {
+  return TELLING.includes(phase) ? health : null
 }
 
 /** What an instance with these checks is when its VM has just started. */

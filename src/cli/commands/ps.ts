@@ -49,8 +49,8 @@ export function collect(value: string, before: readonly string[] = []): readonly
   return [...before, value]
 }
 
-function phaseText({ phase, exit, phaseSince }: InstanceBody): string {
-  const how = AT_REST.has(phase) && exit !== null ? ` (${exit.code})` : ''
+function phaseText({ phase, exit, phaseSince, health }: InstanceBody): string {
+  const how = AT_REST.has(phase) ? (exit === null ? '' : ` (${exit.code})`) : phase === 'running' && health !== null ? ` (${health.status})` : ''
   return `${phase}${how} ${age(phaseSince)}`
 }
 

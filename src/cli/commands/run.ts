@@ -18,6 +18,8 @@ import type { Context } from '../context.ts'
 import { checkTerminal, runExec } from '../exec-session.ts'
 import { CliError, isApiError, STATUS } from '../failure.ts'
 import { parseCount, parseEnv, parseFileSystem, parseKeyValues, parsePort, parseRestart, parseSize, parseTtlMs, parseVolume, usage } from '../flags.ts'
+import { healthOptions, parseHealth } from '../health-flags.ts'
+import type { HealthOptions } from '../health-flags.ts'
 import { bringImage } from '../image-pull.ts'
 import type { PullWhen } from '../image-pull.ts'
 import { whyText } from '../instance-text.ts'
@@ -32,7 +34,7 @@ const IDLE = ['sleep', '2147483647']
 const WAIT_MS = 10 * 60 * 1000
 const ENDED: ReadonlySet<string> = new Set(['stopped', 'failed', 'preempted', 'deleting', 'deleted'])
 
-interface RunOptions {
+interface RunOptions extends HealthOptions {
   readonly detach?: boolean
   readonly name?: string
   readonly rm?: boolean
@@ -78,7 +80,7 @@ Examples:
   berth run --rm -it alpine sh`
 
 export function register(program: Command, context: Context): void {
-  withServer(program.command('run <image> [command...]').description('make an instance from an image, run it, show its output'))
+  healthOptions(withServer(program.command('run <image> [command...]').description('make an instance from an image, run it, show its output')))
     .passThroughOptions()
     .option('-d, --detach', 'print the id and leave it running')
     .option('--name <name>', 'otherwise one is made')
@@ -146,6 +148,7 @@ function pullWhen(text: string): PullWhen {
 }
 
 function wishOf(image: string, argv: readonly string[], options: RunOptions, { env }: Context): Wish {
+  const healthChecks = parseHealth(options)
   const { name, vcpus = options.cpus, memory, disk, entrypoint, user, workdir, hostname, restart, ttl, idleAfter, type, region } = options
   return {
     image,
@@ -170,6 +173,7 @@ function wishOf(image: string, argv: readonly string[], options: RunOptions, { e
     ...(memory === undefined ? {} : { memoryBytes: parseSize('--memory', memory) }),
     ...(disk === undefined ? {} : { overlayBytes: parseSize('--disk', disk) }),
     ...(restart === undefined ? {} : { restart: parseRestart(restart) }),
+    ...(healthChecks === undefined ? {} : { healthChecks }),
     ...(ttl === undefined ? {} : { ttlMs: parseTtlMs(ttl) }),
     ...(idleAfter === undefined ? {} : { idleAfterMs: parseTtlMs(idleAfter, '--idle-after') }),
     // Attached, the command line deletes it once it has read the last line and the exit status.

@@ -5,33 +5,41 @@ import { part } from '../client.ts'
 import { commonOptions, withServer } from '../context.ts'
 import type { Context } from '../context.ts'
 import { parseCount, parsePort, parseSize, usage } from '../flags.ts'
+import { healthOptions, parseHealth } from '../health-flags.ts'
+import type { HealthOptions } from '../health-flags.ts'
 import { print, printJson } from '../output.ts'
 import { collect } from './ps.ts'
 
-interface UpdateOptions {
+interface UpdateOptions extends HealthOptions {
   readonly name?: string
   readonly type?: string
   readonly cpus?: string
   readonly memory?: string
   readonly publish?: readonly string[]
   readonly unpublish?: readonly string[]
+  /** False where there shall be none. */
+  readonly healthChecks: boolean
 }
 
 type Ports = InstanceBody['network']['ports']
 
 export function register(program: Command, context: Context): void {
-  withServer(program.command('update <instance>').description('change the name, size or published ports of an instance'))
+  healthOptions(withServer(program.command('update <instance>').description('change the name, size, published ports or health checks of an instance')))
     .option('--name <name>', 'its new name')
     .option('--type <type>', 'CPUs and memory of a type (see berth types); only while it is stopped')
     .option('--cpus <n>', 'virtual CPUs; only while it is stopped')
     .option('-m, --memory <size>', 'like 512M; only while it is stopped')
     .option('-p, --publish <host:guest[/udp]>', 'one more port of the host that leads into it; may be given several times', collect)
     .option('--unpublish <host[/udp]>', 'a port of the host that leads into it no more; may be given several times', collect)
+    .option('--no-health-checks', 'ask nothing of it any more')
     .action(async (word: string, options: UpdateOptions, command: Command) => {
       const { name, type, cpus, memory, publish, unpublish } = options
       const changesPorts = publish !== undefined || unpublish !== undefined
-      if (!changesPorts && [name, type, cpus, memory].every(option => option === undefined)) {
-        throw usage('Say what shall change: --name, --type, --cpus, --memory, --publish or --unpublish.')
+      const asked = parseHealth(options)
+      if (asked !== undefined && !options.healthChecks) throw usage('--health-check and --no-health-checks exclude each other.')
+      const healthChecks = options.healthChecks ? asked : []
+      if (!changesPorts && [name, type, cpus, memory, healthChecks].every(option => option === undefined)) {
+        throw usage('Say what shall change: --name, --type, --cpus, --memory, --publish, --unpublish, --health-check or --no-health-checks.')
       }
       const client = context.connect(command)
       const path = `/instances/${part(word)}`
@@ -42,6 +50,7 @@ export function register(program: Command, context: Context): void {
         ...(cpus === undefined ? {} : { vcpus: parseCount('--cpus', cpus) }),
         ...(memory === undefined ? {} : { memoryBytes: parseSize('--memory', memory) }),
         ...(ports === null ? {} : { ports }),
+        ...(healthChecks === undefined ? {} : { healthChecks }),
       }
       const instance = await client.call<InstanceBody>('PATCH', path, { json })
       if (commonOptions(command).json === true) return printJson(instance)

@@ -1,4 +1,5 @@
 /** `health_check` and `health_status`: one check an instance, asked over HTTP, TCP, or by a command in the guest. */
+import { healthNow } from '../../instance/health.ts'
 import type { HealthCheck, HealthProbe } from '../../instance/health.ts'
 import { formatDuration } from '../../instance/duration.ts'
 import { quoteGo } from '../../instance/go-text.ts'
@@ -41,8 +42,9 @@ export function acceptHealthCheck(check: wire.HealthCheck | undefined): readonly
   ]
 }
 
-export function presentHealth({ spec, health = null }: Instance): Pick<wire.Instance, 'health_check' | 'health_status'> {
-  const [check] = spec.healthChecks ?? []
+export function presentHealth(instance: Instance): Pick<wire.Instance, 'health_check' | 'health_status'> {
+  const [check] = instance.spec.healthChecks ?? []
+  const health = healthNow(instance)
   if (check === undefined) return {}
   return {
     health_check: {

@@ -8,6 +8,7 @@ import { BerthError } from '../../instance/errors.ts'
 import { ANYWHERE, networkOf } from '../../instance/firewall.ts'
 import { quoteGo } from '../../instance/go-text.ts'
 import type { FileSystemId, FileSystemMount, FirewallRule, FirewallRulesetId, Instance, InstanceSpec, NetworkSpec, PortMapping, RestartPolicy, TimestampMs, VolumeId, VolumeMount } from '../../instance/model.ts'
+import { acceptHealthChecks } from './health-checks.ts'
 import type { FirewallRuleRequest } from './schema/firewalls.ts'
 import type { CreateInstanceBody, MountRequest, PortMapping as PortRequest, UpdateInstanceBody } from './schema/instance-requests.ts'
 
@@ -79,7 +80,7 @@ export interface Finders {
 }
 
 export async function acceptCreate(body: CreateInstanceBody, find: Finders, now: TimestampMs, catalogue: Catalogue): Promise<CreateInstance> {
-  const { image, pull, network, volumes, fileSystems, firewalls, restart, expiresAt, ttlMs, sshKeys, type, region, ...same } = body
+  const { image, pull, network, volumes, fileSystems, firewalls, restart, healthChecks, expiresAt, ttlMs, sshKeys, type, region, ...same } = body
   const expiry = acceptExpiry(expiresAt, ttlMs, now)
   const mounts: VolumeMount[] = []
   for (const mount of volumes ?? []) mounts.push(await acceptMount(mount, find.volume))
@@ -99,6 +100,7 @@ export async function acceptCreate(body: CreateInstanceBody, find: Finders, now:
     ...(fileSystems === undefined ? {} : { fileSystems: shares }),
     ...(firewalls === undefined ? {} : { firewallRulesets: firewalls === null ? null : [...new Set(rulesets)] }),
     ...(restart === undefined ? {} : { restart: acceptRestart(restart) }),
+    ...(healthChecks === undefined ? {} : { healthChecks: acceptHealthChecks(healthChecks) }),
     ...(expiry === undefined ? {} : { expiresAt: expiry }),
     ...(sshKeys === undefined ? {} : { sshKeys: publicKeys }),
   }
@@ -129,14 +131,15 @@ function unknownOf(field: 'type' | 'region', word: string, known: readonly { rea
 export function acceptUpdate(
   body: UpdateInstanceBody,
   now: TimestampMs,
-): Partial<Pick<InstanceSpec, 'tags' | 'restart' | 'expiresAt' | 'env' | 'secrets'>> {
-  const { tags, env, secrets, restart, expiresAt, ttlMs } = body
+): Partial<Pick<InstanceSpec, 'tags' | 'restart' | 'expiresAt' | 'env' | 'secrets' | 'healthChecks'>> {
+  const { tags, env, secrets, restart, healthChecks, expiresAt, ttlMs } = body
   const expiry = acceptExpiry(expiresAt, ttlMs, now)
   return {
     ...(secrets === undefined ? {} : { secrets }),
     ...(tags === undefined ? {} : { tags }),
     ...(env === undefined ? {} : { env }),
     ...(restart === undefined ? {} : { restart: acceptRestart(restart) }),
+    ...(healthChecks === undefined ? {} : { healthChecks: acceptHealthChecks(healthChecks) }),
     ...(expiry === undefined ? {} : { expiresAt: expiry }),
   }
 }

@@ -5,11 +5,13 @@ import type { Resources } from '../../engine/api.ts'
 import type { Directory } from '../../engine/directory.ts'
 import type { StatsSample } from '../../engine/stats-feed.ts'
 import type { Catalogue } from '../../instance/catalogue.ts'
+import { healthNow } from '../../instance/health.ts'
 import type { Health } from '../../instance/health.ts'
 import { spellId } from '../../instance/ids.ts'
 import { orderOf } from '../../instance/market.ts'
 import type { ApiKey, Image, Instance, InstanceEvent, Project, RestartPolicy, Secret, SshKey, TimestampMs, Volume } from '../../instance/model.ts'
 import { phaseDurationsMs } from '../../instance/timeline.ts'
+import { presentHealthCheck } from './health-checks.ts'
 import type { KeyBody, ProjectBody } from './schema/access.ts'
 import type { CatalogueBody } from './schema/catalogue.ts'
 import type { EventBody } from './schema/events.ts'
@@ -95,7 +97,8 @@ export function presentInstance(instance: Instance): InstanceBody {
     expiresAt: timeOrNull(spec.expiresAt),
     idleAfterMs: spec.idleAfterMs ?? null,
     secrets: [...(spec.secrets ?? [])],
-    health: presentHealth(instance.health ?? null),
+    health: presentHealth(healthNow(instance)),
+    healthChecks: (spec.healthChecks ?? []).map(presentHealthCheck),
     sshKeys: [...spec.sshKeys],
   }
 }

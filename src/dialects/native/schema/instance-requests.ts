@@ -2,6 +2,7 @@
 import { Type } from 'typebox'
 import type { Static } from 'typebox'
 import { FileSystemMountRequest } from './file-systems.ts'
+import { HealthChecksRequest } from './health-checks.ts'
 import { PHASES } from '../../../instance/phase.ts'
 import { TagFilter, pageProperties, waitMs } from './page.ts'
 import { Argv, Bytes, Count, Env, GuestPath, ProtocolSchema, Tags, VolumeModeSchema, closed, nullable } from './words.ts'
@@ -79,6 +80,7 @@ export const CreateInstanceBody = Type.Object(
       nullable(Type.Array(Type.String({ minLength: 1, maxLength: 128 }), { maxItems: 64 }), 'Names or ids of firewall rulesets: only what these and the global rules let in reaches it. Empty: the global rules alone; null: no firewall.'),
     ),
     restart: Type.Optional(Restart),
+    healthChecks: Type.Optional(HealthChecksRequest),
     afterHostRestart: Type.Optional(Type.Enum(['restart', 'stop'], { description: 'After the host has restarted.' })),
     tags: Type.Optional(Tags),
     annotations: Type.Optional(Tags),
@@ -117,6 +119,7 @@ export const UpdateInstanceBody = Type.Object(
     env: Type.Optional(Env),
     secrets: Type.Optional(SecretNames),
     restart: Type.Optional(Restart),
+    healthChecks: Type.Optional(HealthChecksRequest),
     expiresAt: Type.Optional(nullable(Type.String({ maxLength: 64 }), 'RFC3339; null is never.')),
     ttlMs: Type.Optional(Count('Deleted this long from now; instead of `expiresAt`.', 1, 10 * 365 * 86_400_000)),
   },

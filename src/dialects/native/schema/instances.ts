@@ -3,6 +3,7 @@ import { Type } from 'typebox'
 import type { Static } from 'typebox'
 import { DESIRED_STATES } from '../../../instance/phase.ts'
 import type { EventBody } from './events.ts'
+import { HealthCheckBody } from './health-checks.ts'
 import { PhaseSchema, ProtocolSchema, Text, Time, VolumeModeSchema, nullable } from './words.ts'
 
 export const instanceProperties = {
@@ -91,8 +92,9 @@ export const instanceProperties = {
       since: Type.String({ format: 'date-time' }),
       message: nullable(Type.String(), 'Which check failed, and how.'),
     }),
-    'What its health checks say; null without any.',
+    'What its health checks say; null without any, and unless it runs or sleeps.',
   ),
+  healthChecks: Type.Array(HealthCheckBody, { description: 'What is asked of its application.' }),
   secrets: Type.Array(Type.String(), { description: 'Names of secrets that it has as variables.' }),
   sshKeys: Type.Array(Type.String(), { description: 'Public keys that open a shell in it over SSH.' }),
 }
