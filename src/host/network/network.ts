@@ -11,6 +11,7 @@
  */
 import { access, constants, readFile } from 'node:fs/promises'
 import { delimiter, join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import { capacityOf, formatSubnet, gatewayOf, indexOfAddress, netmaskOf, parseIpv4, parseSubnet } from '../../instance/address.ts'
 import type { Subnet } from '../../instance/address.ts'
 import { BerthError } from '../../instance/errors.ts'
@@ -23,8 +24,8 @@ import { Firewall } from './firewall.ts'
 import { refusePortsInUse } from './listeners.ts'
 import { checkBridgeName, groupKey, tapName, tapPrefix } from './names.ts'
 import { hostResolvers } from './resolvers.ts'
-import { makeBlankTap, makeTap, removeTaps, tapCounters, tapsWithPrefix } from './tap.ts'
-import type { TapCounters } from './tap.ts'
+import { makeBlankTap, makeTap, placeOf, removeTaps, tapCounters, tapsWithPrefix } from './tap.ts'
+import type { TapCounters, TapRequest } from './tap.ts'
 import { USER_MODE_WARNING, userModeOptions, userModeResolver } from './user-mode.ts'
 
 export type NetworkMode = 'bridge' | 'user' | 'none'
@@ -149,7 +150,20 @@ function bridgeNetwork(facts: NetworkFacts, subnet: Subnet, bridge: string, owne
   const config = { bridge, subnet, tapPrefix: tapPrefix(bridge) }
   const firewall = new Firewall(config)
   const nameOf = (instanceId: InstanceId) => tapName(bridge, instanceId)
+  /** As they were made, and where they then stood: one that still stands so needs no tool. */
+  const made = new Map<string, { readonly request: TapRequest; readonly place: string }>()
+  const ensureTap = async (request: TapRequest) => {
+    const { blankTap, ...asked } = request
+    const known = made.get(request.tap)
+    const place = await placeOf(request.tap)
+    if (blankTap === undefined && place !== null && known?.place === place && isDeepStrictEqual(known.request, asked)) return
+    made.delete(request.tap)
+    await makeTap(request)
+    const now = await placeOf(request.tap)
+    if (now !== null) made.set(request.tap, { request: asked, place: now })
+  }
   const remove = async (taps: readonly string[]) => {
+    for (const tap of taps) made.delete(tap)
     // The tap first: without its elements it would be closed, but for its published ports there is no reason to wait.
     await Promise.all([removeTaps(taps), firewall.remove(taps)])
   }
@@ -168,8 +182,9 @@ function bridgeNetwork(facts: NetworkFacts, subnet: Subnet, bridge: string, owne
       const { ip, mac, uploadBytesPerSecond, ports, hostPorts = [] } = request
       const allowed = allowedOf(request)
       const rules = firewall.put({ tap, ip, mac, uploadBytesPerSecond, ports, hostPorts, allowed }, request.peerGroup === null ? null : groupKey(request.peerGroup))
-      const made = makeTap({ ...request, tap, bridge })
-      const failed = (await Promise.allSettled([rules, made])).find((result) => result.status === 'rejected')
+      const { instanceId, ownerUid, downloadBytesPerSecond, blankTap } = request
+      const standing = ensureTap({ tap, bridge, instanceId, ownerUid, downloadBytesPerSecond, ...(blankTap === undefined ? {} : { blankTap }) })
+      const failed = (await Promise.allSettled([rules, standing])).find((result) => result.status === 'rejected')
       if (failed !== undefined) {
         if (known === undefined) await remove([tap])
         throw failed.reason

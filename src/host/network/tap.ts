@@ -80,6 +80,13 @@ export async function tapsWithPrefix(prefix: string): Promise<string[]> {
   return (await readdir('/sys/class/net')).filter((name) => name.startsWith(prefix))
 }
 
+/** Which interface it is, whose, and how it stands on its bridge; null if it isn't there, up and on one. */
+export async function placeOf(tap: string): Promise<string | null> {
+  const [index, owner, flags, state] = await Promise.all(['ifindex', 'owner', 'flags', 'brport/state'].map((file) => readNetFile(tap, file)))
+  const isUp = (Number(flags) & 1) === 1
+  return isUp && (state ?? null) !== null ? `${index} ${owner}` : null
+}
+
 /** Bytes as the guest sees them: rx is what it received. null if there is no such tap. */
 export async function tapCounters(tap: string): Promise<TapCounters | null> {
   const [rx, tx] = await Promise.all([readNetFile(tap, 'statistics/tx_bytes'), readNetFile(tap, 'statistics/rx_bytes')])

@@ -3,15 +3,16 @@
  * So the cost follows what the guest did, not how much memory it has.
  *
  *   save   paused ─▶ devices to state.new, own pages to memory ─▶ rename ─▶ the caller quits QEMU
- *   load   QEMU on the template's memory ─▶ own pages back into it ─▶ devices ─▶ the caller continues it
+ *   load   QEMU on the template's memory ─▶ own pages back into it, while QEMU makes its machine ─▶ devices ─▶ the
+ *          caller continues it
  */
 import { rename, rm, stat } from 'node:fs/promises'
 import type { VmSpec } from '../../engine/host-port.ts'
 import { asDiskError } from '../command.ts'
 import type { InstancePaths } from '../paths.ts'
-import { CLONE_STATE_DESCRIPTOR } from './clone.ts'
-import { loadDeviceState, saveDeviceState } from './device-state.ts'
-import { loadPrivateMemory, savePrivateMemory, type PrivateMemory } from './private-memory.ts'
+import { saveDeviceState } from './device-state.ts'
+import type { ProcessIdentity } from './identity.ts'
+import { loadPrivateMemory, savePrivateMemory, untilMapped, type PrivateMemory } from './private-memory.ts'
 import type { Seat } from './seat.ts'
 import { SHARED_MEMORY_NAME } from './shared-memory.ts'
 import type { Vmm } from './vmm.ts'
@@ -23,7 +24,7 @@ export async function saveClone(vmm: Vmm, seat: Seat): Promise<number> {
   try {
     const [, pages] = await allOrFirstFailure([
       saveDeviceState(vmm.qmp, context.jail, id, beside),
-      savePrivateMemory(memoryOf(vmm, seat.known.spec), paths.memory, { sync: false }),
+      savePrivateMemory(memoryOf(vmm.identity, seat.known.spec), paths.memory, { sync: false }),
     ])
     await rename(beside, paths.state)
     return (await stat(paths.state)).size + pages.fileBytes
@@ -34,14 +35,15 @@ export async function saveClone(vmm: Vmm, seat: Seat): Promise<number> {
   }
 }
 
-/** Fills a QEMU that waits on the template's memory with what was kept. The VM stays paused. */
-export async function loadClone(vmm: Vmm, spec: VmSpec, paths: InstancePaths): Promise<void> {
-  await loadPrivateMemory(memoryOf(vmm, spec), paths.memory)
-  await loadDeviceState(vmm.qmp, CLONE_STATE_DESCRIPTOR)
+/** Fills a QEMU that was just started on the template's memory with what was kept. Devices come afterwards. */
+export async function loadCloneMemory(identity: ProcessIdentity, spec: VmSpec, paths: InstancePaths): Promise<void> {
+  const memory = memoryOf(identity, spec)
+  await untilMapped(memory, identity)
+  await loadPrivateMemory(memory, paths.memory)
 }
 
-function memoryOf(vmm: Vmm, spec: VmSpec): PrivateMemory {
-  return { pid: vmm.identity.pid, memoryPath: SHARED_MEMORY_NAME, memoryBytes: spec.memoryBytes }
+function memoryOf(identity: ProcessIdentity, spec: VmSpec): PrivateMemory {
+  return { pid: identity.pid, memoryPath: SHARED_MEMORY_NAME, memoryBytes: spec.memoryBytes }
 }
 
 /** Both results; if one fails, its error, but only when the other is done. */

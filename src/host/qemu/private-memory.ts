@@ -12,11 +12,14 @@
 import { readSync, writeSync } from 'node:fs'
 import { open, readFile, rename, rm } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
-import { setImmediate as nextTurn } from 'node:timers/promises'
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
 import { BerthError } from '../../instance/errors.ts'
+import { isAlive, type ProcessIdentity } from './identity.ts'
 import { appendRun, asHostError, COPY_BYTES, damaged, dataOf, PAGE_BYTES, readFully, readRuns, writeRuns, type Run, type SavedPages } from './memory-file.ts'
 
 const PAGEMAP_ENTRY_BYTES = 8
+const MAP_TIMEOUT_MS = 30_000
+const MAP_LOOK_MS = 1
 /** Pagemap entries read at once: 64 Ki entries tell of 256 MiB. */
 const PAGEMAP_CHUNK_ENTRIES = 65_536
 
@@ -101,6 +104,17 @@ export async function loadPrivateMemory(memory: PrivateMemory, path: string): Pr
   }
 }
 
+/** Waits until a VMM that was just started has mapped its memory, which it does before it makes its machine. */
+export async function untilMapped(memory: PrivateMemory, identity: ProcessIdentity): Promise<void> {
+  const deadline = Date.now() + MAP_TIMEOUT_MS
+  // A process that has ended, or is about to become the VMM, has none.
+  for (let maps = ''; !maps.includes(memory.memoryPath); maps = await readFile(`/proc/${memory.pid}/maps`, 'utf8').catch(() => '')) {
+    if (Date.now() >= deadline) throw new BerthError('timeout', 'QEMU did not map its memory in time; the machine may be overloaded.')
+    if (!(await isAlive(identity))) throw new BerthError('internal', 'QEMU ended before it had mapped its memory.')
+    await sleep(MAP_LOOK_MS)
+  }
+}
+
 /** The pages of the mappings that are the process's own: anonymous ones, in memory or in swap. */
 async function writtenPages(pid: number, mappings: readonly Mapping[]): Promise<Run[]> {
   const pagemap = await openProcessFile(pid, 'pagemap', 'r')
@@ -166,7 +180,12 @@ function readGuest(source: FileHandle, mappings: readonly Mapping[], offset: num
 
 function writeGuest(target: FileHandle, mappings: readonly Mapping[], offset: number, bytes: Buffer): void {
   for (const { from, to, address } of locate(mappings, offset, bytes.length)) {
-    for (let done = from; done < to; ) done += writeSync(target.fd, bytes, done, to - done, address + done - from)
+    for (let done = from; done < to; ) {
+      const count = writeSync(target.fd, bytes, done, to - done, address + done - from)
+      // A process that has ended takes nothing.
+      if (count === 0) throw new BerthError('internal', 'QEMU ended while its memory was loaded.')
+      done += count
+    }
   }
 }
 

@@ -6,9 +6,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { GuestLink } from '../guest-link/link.ts'
 import { connectLink, machineSpec } from './cold-boot.ts'
 import { machineIdentity } from './context.ts'
+import { CLONE_STATE_DESCRIPTOR } from './clone.ts'
+import { loadDeviceState } from './device-state.ts'
 import { bootId } from './identity.ts'
 import { connect, prepare, settleIn } from './lifecycle.ts'
-import { loadClone, saveClone } from './clone-standby.ts'
+import { loadCloneMemory, saveClone } from './clone-standby.ts'
 import { wakeGuest } from './identity-care.ts'
 import { keepLink } from './link-keeper.ts'
 import { identityMismatch } from './machine.ts'
@@ -80,10 +82,10 @@ export async function resume(seat: Seat, spec: VmSpec): Promise<VmStarted> {
   }
   const live = napping ?? settleIn(seat, vmm)
   seat.live = live
+  await wake(seat, live, connecting)
   await rm(seat.paths.state, { force: true })
   // A clone's memory was read into it; any other's VM lives in that file.
   if ((record.template ?? null) !== null) await rm(seat.paths.memory, { force: true })
-  await wake(seat, live, connecting)
   await seat.note(`restored after ${Math.round(performance.now() - begun)} ms${napping === null ? '' : ' (it napped)'}`)
   return { startedAt, how: 'restored' }
 }
@@ -118,11 +120,12 @@ async function loadSaved(seat: Seat, spec: VmSpec, saved: SavedState): Promise<V
       descriptors: template === null ? [state.fd] : [template.memory.file.fd, state.fd],
       onSpawned: async (process) => {
         await seat.save({ status: 'resuming', process })
+        if (template !== null) await loadCloneMemory(process, spec, paths)
       },
     })
     try {
       if (template === null) await loadDevices(vmm.qmp)
-      else await loadClone(vmm, spec, paths)
+      else await loadDeviceState(vmm.qmp, CLONE_STATE_DESCRIPTOR)
       return vmm
     } catch (error) {
       await vmm.kill()
