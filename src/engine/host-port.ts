@@ -192,6 +192,9 @@ export interface VmSpec extends VmRef {
   readonly fileSystems?: readonly FileSystemMount[]
 }
 
+/** What a host may keep of it: not the variables, of which some are secrets. Whoever starts it brings them again. */
+export type KeptSpec = Omit<VmSpec, 'env'>
+
 /**
  * What is done once in an instance's life, at its first start. Not a part of `VmSpec`, since it may hold secrets: no
  * record of a host keeps it.

@@ -34,7 +34,7 @@ export async function assemble(config: ServerConfig, log: Logger): Promise<Assem
   try {
     const loaded = loadCatalogue(config.dataDir)
     const catalogue = config.simulatedRegions ? loaded : withoutSimulation(loaded)
-    const store = await openStore({ path: join(config.dataDir, DATABASE_FILE) })
+    const store = await openStore({ path: join(config.dataDir, DATABASE_FILE) }, { secretsKey: config.secretsKey, warn: sentence => log.warn(sentence) })
     undo.push(() => store.close())
     const host = await openHost(config, log.child({ room: 'host' }))
     undo.push(() => host.close())

@@ -13,6 +13,7 @@ import { BerthError } from '../instance/errors.ts'
 import { parseFriendlySize } from '../instance/sizes.ts'
 import { parseToolsets, TOOLSETS } from '../mcp/mode.ts'
 import type { Mode } from '../mcp/mode.ts'
+import { parseSealingKey } from '../store/sealing.ts'
 
 export interface ServerConfig {
   readonly listen: { readonly host: string; readonly port: number }
@@ -21,6 +22,8 @@ export interface ServerConfig {
   readonly adminKey: string | null
   /** Raw secret of HMAC tokens; null takes none. */
   readonly jwtSecret: string | null
+  /** Seals secrets; null is the key in the data directory. */
+  readonly secretsKey: Buffer | null
   readonly host: 'qemu' | 'simulated'
   readonly accelerator: 'auto' | 'kvm' | 'tcg'
   /** Where set-up put the guest's kernel and initramfs. */
@@ -89,6 +92,7 @@ export const SETTINGS = {
   dataDir: setting('data-dir', 'BERTH_DATA_DIR', 'DIR', '', 'where everything is kept (default /var/lib/berth for root, else $XDG_DATA_HOME/berth)'),
   adminKey: setting('admin-key', 'BERTH_ADMIN_KEY', null, '', 'the administrator’s key; without it one is made on first start'),
   jwtSecret: setting('jwt-secret', 'BERTH_JWT_SECRET', null, '', 'secret of HMAC tokens that Hypeman clients may use besides keys'),
+  secretsKey: setting('secrets-key', 'BERTH_SECRETS_KEY', null, '', 'seals secrets: 32 bytes in base64 or hex; without it a key is made in the data directory'),
   host: setting('host', 'BERTH_HOST', 'KIND', 'qemu', 'qemu runs real VMs, simulated only pretends'),
   accelerator: setting('accel', 'BERTH_ACCEL', 'KIND', 'auto', 'auto proves KVM by a boot and else emulates; kvm or tcg insist'),
   guestDir: setting('guest-dir', 'BERTH_GUEST_DIR', 'DIR', '', 'the guest’s kernel and initramfs (default: where set-up put them)'),
@@ -152,6 +156,7 @@ export function readConfig(env: NodeJS.ProcessEnv, flags: Flags = {}): ServerCon
     dataDir: read('dataDir', text => parseDataDir(text, env)),
     adminKey: read('adminKey', parseKey),
     jwtSecret: read('jwtSecret', parseSecret),
+    secretsKey: read('secretsKey', parseSecretsKey),
     host: read('host', choice(['qemu', 'simulated'])),
     accelerator: read('accelerator', choice(['auto', 'kvm', 'tcg'])),
     guestDir: read('guestDir', text => (text === '' ? BUILT_GUEST_DIR : resolve(text))),
@@ -298,6 +303,13 @@ function parseRatio(text: string): number {
   const ratio = Number(text)
   if (!/^\d+(\.\d+)?$/.test(text) || ratio <= 0 || ratio > OVERCOMMIT_LIMIT) throw new Error(`write a number above 0 and up to ${OVERCOMMIT_LIMIT}`)
   return ratio
+}
+
+function parseSecretsKey(text: string): Buffer | null {
+  if (text === '') return null
+  const key = parseSealingKey(text)
+  if (key === null) throw new Error('write 32 bytes in base64 or hex, as openssl rand -base64 32 makes them')
+  return key
 }
 
 function parseCount(text: string, limit: number): number {

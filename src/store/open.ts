@@ -6,7 +6,7 @@
  * The file and its directory are made for their owner alone: it holds environments, which may be secret.
  */
 import { closeSync, mkdirSync, openSync } from 'node:fs'
-import { dirname, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import type { Kysely } from 'kysely'
 import type { Store, StoreReader, StoreTx } from '../engine/store-port.ts'
 import { BerthError } from '../instance/errors.ts'
@@ -25,7 +25,9 @@ import type { Database } from './schema.ts'
 import { readFileSystems, writeFileSystems } from './file-systems.ts'
 import { readFirewalls, writeFirewalls } from './firewalls.ts'
 import { readSnapshots, writeSnapshots } from './snapshots.ts'
-import { readSecrets, writeSecrets } from './secrets.ts'
+import { openSealing, SEALING_KEY_FILE } from './sealing.ts'
+import type { Sealing } from './sealing.ts'
+import { readSecrets, sealAll, writeSecrets } from './secrets.ts'
 import { readSshKeys, writeSshKeys } from './ssh-keys.ts'
 import { asStoreError, connectSqlite, whenUnlocked } from './sqlite.ts'
 import type { SqliteConnection } from './sqlite.ts'
@@ -34,27 +36,37 @@ import { Writer } from './writer.ts'
 /** Where the state is kept: a file, or `sqlite:/path/to/file`. */
 export type StoreLocation = { readonly path: string } | { readonly url: string }
 
+export interface StoreOptions {
+  /** Seals secrets instead of the key beside the database. */
+  readonly secretsKey?: Buffer | null
+  /** Sentences that an operator should read. */
+  readonly warn?: (sentence: string) => void
+}
+
 /** Opens the store, made or brought up to date first. Throws a catalogue error that says what is wrong with the file. */
-export async function openStore(location: StoreLocation): Promise<Store> {
+export async function openStore(location: StoreLocation, { secretsKey = null, warn }: StoreOptions = {}): Promise<Store> {
   const path = pathOf(location)
   makePrivateFile(path)
   let connection: SqliteConnection | null = null
   try {
     connection = await whenUnlocked(() => connectSqlite(path, 'write'))
     await migrate(connection, path)
+    const sealing = openSealing(join(dirname(path), SEALING_KEY_FILE), secretsKey)
+    const lost = await sealAll(connection, sealing)
+    if (lost > 0) warn?.(`${lost} secrets can't be opened, since the key that sealed them is not here: bring it back (${SEALING_KEY_FILE}, BERTH_SECRETS_KEY), or set them again.`)
     const reader = await whenUnlocked(() => connectSqlite(path, 'read'))
-    return storeOver(connection, reader, path)
+    return storeOver(connection, reader, path, sealing)
   } catch (error) {
     if (connection?.raw.isOpen) connection.raw.close()
     throw asStoreError(error, path)
   }
 }
 
-function storeOver(writing: SqliteConnection, reading: SqliteConnection, path: string): Store {
-  const writer = new Writer(writing.raw, transactionOver(writing.db), path)
+function storeOver(writing: SqliteConnection, reading: SqliteConnection, path: string, sealing: Sealing): Store {
+  const writer = new Writer(writing.raw, transactionOver(writing.db, sealing), path)
   let closing: Promise<void> | null = null
   const cache = cachedInstances(readInstances(reading.db), reading.raw)
-  const read = answering({ ...readerOver(reading.db), ...cache.read }, (error) =>
+  const read = answering({ ...readerOver(reading.db, sealing), ...cache.read }, (error) =>
     reading.raw.isOpen ? asStoreError(error, path) : new BerthError('shutting_down', 'The store is closed.', { cause: error }),
   )
   return {
@@ -76,8 +88,8 @@ function storeOver(writing: SqliteConnection, reading: SqliteConnection, path: s
   }
 }
 
-function readerOver(db: Kysely<Database>): StoreReader {
-  return { ...readInstances(db), ...readEvents(db), ...readContent(db), ...readAccess(db), ...readReservations(db), ...readServices(db), ...readSshKeys(db), ...readSecrets(db), ...readAudit(db), ...readMarket(db), ...readFirstBoots(db), ...readFileSystems(db), ...readFirewalls(db), ...readSnapshots(db) }
+function readerOver(db: Kysely<Database>, sealing: Sealing): StoreReader {
+  return { ...readInstances(db), ...readEvents(db), ...readContent(db), ...readAccess(db), ...readReservations(db), ...readServices(db), ...readSshKeys(db), ...readSecrets(db, sealing), ...readAudit(db), ...readMarket(db), ...readFirstBoots(db), ...readFileSystems(db), ...readFirewalls(db), ...readSnapshots(db) }
 }
 
 /** The same reader, whose errors are of the catalogue where they are about the file. */
@@ -96,9 +108,9 @@ function answering(reader: StoreReader, explain: (error: unknown) => unknown): S
   return Object.fromEntries(asks) as StoreReader
 }
 
-function transactionOver(db: Kysely<Database>): StoreTx {
+function transactionOver(db: Kysely<Database>, sealing: Sealing): StoreTx {
   return {
-    ...readerOver(db),
+    ...readerOver(db, sealing),
     ...writeInstances(db),
     ...writeEvents(db),
     ...writeContent(db),
@@ -106,7 +118,7 @@ function transactionOver(db: Kysely<Database>): StoreTx {
     ...writeReservations(db),
     ...writeServices(db),
     ...writeSshKeys(db),
-    ...writeSecrets(db),
+    ...writeSecrets(db, sealing),
     ...writeAudit(db),
     ...writeMarket(db),
     ...writeFirstBoots(db),

@@ -161,7 +161,9 @@ export interface SshKeyTable {
 export interface SecretTable {
   project_id: string
   name: string
+  /** Sealed; see sealing.ts. */
   value: string
+  key_id: string | null
   created_at: number
   updated_at: number
 }

@@ -7,7 +7,7 @@
  *          caller continues it
  */
 import { rename, rm, stat } from 'node:fs/promises'
-import type { VmSpec } from '../../engine/host-port.ts'
+import type { KeptSpec } from '../../engine/host-port.ts'
 import { asDiskError } from '../command.ts'
 import type { InstancePaths } from '../paths.ts'
 import { saveDeviceState } from './device-state.ts'
@@ -36,13 +36,13 @@ export async function saveClone(vmm: Vmm, seat: Seat): Promise<number> {
 }
 
 /** Fills a QEMU that was just started on the template's memory with what was kept. Devices come afterwards. */
-export async function loadCloneMemory(identity: ProcessIdentity, spec: VmSpec, paths: InstancePaths): Promise<void> {
+export async function loadCloneMemory(identity: ProcessIdentity, spec: KeptSpec, paths: InstancePaths): Promise<void> {
   const memory = memoryOf(identity, spec)
   await untilMapped(memory, identity)
   await loadPrivateMemory(memory, paths.memory)
 }
 
-function memoryOf(identity: ProcessIdentity, spec: VmSpec): PrivateMemory {
+function memoryOf(identity: ProcessIdentity, spec: KeptSpec): PrivateMemory {
   return { pid: identity.pid, memoryPath: SHARED_MEMORY_NAME, memoryBytes: spec.memoryBytes }
 }
 

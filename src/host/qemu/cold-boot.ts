@@ -3,7 +3,7 @@
  * clone) have the same shape: they end with a Vmm and a connected link.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { VmSpec } from '../../engine/host-port.ts'
+import type { KeptSpec, VmSpec } from '../../engine/host-port.ts'
 import type { Plug } from '../network/network.ts'
 import { BerthError } from '../../instance/errors.ts'
 import { GuestLink } from '../guest-link/link.ts'
@@ -25,7 +25,7 @@ const CLONE_MEMORY_PATH = '/proc/self/fd/3'
 
 /** The files that a VM opens. */
 export interface PreparedDisks {
-  readonly spec: VmSpec
+  readonly spec: KeptSpec
   readonly root: string
   /** The disk for what is written. */
   readonly overlay: string

@@ -3,7 +3,7 @@
  * learns who it is meanwhile, and is the instance's when it is started. Whatever goes wrong on the way, the
  * instance is started without.
  */
-import type { VmSpec } from '../../engine/host-port.ts'
+import type { KeptSpec } from '../../engine/host-port.ts'
 import { BerthError } from '../../instance/errors.ts'
 import { become, dropBlank, moveIn, type Blank } from './blank.ts'
 import { templateKey } from './clone.ts'
@@ -19,7 +19,7 @@ export interface FromPool {
 }
 
 /** A VM of the pool moves in, if one waits that this instance, which has nothing yet, can be. */
-export async function takeBlank(seat: Seat, spec: VmSpec): Promise<Blank | null> {
+export async function takeBlank(seat: Seat, spec: KeptSpec): Promise<Blank | null> {
   const { context } = seat
   const blank = context.pool?.take(templateKey(context, spec), spec.overlayBytes) ?? null
   if (blank === null) return null

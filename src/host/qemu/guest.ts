@@ -1,13 +1,13 @@
 /** What a guest is told of the instance it becomes: the spec in the words of the link. */
 import { basename } from 'node:path/posix'
-import type { CopyItem, FirstBoot, GuestFile, VmSpec } from '../../engine/host-port.ts'
+import type { CopyItem, FirstBoot, GuestFile, KeptSpec, VmSpec } from '../../engine/host-port.ts'
 import type { GuestConfig, GuestVolume } from '../guest-link/guest-config.ts'
 import type { GuestLink } from '../guest-link/link.ts'
 import type { NetworkFacts } from '../network/network.ts'
 import { portDiskName } from './machine.ts'
 import type { PluggedVolume } from './vm-record.ts'
 
-export function guestConfig(spec: VmSpec, volumes: readonly PluggedVolume[], network: NetworkFacts): GuestConfig {
+export function guestConfig(spec: KeptSpec, volumes: readonly PluggedVolume[], network: NetworkFacts): GuestConfig {
   const connected = spec.network !== null && network.mode !== 'none'
   return {
     hostname: spec.hostname,
@@ -33,7 +33,7 @@ export function guestVolume(plugged: PluggedVolume): GuestVolume {
 }
 
 /** Makes a blank guest this instance. */
-export async function configureGuest(link: GuestLink, spec: VmSpec, volumes: readonly PluggedVolume[], network: NetworkFacts): Promise<void> {
+export async function configureGuest(link: GuestLink, spec: KeptSpec, volumes: readonly PluggedVolume[], network: NetworkFacts): Promise<void> {
   await link.configure(guestConfig(spec, volumes, network))
 }
 

@@ -4,7 +4,7 @@
  */
 import { rm } from 'node:fs/promises'
 import { isDeepStrictEqual } from 'node:util'
-import type { FirstBoot, VmRef, VmSpec, VmStarted } from '../../engine/host-port.ts'
+import type { FirstBoot, KeptSpec, VmRef, VmSpec, VmStarted } from '../../engine/host-port.ts'
 import { asBerthError, BerthError } from '../../instance/errors.ts'
 import type { AppExit, FirewallRule, PortMapping } from '../../instance/model.ts'
 import type { Plug } from '../network/network.ts'
@@ -29,7 +29,7 @@ import type { Vmm } from './vmm.ts'
 const POWER_OFF_TIMEOUT_MS = 15_000
 
 /** Makes all that a VM needs and that is not there; the same again changes nothing. */
-export async function prepare(seat: Seat, spec: VmSpec): Promise<Prepared> {
+export async function prepare(seat: Seat, spec: KeptSpec): Promise<Prepared> {
   const { context, id } = seat
   seat.admit(spec)
   const isNew = seat.record === null
@@ -254,7 +254,7 @@ interface ConnectOptions {
 }
 
 /** Its network, with the way to what it mounts. The same again changes nothing. */
-export async function connect(context: VmContext, spec: VmSpec, { blankTap = null, running = false }: ConnectOptions): Promise<{ readonly plug: Plug | null; readonly shares: readonly HeldShare[] }> {
+export async function connect(context: VmContext, spec: KeptSpec, { blankTap = null, running = false }: ConnectOptions): Promise<{ readonly plug: Plug | null; readonly shares: readonly HeldShare[] }> {
   const { network } = spec
   const shares = await holdShares(context, spec, running)
   if (network === null) return { plug: null, shares }
@@ -299,7 +299,7 @@ export async function setPorts(seat: Seat, ref: VmRef, ports: readonly PortMappi
   }
 }
 
-async function openDisks(seat: Seat, spec: VmSpec, volumes: readonly PluggedVolume[]): Promise<readonly PluggedDisk[]> {
+async function openDisks(seat: Seat, spec: KeptSpec, volumes: readonly PluggedVolume[]): Promise<readonly PluggedDisk[]> {
   const { context, id } = seat
   const [, disks] = await allOrFirstFailure([makeOverlay(context, id, spec.overlayBytes), Promise.all(volumes.map((volume) => openVolume(context, id, volume)))])
   return disks.flat()

@@ -10,7 +10,7 @@
  */
 import { readFile } from 'node:fs/promises'
 import { isDeepStrictEqual } from 'node:util'
-import type { VmSpec } from '../../engine/host-port.ts'
+import type { KeptSpec } from '../../engine/host-port.ts'
 import type { InstanceId } from '../../instance/model.ts'
 import type { VmContext } from './context.ts'
 import { privateBytes } from './process.ts'
@@ -25,7 +25,7 @@ const FREE_PART = 0.1
 interface Nap {
   readonly seat: Seat
   readonly live: Live
-  readonly spec: VmSpec
+  readonly spec: KeptSpec
   readonly since: number
   /** null until it was measured. */
   bytes: number | null
@@ -54,7 +54,7 @@ export class Naps {
   }
 
   /** The VM that naps in this seat, for a life with this spec: the caller's from now on. null if it can't be that. */
-  async take(seat: Seat, spec: VmSpec): Promise<Live | null> {
+  async take(seat: Seat, spec: KeptSpec): Promise<Live | null> {
     const nap = this.#naps.get(seat.id)
     if (nap === undefined) return null
     const isUsable = !nap.live.vmm.hasEnded && isSameMachine(nap.spec, spec) && (await answers(nap.live)) && (await hasItsTap(seat))
@@ -118,8 +118,8 @@ export async function endVm(seat: Seat, { vmm }: Live): Promise<void> {
 }
 
 /** Volumes come and go while it runs, and are what its record says. Ports matter where QEMU itself listens on them. */
-function isSameMachine(one: VmSpec, other: VmSpec): boolean {
-  const machine = ({ vcpus, memoryBytes, overlayBytes, diskIoBytesPerSecond, network }: VmSpec) => [vcpus, memoryBytes, overlayBytes, diskIoBytesPerSecond, network?.mac, network?.ip, network?.ports]
+function isSameMachine(one: KeptSpec, other: KeptSpec): boolean {
+  const machine = ({ vcpus, memoryBytes, overlayBytes, diskIoBytesPerSecond, network }: KeptSpec) => [vcpus, memoryBytes, overlayBytes, diskIoBytesPerSecond, network?.mac, network?.ip, network?.ports]
   return isDeepStrictEqual(machine(one), machine(other))
 }
 

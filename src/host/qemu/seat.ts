@@ -14,7 +14,7 @@ import type { Prepared } from './cold-boot.ts'
 import type { VmContext } from './context.ts'
 import type { FromPool } from './from-pool.ts'
 import { note } from './server-log.ts'
-import { writeRecord, type VmRecord } from './vm-record.ts'
+import { keptOf, writeRecord, type VmRecord } from './vm-record.ts'
 import type { Vmm } from './vmm.ts'
 
 /** More than this waiting for one instance is a client gone wild. */
@@ -106,7 +106,8 @@ export class Seat {
 
   /** Writes what is about to be true. */
   async save(change: Partial<VmRecord>, options: { readonly durable?: boolean } = {}): Promise<VmRecord> {
-    const record = { ...this.known, ...change }
+    const changed = { ...this.known, ...change }
+    const record = { ...changed, spec: keptOf(changed.spec) }
     await writeRecord(this.paths.record, record, options)
     this.#record = record
     return record

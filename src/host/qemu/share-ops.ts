@@ -4,7 +4,7 @@
  * The record names a file system only while it is mounted: after a crash in between the engine asks for what its own
  * record says, and the same call finds what is done already.
  */
-import type { VmRef, VmSpec } from '../../engine/host-port.ts'
+import type { KeptSpec, VmRef } from '../../engine/host-port.ts'
 import { asBerthError } from '../../instance/errors.ts'
 import type { FileSystemId, FileSystemMount } from '../../instance/model.ts'
 import { connect } from './lifecycle.ts'
@@ -17,7 +17,7 @@ export async function attachFileSystem(seat: Seat, ref: VmRef, mount: FileSystem
   const link = seat.link(ref)
   const others = othersOf(spec, mount.fileSystemId)
   if ((spec.fileSystems ?? []).some(({ fileSystemId, path }) => fileSystemId === mount.fileSystemId && path === mount.path)) return
-  const wanted: VmSpec = { ...spec, fileSystems: [...others, mount] }
+  const wanted: KeptSpec = { ...spec, fileSystems: [...others, mount] }
   try {
     // Refused here where it can't be served; `connect` would go on without it.
     if (spec.network !== null) await seat.context.fileSystems.hold(mount.fileSystemId, seat.id)
@@ -37,7 +37,7 @@ export async function detachFileSystem(seat: Seat, ref: VmRef, fileSystemId: Fil
   const mount = (spec.fileSystems ?? []).find(each => each.fileSystemId === fileSystemId)
   if (mount === undefined) return
   const link = seat.link(ref)
-  const left: VmSpec = { ...spec, fileSystems: othersOf(spec, fileSystemId) }
+  const left: KeptSpec = { ...spec, fileSystems: othersOf(spec, fileSystemId) }
   await seat.save({ spec: left })
   try {
     await link.unmountVolume(mount.path)
@@ -49,12 +49,12 @@ export async function detachFileSystem(seat: Seat, ref: VmRef, fileSystemId: Fil
   await seat.note(`file system ${fileSystemId} unmounted from ${mount.path}`)
 }
 
-function othersOf({ fileSystems = [] }: VmSpec, id: FileSystemId): readonly FileSystemMount[] {
+function othersOf({ fileSystems = [] }: KeptSpec, id: FileSystemId): readonly FileSystemMount[] {
   return fileSystems.filter(({ fileSystemId }) => fileSystemId !== id)
 }
 
 /** Ends the way to its server, and the server if nobody else has it. */
-async function letGo(seat: Seat, spec: VmSpec, id: FileSystemId): Promise<void> {
+async function letGo(seat: Seat, spec: KeptSpec, id: FileSystemId): Promise<void> {
   try {
     await seat.context.fileSystems.release(id, seat.id)
     await connect(seat.context, spec, { running: true })

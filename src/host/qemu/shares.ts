@@ -4,7 +4,7 @@
  */
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { VmSpec } from '../../engine/host-port.ts'
+import type { KeptSpec } from '../../engine/host-port.ts'
 import { BerthError } from '../../instance/errors.ts'
 import { EXPORT_NAME } from '../file-systems/ganesha-config.ts'
 import type { GuestShare } from '../guest-link/guest-config.ts'
@@ -20,7 +20,7 @@ export interface HeldShare extends GuestShare {
 }
 
 /** Has every file system of the instance served; the same again finds them served. `running` is a guest that has them mounted. */
-export async function holdShares(context: VmContext, spec: VmSpec, running: boolean): Promise<readonly HeldShare[]> {
+export async function holdShares(context: VmContext, spec: KeptSpec, running: boolean): Promise<readonly HeldShare[]> {
   const { network, fileSystems = [] } = spec
   if (fileSystems.length === 0) return []
   if (network === null) throw new BerthError('invalid_request', 'An instance without a network can mount no file systems.')
@@ -32,7 +32,7 @@ export async function holdShares(context: VmContext, spec: VmSpec, running: bool
   )
 }
 
-export async function mountShares(link: GuestLink, artifacts: GuestArtifacts, spec: VmSpec, shares: readonly HeldShare[]): Promise<void> {
+export async function mountShares(link: GuestLink, artifacts: GuestArtifacts, spec: KeptSpec, shares: readonly HeldShare[]): Promise<void> {
   if (shares.length === 0) return
   await loadModules(link, artifacts, spec)
   // Parents first, where one is mounted inside of another.
@@ -44,7 +44,7 @@ function mountOptions({ address, port, clientIp }: { readonly address: string; r
   return `vers=4.2,proto=tcp,hard,sec=sys,addr=${address},clientaddr=${clientIp},port=${port}`
 }
 
-async function loadModules(link: GuestLink, { sentModules }: GuestArtifacts, spec: VmSpec): Promise<void> {
+async function loadModules(link: GuestLink, { sentModules }: GuestArtifacts, spec: KeptSpec): Promise<void> {
   if (sentModules === null) throw new BerthError('not_supported', 'The guest kernel was built without NFS: run ./berth setup, which builds it anew.')
   for (const name of sentModules.order) {
     // Servers tell clients apart by their name; the host name that is the default may be another guest's, too.

@@ -10,7 +10,7 @@
 import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { HostSnapshot } from '../../engine/host-snapshots.ts'
-import type { VmSpec } from '../../engine/host-port.ts'
+import type { KeptSpec } from '../../engine/host-port.ts'
 import { isUuidV4 } from '../../instance/ids.ts'
 import { BerthError } from '../../instance/errors.ts'
 import type { ImageDigest, SnapshotId } from '../../instance/model.ts'
@@ -27,7 +27,7 @@ export interface SnapshotRecord {
   readonly format: 1
   readonly id: SnapshotId
   /** Of the VM when it was copied. */
-  readonly spec: VmSpec
+  readonly spec: KeptSpec
   readonly volumes: readonly PluggedVolume[]
   /** null where the disks alone were kept. */
   readonly memory: SavedMemory | null

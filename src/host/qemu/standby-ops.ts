@@ -1,6 +1,6 @@
 /** Standby and restore of an instance, in its seat's line: what standby.ts does to a VM, and what is recorded. */
 import { open, rm, stat } from 'node:fs/promises'
-import type { VmRef, VmSpec, VmStarted } from '../../engine/host-port.ts'
+import type { KeptSpec, VmRef, VmStarted } from '../../engine/host-port.ts'
 import { asBerthError, BerthError } from '../../instance/errors.ts'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { GuestLink } from '../guest-link/link.ts'
@@ -51,7 +51,7 @@ export async function suspend(seat: Seat, ref: VmRef, { naps = true } = {}): Pro
 }
 
 /** Continues what was saved. If it throws, it is still there. */
-export async function resume(seat: Seat, spec: VmSpec): Promise<VmStarted> {
+export async function resume(seat: Seat, spec: KeptSpec): Promise<VmStarted> {
   seat.admit(spec)
   const record = seat.known
   if (record.status === 'running') return { startedAt: record.startedAt ?? Date.now(), how: 'already-running' }
@@ -91,7 +91,7 @@ export async function resume(seat: Seat, spec: VmSpec): Promise<VmStarted> {
 }
 
 /** The VM that napped, with its network as the instance has it now. */
-async function readied(seat: Seat, spec: VmSpec, { vmm }: Live): Promise<Vmm> {
+async function readied(seat: Seat, spec: KeptSpec, { vmm }: Live): Promise<Vmm> {
   try {
     await connect(seat.context, spec, {})
     await seat.save({ spec })
@@ -105,11 +105,11 @@ async function readied(seat: Seat, spec: VmSpec, { vmm }: Live): Promise<Vmm> {
 }
 
 /** A VMM with the saved state in it, paused. The record says `resuming`. */
-async function loadSaved(seat: Seat, spec: VmSpec, saved: SavedState): Promise<Vmm> {
+async function loadSaved(seat: Seat, spec: KeptSpec, saved: SavedState): Promise<Vmm> {
   const { paths, context } = seat
   await checkFiles(seat, spec)
   // The disks of the saved state, not those the spec would have now: the devices must be the same.
-  const frozen: VmSpec = { ...spec, volumes: seat.known.volumes.map(({ volume }) => volume) }
+  const frozen: KeptSpec = { ...spec, volumes: seat.known.volumes.map(({ volume }) => volume) }
   const prepared = await prepare(seat, frozen)
   const state = await open(paths.state, 'r')
   try {
@@ -151,7 +151,7 @@ async function templateOf(seat: Seat): Promise<Template | null> {
   return await seat.context.templates.get(id)
 }
 
-async function checkFiles(seat: Seat, spec: VmSpec): Promise<void> {
+async function checkFiles(seat: Seat, spec: KeptSpec): Promise<void> {
   const memory = await stat(seat.paths.memory).catch(() => null)
   const isClone = (seat.known.template ?? null) !== null
   if (memory === null || (!isClone && memory.size !== spec.memoryBytes)) {

@@ -9,7 +9,7 @@
  * state that is still good, because the guest ran no instruction before the record said `running`.
  */
 import type { AppExit, InstanceId, SnapshotId, TimestampMs } from '../../instance/model.ts'
-import type { VmSpec, VmVolume } from '../../engine/host-port.ts'
+import type { KeptSpec, VmSpec, VmVolume } from '../../engine/host-port.ts'
 import { readJson, writeJson } from './atomic-file.ts'
 import type { ProcessIdentity } from './identity.ts'
 import type { MachineIdentity } from './machine.ts'
@@ -18,7 +18,7 @@ export type VmStatus = 'prepared' | 'starting' | 'running' | 'suspending' | 'sus
 
 export interface VmRecord {
   readonly format: 1
-  readonly spec: VmSpec
+  readonly spec: KeptSpec
   readonly status: VmStatus
   readonly process: ProcessIdentity | null
   /** What the VMM is or was; a saved state needs the same again. */
@@ -56,8 +56,14 @@ export interface SavedState {
   readonly frozen?: boolean
 }
 
-export function newRecord(spec: VmSpec, blank: InstanceId | null = null): VmRecord {
-  return { format: 1, spec, status: 'prepared', process: null, machine: null, blank, volumes: [], saved: null, exit: null, startedAt: null }
+export function newRecord(spec: KeptSpec, blank: InstanceId | null = null): VmRecord {
+  return { format: 1, spec: keptOf(spec), status: 'prepared', process: null, machine: null, blank, volumes: [], saved: null, exit: null, startedAt: null }
+}
+
+/** Of what is wanted, what is kept: a record of an older Berth, and what a start brings, have the variables as well. */
+export function keptOf(spec: KeptSpec & Partial<Pick<VmSpec, 'env'>>): KeptSpec {
+  const { env: _variables, ...kept } = spec
+  return kept
 }
 
 /** The template without which this VM could not sleep and wake. */
