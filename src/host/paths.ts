@@ -7,6 +7,7 @@
  *   <data>/templates/<uuid>/    template.json memory state: booted guests that instances are cloned from
  *   <data>/snapshots/<uuid>/    snapshot.json overlay.ext4 volume-<port>.ext4 memory state; `<uuid>.part` while it is made
  *   <data>/host/                what the host remembers of the machine (id, accelerator verdict)
+ *   <run>/<8 hex>/data-dir      whose runtime directory it is
  *   <run>/<8 hex>/<uuid>/       sockets; emptied by a reboot, and short: a socket's path has at most 107 bytes
  *
  * Invariant: nothing that a guest or a client named becomes part of a path; instance ids are checked to be UUIDs.
@@ -18,6 +19,9 @@ import type { InstanceId } from '../instance/model.ts'
 
 /** What Linux allows in sun_path, less its closing zero. */
 export const MAX_SOCKET_PATH_BYTES = 107
+
+/** In a runtime directory: the name of the data directory that it is for, since its own name can't be turned back. */
+export const OWNER_FILE = 'data-dir'
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 

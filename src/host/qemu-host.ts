@@ -7,6 +7,7 @@
  */
 import { randomUUID } from 'node:crypto'
 import { access, chmod, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import type {
   CopyItem,
   CopyOutOptions,
@@ -37,7 +38,7 @@ import { openCgroups } from './cgroup/cgroup.ts'
 import { FileSystems } from './file-systems/file-systems.ts'
 import { openImageStore, type ImageStoreOptions } from './images/image-store.ts'
 import { openNetwork, type NetworkOptions } from './network/network.ts'
-import { defaultRunDir, hostPaths, type HostPaths } from './paths.ts'
+import { defaultRunDir, hostPaths, OWNER_FILE, type HostPaths } from './paths.ts'
 import { askPort, doorOf, type NetworkProbe } from './network/probe.ts'
 import { chooseAccelerator, qemuVersion } from './qemu/accel.ts'
 import { closedDirectory, takeArtifacts } from './qemu/artifacts.ts'
@@ -520,6 +521,7 @@ async function makeHostDirectories(paths: HostPaths): Promise<void> {
     // VMs pass through to the files they were told of; nobody but us lists what is there.
     for (const dir of [paths.data, paths.instances, paths.run]) await chmod(dir, PASSAGE_MODE)
     await chmod(paths.host, 0o700)
+    await writeFile(join(paths.run, OWNER_FILE), `${paths.data}\n`, { mode: 0o600 })
   } catch (error) {
     throw new BerthError('host_unavailable', `The directories ${paths.data} and ${paths.run} can't be used; check their owner, or choose others.`, { cause: error })
   }

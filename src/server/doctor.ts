@@ -1,6 +1,6 @@
 /**
  * What `berth doctor` tells: which parts are there, which are missing, and what to do about it.
- * Looks only; changes nothing but the remembered verdict on KVM. Works with and without a running server.
+ * Looks only, and changes nothing but the remembered verdict on KVM, unless it is told to clean up. Works with and without a running server.
  */
 import { execFile } from 'node:child_process'
 import { constants } from 'node:fs'
@@ -10,6 +10,7 @@ import { cpus, release, totalmem } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { whyNoFileSystems } from '../host/file-systems/needs.ts'
+import type { Leftover } from '../host/leftovers/leftovers.ts'
 import { whyStale } from '../host/qemu/guest-build.ts'
 
 const run = promisify(execFile)
@@ -37,6 +38,10 @@ export interface DoctorOptions {
   readonly artifactsDir: string
   /** `host:port` pairs that the server would listen on, and what each is for. */
   readonly listeners: readonly Listener[]
+  /** What Berths that are gone left on this machine. */
+  readonly leftovers: readonly Leftover[]
+  /** Removes what can be removed of it. */
+  readonly clean: boolean
   /** Proves KVM by a real boot, or tells the remembered verdict. */
   readonly proveAccelerator: () => Promise<{ readonly accelerator: 'kvm' | 'tcg'; readonly reason: string }>
 }
@@ -77,7 +82,24 @@ export async function diagnose(options: DoctorOptions): Promise<readonly Check[]
   checks.push(await checkAccelerator(options))
   checks.push(await checkTun(), await checkFileSystems(), await checkCgroups(), checkMemory(), await checkDisk(options.dataDir))
   for (const listener of options.listeners) checks.push(await checkPort(listener))
+  checks.push(...(await checkLeftovers(options)))
   return checks
+}
+
+async function checkLeftovers({ leftovers, clean }: DoctorOptions): Promise<readonly Check[]> {
+  if (leftovers.length === 0) return [ok('leftovers', 'nothing of a Berth that is gone')]
+  const look = async ({ kind, name, why, remove }: Leftover): Promise<Check> => {
+    if (remove === null || !clean) return warning('leftover', `${kind} ${name}: ${why}`, remove === null ? null : 'Remove it with berth doctor --clean.')
+    try {
+      return (await remove()) ? ok('leftover', `${kind} ${name} is removed: ${why}`) : ok('leftover', `${kind} ${name} is left: it is in use again, or gone`)
+    } catch (error) {
+      return warning('leftover', `${kind} ${name} can't be removed: ${error instanceof Error ? error.message : String(error)}`, 'Run berth doctor --clean as root.')
+    }
+  }
+  // What processes hold goes only after them.
+  const isProcess = ({ kind }: Leftover) => kind === 'VM' || kind === 'file server'
+  const processes = await Promise.all(leftovers.filter(isProcess).map(look))
+  return [...processes, ...(await Promise.all(leftovers.filter((leftover) => !isProcess(leftover)).map(look)))]
 }
 
 /** As far as it can be known before a network is chosen. */
@@ -221,7 +243,7 @@ function ok(name: string, detail: string): Check {
   return { name, status: 'ok', detail, fix: null }
 }
 
-function warning(name: string, detail: string, fix: string): Check {
+function warning(name: string, detail: string, fix: string | null): Check {
   return { name, status: 'warning', detail, fix }
 }
 

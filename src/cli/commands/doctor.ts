@@ -13,10 +13,11 @@ export function register(program: Command, context: Context): void {
     .command('doctor')
     .description('tell what is there and what is missing on this machine')
     .option('--data-dir <dir>', 'the data directory to look at (BERTH_DATA_DIR)')
+    .option('--clean', 'remove what Berths that are gone left on this machine')
     .option('--json', 'print JSON')
-    .action(async (options: { dataDir?: string }, command: Command) => {
+    .action(async (options: { dataDir?: string; clean?: boolean }, command: Command) => {
       const { doctor } = await import('../../server/doctor-options.ts')
-      const checks = await doctor(context.env, options.dataDir === undefined ? {} : { dataDir: options.dataDir }).catch((error: unknown) => {
+      const checks = await doctor(context.env, options.dataDir === undefined ? {} : { dataDir: options.dataDir }, { clean: options.clean === true }).catch((error: unknown) => {
         throw new CliError(error instanceof Error ? error.message : String(error), { status: STATUS.usage, cause: error })
       })
       if (checks.some((check) => check.status === 'missing')) context.setStatus(STATUS.failure)

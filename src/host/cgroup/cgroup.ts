@@ -57,6 +57,8 @@ export interface Cgroups {
   remove(name: string): Promise<void>
   /** Every group below ours, by name: what `remove` may be told. */
   list(): Promise<readonly string[]>
+  /** How many processes are in the group. */
+  processes(name: string): Promise<number>
 }
 
 /** Looks at what the machine offers; makes the parent group. */
@@ -108,6 +110,7 @@ async function openV2(root: string, controllers: readonly string[]): Promise<Cgr
     },
     remove: (name) => removeGroup(join(parent, name)),
     list: () => groupsIn(parent),
+    processes: (name) => processesIn([join(parent, name)]),
   }
   return groups
 }
@@ -181,6 +184,7 @@ async function openV1(root: string): Promise<Cgroups> {
       const lists = await Promise.all([...parents.values()].map(groupsIn))
       return [...new Set(lists.flat())]
     },
+    processes: (name) => processesIn(dirs(name)),
   }
 }
 
@@ -194,6 +198,7 @@ function without(warning: string): Cgroups {
     use: async () => ({ cpuSeconds: null, memoryBytes: null, oomKills: 0 }),
     remove: async () => undefined,
     list: async () => [],
+    processes: async () => 0,
   }
 }
 
@@ -219,6 +224,11 @@ async function removeGroup(dir: string): Promise<void> {
     }
     await sleep(REMOVE_RETRY_MS)
   }
+}
+
+async function processesIn(dirs: readonly string[]): Promise<number> {
+  const lists = await Promise.all(dirs.map((dir) => readText(join(dir, 'cgroup.procs'))))
+  return new Set(lists.flatMap((text) => text?.match(/\d+/g) ?? [])).size
 }
 
 async function groupsIn(dir: string): Promise<string[]> {

@@ -10,10 +10,16 @@ import { BerthError } from '../../instance/errors.ts'
 
 /** IFNAMSIZ without its final zero. */
 export const MAX_INTERFACE_NAME = 15
+export const MAX_OWNER_LENGTH = 200
 const BRIDGE_HASH_LENGTH = 3
 const INSTANCE_HASH_LENGTH = 9
 /** Lower-case letters and digits that can't be taken for one another. */
 const ALPHABET = 'abcdefghijkmnpqrstuvwxyz23456789'
+
+/** What of an owner's name fits: an interface's alias holds 255 bytes, and `ip -batch` splits at quotes and blanks. */
+export function ownerName(owner: string): string {
+  return owner.replaceAll(/[^\x21-\x7e]|["'\\#]/g, '_').slice(-MAX_OWNER_LENGTH)
+}
 
 /** Refuses what is no safe interface name; it goes into rules and paths. */
 export function checkBridgeName(name: string): void {

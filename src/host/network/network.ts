@@ -22,7 +22,7 @@ import { allowedBy } from './allowed.ts'
 import type { Allowed } from './allowed.ts'
 import { Firewall } from './firewall.ts'
 import { refusePortsInUse } from './listeners.ts'
-import { checkBridgeName, groupKey, tapName, tapPrefix } from './names.ts'
+import { checkBridgeName, groupKey, ownerName, tapName, tapPrefix } from './names.ts'
 import { hostResolvers } from './resolvers.ts'
 import { makeBlankTap, makeTap, placeOf, removeTaps, tapCounters, tapsWithPrefix } from './tap.ts'
 import type { TapCounters, TapRequest } from './tap.ts'
@@ -300,11 +300,6 @@ function checkResolvers(dns: readonly string[]): readonly string[] {
     if (parseIpv4(address) === null) throw new BerthError('invalid_request', `BERTH_DNS has "${address}", which is no IPv4 address; write addresses with commas between.`)
   }
   return dns
-}
-
-/** An interface's alias holds 255 bytes, and `ip -batch` splits at quotes and blanks. */
-function ownerName(owner: string): string {
-  return owner.replaceAll(/[^\x21-\x7e]|["'\\#]/g, '_').slice(-200)
 }
 
 async function chooseMode(wanted: NetworkMode | 'auto'): Promise<{ readonly mode: NetworkMode; readonly reason: string }> {

@@ -9,7 +9,7 @@ import { createHash } from 'node:crypto'
 import { chmod, chown, stat } from 'node:fs/promises'
 import type { InstanceId } from '../../instance/model.ts'
 
-const FIRST_UID = 1_879_048_192
+export const FIRST_UID = 1_879_048_192
 const UIDS = 2_147_483_647 - FIRST_UID
 /** The group of all VMs. */
 export const VM_GID = FIRST_UID

@@ -14,6 +14,7 @@ import type { InstanceId } from '../../instance/model.ts'
 import { asDiskError } from '../command.ts'
 import { GuestLink } from '../guest-link/link.ts'
 import { ipBatch } from '../network/ip-batch.ts'
+import { ownerName } from '../network/names.ts'
 import type { HostPaths } from '../paths.ts'
 import { QEMU } from './accel.ts'
 import { saveDeviceState } from './device-state.ts'
@@ -83,7 +84,7 @@ async function bootOnce(boot: Boot): Promise<void> {
     await mkdir(dir, { recursive: true })
     for (const log of ['console', 'app']) await writeFile(file(log), '', { mode: 0o600 })
     for (const name of ['', 'console', 'app']) await home.jail.give(file(name), owner, name === '' ? 0o700 : 0o600)
-    if (tap !== null) await makeBareTap(tap, home.jail.uidOf(owner))
+    if (tap !== null) await makeBareTap(tap, home.jail.uidOf(owner), home.paths.data)
     await bootAndSave(boot, templateMachine(home, key, file, tap), file('log'))
   } finally {
     await rm(dir, { recursive: true, force: true })
@@ -149,8 +150,8 @@ function templateNetwork(key: TemplateKey, tap: string | null): MachineNetwork |
   return key.network === 'user' ? { kind: 'user', mac: PLACEHOLDER_MAC, options: ['restrict=on'] } : null
 }
 
-/** A tap on no bridge: it leads nowhere, but offers the guest what an instance's tap offers. */
-async function makeBareTap(tap: string, ownerUid: number): Promise<void> {
+/** A tap on no bridge: it leads nowhere, but offers the guest what an instance's tap offers. Its alias tells whose it is. */
+async function makeBareTap(tap: string, ownerUid: number, dataDir: string): Promise<void> {
   await ipBatch([`link delete dev ${tap}`]).catch(() => undefined) // one that a dead server left
-  await ipBatch([`tuntap add dev ${tap} mode tap user ${ownerUid}`])
+  await ipBatch([`tuntap add dev ${tap} mode tap user ${ownerUid}`, `link set dev ${tap} alias "${ownerName(dataDir)}"`])
 }
