@@ -12,6 +12,6 @@ test('a control group without a process is removed, and one that got a process m
   const found = await groupLeftovers(groupsWith(processes))
   assert.deepEqual(found.map(({ name }) => name), ['berth/empty', 'berth/taken'])
   processes.set('taken', 1)
-  assert.deepEqual(await Promise.all(found.map(({ remove }) => remove?.())), [true, false])
+  assert.deepEqual(await Promise.all(found.map(async ({ remove }) => await remove?.())), [true, false])
   assert.deepEqual([...processes.keys()], ['used', 'taken'])
 })
