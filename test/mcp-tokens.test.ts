@@ -51,10 +51,10 @@ after(async () => {
   await fixture?.close()
 })
 
-async function serve(authorizationServers: readonly string[]): Promise<ServedMcp> {
+async function serve(authorizationServers: readonly string[], projectClaim: string | null = null): Promise<ServedMcp> {
   const { engine, caller } = fixture
   return serveMcp({
-    config: { listen: { host: '127.0.0.1', port: 0 }, isRequired: true, hostnames: [], mode: EVERYTHING, resource: RESOURCE, authorizationServers },
+    config: { listen: { host: '127.0.0.1', port: 0 }, isRequired: true, hostnames: [], mode: EVERYTHING, resource: RESOURCE, authorizationServers, projectClaim },
     jwtSecret: SECRET,
     project: caller.projectId,
     engine,
@@ -134,6 +134,34 @@ describe('a token', () => {
     const list = { jsonrpc: '2.0', id: 2, method: 'tools/list' }
     for (const [claims, status] of [[{ sub: 'ann' }, 200], [{ sub: 'bob' }, 404], [{ sub: 'ann', scope: 'read' }, 404]] as const) {
       assert.equal((await ask(await issued(claims), list, served, session)).status, status)
+    }
+  })
+
+  test('acts in the project that its claim names, and the trail tells whose it was and through which client', async () => {
+    const { engine, caller } = fixture
+    const tenant = await engine.projects.create(caller, { name: 'tenant' })
+    const tenants = await serve([iss], 'berth_project')
+    try {
+      for (const word of ['tenant', tenant.id]) {
+        const client = await connect(tenants.url ?? '', '2026-07-28', await issued({ sub: 'ann', client_id: 'editor', berth_project: word }))
+        await client.callTool({ name: 'create-instance', arguments: { image: 'localhost/busybox', name: `box-${word.length}`, wait: false } })
+        await client.close()
+      }
+      const there = { ...caller, projectId: tenant.id }
+      assert.equal((await engine.instances.list(there)).length, 2)
+      assert.equal((await engine.instances.list(caller)).length, 0)
+      const lines = await engine.audit.list(there, { action: 'instance.create' })
+      assert.deepEqual(lines.map(({ keyId, operation, details }) => [keyId, operation, details['subject'], details['client']]), [
+        [null, 'create-instance', `${iss} ann`, 'editor'],
+        [null, 'create-instance', `${iss} ann`, 'editor'],
+      ])
+      for (const [claims, says] of [[{}, /names no project: it must have the claim berth_project/], [{ berth_project: 7 }, /names no project/], [{ berth_project: 'nobody' }, /for a project that is not here/]] as const) {
+        const answer = await ask(await issued(claims), undefined, tenants)
+        assert.equal(answer.status, 401)
+        assert.match(((await answer.json()) as { error: { message: string } }).error.message, says)
+      }
+    } finally {
+      await tenants.close()
     }
   })
 

@@ -257,7 +257,7 @@ describe('the server’s own MCP', () => {
     jwtSecret: null,
     project: mcp.fixture.caller.projectId,
   })
-  const config = { hostnames: [], mode: EVERYTHING, resource: null, authorizationServers: [] }
+  const config = { hostnames: [], mode: EVERYTHING, resource: null, authorizationServers: [], projectClaim: null }
 
   test('a port that something else has is a warning where nobody asked for it, and a failure where somebody did', async () => {
     const other = createServer().listen(0, '127.0.0.1')

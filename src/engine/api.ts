@@ -59,6 +59,9 @@ export interface Caller {
   readonly via: string
   /** What the surface calls the operation, where that tells more than the engine's own word; for the audit trail. */
   readonly operation?: string
+  /** Of a token: whom its issuer means, and the client that it was given to; for the audit trail. */
+  readonly subject?: string
+  readonly client?: string
 }
 
 /** What create needs; everything absent takes the default of engine/defaults.ts. */

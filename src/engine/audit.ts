@@ -154,7 +154,8 @@ export class AuditTrail {
   }
 
   #draft(caller: Caller, note: AuditNote): Pending['draft'] {
-    const { action, target, details = {} } = note
+    const { action, target } = note
+    const details = { ...whoOf(caller), ...note.details }
     const name = target.name === null ? null : auditWord(target.name)
     return {
       at: this.#parts.now(),
@@ -165,7 +166,7 @@ export class AuditTrail {
       action,
       target: { kind: target.kind, id: target.id === null ? null : auditWord(target.id), name },
       outcome: note.outcome ?? 'ok',
-      details: Buffer.byteLength(JSON.stringify(details)) > DETAILS_LIMIT_BYTES ? { cut: true } : details,
+      details: Buffer.byteLength(JSON.stringify(details)) > DETAILS_LIMIT_BYTES ? { ...whoOf(caller), cut: true } : details,
     }
   }
 
@@ -200,4 +201,9 @@ export class AuditTrail {
       logger.warn({ err: error }, 'old lines of the audit trail could not be removed; it is tried again')
     }
   }
+}
+
+/** A key tells who it is by its id; behind a token stands whom its issuer means. */
+function whoOf({ subject, client }: Caller): AuditDetails {
+  return { ...(subject === undefined ? {} : { subject: auditWord(subject) }), ...(client === undefined ? {} : { client: auditWord(client) }) }
 }

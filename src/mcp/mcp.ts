@@ -54,7 +54,7 @@ export interface McpOptions {
   readonly engine: Engine
   readonly catalogue: Catalogue
   /** Who a bearer secret stands for; null asks what a request without one may do. Null refuses. */
-  readonly authenticate: (secret: string | null) => Promise<McpCaller | null>
+  readonly authenticate: (secret: string | null) => Promise<Caller | null>
   /** Whose tokens it takes; null and absent is nobody's. */
   readonly oauth?: OAuth | null
   readonly version: string
@@ -77,14 +77,9 @@ export interface Mcp {
   close(): Promise<void>
 }
 
-/** Who comes with a key, or with a token: then `subject` is whom its issuer means. */
-export interface McpCaller extends Caller {
-  readonly subject?: string
-}
-
 /** What a request is served with. */
 export interface Principal {
-  readonly caller: McpCaller
+  readonly caller: Caller
   readonly mode: Mode
 }
 
@@ -112,7 +107,7 @@ export function createMcp(options: McpOptions): Mcp {
     const told = oauthAnswer(request, oauth)
     if (told !== null) return told
     if (url.pathname !== MCP_PATH) return jsonRpcError(404, -32_600, `There is nothing at this path; MCP is served at ${MCP_PATH}.`)
-    let caller: McpCaller | null
+    let caller: Caller | null
     try {
       caller = await options.authenticate(bearerSecret(request.headers))
     } catch (error) {
@@ -214,7 +209,7 @@ function serverFor(
     },
   )
   const { engine, catalogue, stopping, now, log } = options
-  const wiring: ToolWiring = { engine, catalogue, caller, stopping, now, gate, audit: line => log.info({ audit: 'mcp', ...(caller.subject === undefined ? {} : { subject: caller.subject }), ...line }, 'tool call') }
+  const wiring: ToolWiring = { engine, catalogue, caller, stopping, now, gate, audit: line => log.info({ audit: 'mcp', ...(caller.subject === undefined ? {} : { subject: caller.subject }), ...(caller.client === undefined ? {} : { client: caller.client }), ...line }, 'tool call') }
   for (const tool of shownTools(ALL_TOOLS, mode, caller.scopes)) tool.register(server, wiring)
   if (canRead) {
     registerResources(server, wiring)

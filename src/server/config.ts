@@ -66,6 +66,8 @@ export interface ServerConfig {
     readonly isRequired: boolean
     readonly hostnames: readonly string[]
     readonly mode: Mode
+    /** The claim of tokens that names their project; null is none, and the default project for all. */
+    readonly projectClaim: string | null
     /** What tokens must carry as their audience; null is the URL at which MCP is served. */
     readonly resource: string | null
     /** Issuers whose tokens it takes beside keys. */
@@ -120,6 +122,7 @@ export const SETTINGS = {
   mcpHosts: setting('mcp-hosts', 'BERTH_MCP_HOSTS', 'LIST', '', 'other host names under which MCP clients may come'),
   mcpResource: setting('mcp-resource', 'BERTH_MCP_RESOURCE', 'URL', '', 'the URL at which MCP clients reach it, which tokens must be for'),
   mcpAuthorizationServers: setting('mcp-authorization-servers', 'BERTH_MCP_AUTHORIZATION_SERVERS', 'LIST', '', 'OAuth issuers whose tokens MCP takes beside keys'),
+  mcpProjectClaim: setting('mcp-project-claim', 'BERTH_MCP_PROJECT_CLAIM', 'NAME', '', 'the claim of tokens that names their project; without it all act in the default one'),
   mcpReadOnly: setting('mcp-read-only', 'BERTH_MCP_READ_ONLY', 'YES|NO', 'no', 'offer MCP clients only what changes nothing'),
   mcpNoExec: setting('mcp-no-exec', 'BERTH_MCP_NO_EXEC', 'YES|NO', 'no', 'offer MCP clients nothing that reaches into instances'),
   mcpToolsets: setting('mcp-toolsets', 'BERTH_MCP_TOOLSETS', 'LIST', '', `offer MCP clients only these: core, ${TOOLSETS.join(', ')}; all is those on request (market) as well`),
@@ -192,6 +195,7 @@ export function readConfig(env: NodeJS.ProcessEnv, flags: Flags = {}): ServerCon
       hostnames: read('mcpHosts', text => list(text).map(parseHostname)),
       mode: { readOnly: read('mcpReadOnly', parseYesNo), noExec: read('mcpNoExec', parseYesNo), toolsets: read('mcpToolsets', parseToolsets) },
       resource: read('mcpResource', text => (text === '' ? null : parseMcpUrl(text))),
+      projectClaim: read('mcpProjectClaim', text => (text === '' ? null : text)),
       authorizationServers: read('mcpAuthorizationServers', text => list(text).map(parseIssuer)),
     },
     logLevel: read('logLevel', choice(LOG_LEVELS)),

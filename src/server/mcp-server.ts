@@ -1,15 +1,17 @@
 /** MCP beside the API: on a listener of its own, with the server's keys. */
 import type { Logger } from 'pino'
+import type { Caller } from '../engine/api.ts'
 import type { DialectOptions } from '../dialects/dialect.ts'
 import { asBerthError } from '../instance/errors.ts'
+import { SCOPES } from '../instance/model.ts'
 import type { ProjectId } from '../instance/model.ts'
 import type { ServerConfig } from './config.ts'
-import { isToken, makeTokenAuthentication } from './mcp-tokens.ts'
+import { isToken, makeTokenAuthentication, projectsByClaim } from './mcp-tokens.ts'
 
 export interface McpServerOptions extends Omit<DialectOptions, 'stateDir'> {
   readonly config: ServerConfig['mcp']
   readonly jwtSecret: string | null
-  /** Where tokens act. */
+  /** Where tokens act that name no other. */
   readonly project: ProjectId
   readonly log: Logger
 }
@@ -30,7 +32,9 @@ export async function serveMcp(options: McpServerOptions): Promise<ServedMcp> {
   const [{ listenMcp }, { createMcp, SURFACE }] = await Promise.all([import('../mcp/http.ts'), import('../mcp/mcp.ts')])
   let url = resourceOf(config)
   const resource = () => url
-  const tokens = makeTokenAuthentication({ jwtSecret: options.jwtSecret, issuers: config.authorizationServers, project: options.project, resource })
+  const operator: Caller = { projectId: options.project, keyId: null, scopes: SCOPES, via: SURFACE }
+  const projectOf = projectsByClaim(config.projectClaim, options.project, () => engine.projects.list(operator))
+  const tokens = makeTokenAuthentication({ jwtSecret: options.jwtSecret, issuers: config.authorizationServers, projectOf, resource })
   const mcp = createMcp({
     engine,
     catalogue,

@@ -4,13 +4,14 @@
  * A token must name the MCP resource as its audience (RFC 8707), so that one made for another service, or for Berth's own
  * Hypeman surface, is worth nothing here. It is signed with the operator's own secret (`BERTH_JWT_SECRET`), or by a
  * configured authorization server, whose keys are found through its metadata (RFC 8414, or OpenID Connect's). What it may
- * do is its `scope`: of read, write and exec, and never admin. All tokens act in one project, and expire.
+ * do is its `scope`: of read, write and exec, and never admin. It acts in the project that a claim names, where the
+ * operator has said which claim; else all tokens act in one. They expire.
  */
 import { createRemoteJWKSet, decodeJwt, decodeProtectedHeader, errors as joseErrors, jwtVerify } from 'jose'
 import type { JWTPayload, JWTVerifyGetKey } from 'jose'
 import type { Caller } from '../engine/api.ts'
 import { asBerthError, BerthError } from '../instance/errors.ts'
-import type { ProjectId, Scope } from '../instance/model.ts'
+import type { Project, ProjectId, Scope } from '../instance/model.ts'
 
 /** What tokens may be given, least first. */
 export const TOKEN_SCOPES = ['read', 'write', 'exec'] as const
@@ -24,7 +25,8 @@ const CLOCK_TOLERANCE_S = 30
 export interface TokenOptions {
   readonly jwtSecret: string | null
   readonly issuers: readonly string[]
-  readonly project: ProjectId
+  /** Where a token acts. Throws `unauthenticated` for one that names no project that is here. */
+  readonly projectOf: (claims: JWTPayload) => Promise<ProjectId>
   /** The resource that tokens must be for. */
   readonly resource: () => string
 }
@@ -58,7 +60,8 @@ export function makeTokenAuthentication(options: TokenOptions): AuthenticateToke
   return async (token, via) => {
     try {
       const claims = await verified(token)
-      return { projectId: options.project, keyId: null, scopes: scopesOf(claims), via, subject: `${claims.iss ?? 'the operator'} ${claims.sub ?? 'nobody by name'}` }
+      const subject = `${claims.iss ?? 'the operator'} ${claims.sub ?? 'nobody by name'}`
+      return { projectId: await options.projectOf(claims), keyId: null, scopes: scopesOf(claims), via, subject, ...clientOf(claims) }
     } catch (error) {
       throw refusal(error, options.resource())
     }
@@ -87,6 +90,24 @@ function spellingsOf(resource: string): string[] {
 function scopesOf({ scope, scp }: JWTPayload): readonly Scope[] {
   const words = typeof scope === 'string' ? scope.split(' ') : Array.isArray(scp) ? (scp as unknown[]) : []
   return TOKEN_SCOPES.filter(known => words.includes(known))
+}
+
+/** Whom the token was given to (RFC 9068, or OpenID Connect's word for it). */
+function clientOf({ client_id: id, azp }: JWTPayload): { readonly client?: string } {
+  const client = typeof id === 'string' ? id : azp
+  return typeof client === 'string' ? { client } : {}
+}
+
+/** The project that tokens act in: by the name or the id that stands in `claim`; without a claim `project`. */
+export function projectsByClaim(claim: string | null, project: ProjectId, projects: () => Promise<readonly Project[]>): TokenOptions['projectOf'] {
+  return async claims => {
+    if (claim === null) return project
+    const word = claims[claim]
+    if (typeof word !== 'string' || word === '') throw new BerthError('unauthenticated', `The token names no project: it must have the claim ${claim}.`)
+    const found = (await projects()).find(({ id, name }) => id === word || name === word)
+    if (found === undefined) throw new BerthError('unauthenticated', `The token is for a project that is not here: its claim ${claim} must be a project's name or id.`)
+    return found.id
+  }
 }
 
 function refusal(error: unknown, resource: string): BerthError {

@@ -8,7 +8,7 @@ export const AuditBody = Type.Object(
   {
     seq: Type.Integer({ description: 'Grows with each line of the installation.' }),
     at: Time('When it was asked for.'),
-    keyId: nullable(Type.String(), 'The key that asked; null is a token, or Berth itself (the replicas of a service).'),
+    keyId: nullable(Type.String(), 'The key that asked; null is a token (`details` names its `subject` and `client`), or Berth itself (the replicas of a service).'),
     via: Text('The surface: `native`, `hypeman`, `koyeb`, `lambda`, `mithril`, `mcp`.'),
     operation: nullable(Type.String(), 'What the surface calls it, where that tells more: the tool of MCP.'),
     action: Text('`instance.create`, `instance.exec`, `key.delete` and so on.'),
