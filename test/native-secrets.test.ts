@@ -34,7 +34,7 @@ test('a secret is set and set again, listed without its value, and deleted', asy
 })
 
 test('names that are none and values that no variable holds are refused, and no refusal repeats them', async () => {
-  for (const name of ['1TOKEN', 'A-B', 'correct%20horse', 'X'.repeat(129)]) await api.refused(400, 'invalid_request', 'PUT', `/secrets/${name}`, { body: { value: VALUE } })
+  for (const name of ['-TOKEN', 'A%2FB', 'correct%20horse', 'X'.repeat(129)]) await api.refused(400, 'invalid_request', 'PUT', `/secrets/${name}`, { body: { value: VALUE } })
   for (const body of [{ value: `${VALUE}\0` }, {}, { value: 1 }]) {
     const { message } = await api.refused(400, 'invalid_request', 'PUT', '/secrets/TOKEN', { body })
     assert.doesNotMatch(message, /horse/)
@@ -57,6 +57,15 @@ test('an instance has it as a variable; no read of any surface shows it, and it 
     assert.doesNotMatch(await answer.text(), new RegExp(VALUE), path)
   }
   await api.refused(409, 'volume_in_use', 'DELETE', '/secrets/TOKEN')
+  await api.ok(200, 'PUT', '/secrets/api-key', { body: { value: `${VALUE}-key` } })
+  await api.refused(400, 'invalid_request', 'POST', '/instances', { body: { ...wish, name: 'odd', secrets: ['api-key'] } })
+  const other = await api.ok<InstanceBody>(201, 'POST', '/instances?wait=running', { body: { ...wish, name: 'other', secrets: [], secretEnv: { URL: 'http://u:{{ secret.api-key }}@h', PLAIN: '{{ secret. }}' } } })
+  assert.deepEqual([other.secrets, other.secretEnv['URL']], [[], 'http://u:{{ secret.api-key }}@h'])
+  const { stdout } = await api.exec('other', { command: ['env'] })
+  assert.match(stdout.toString(), new RegExp(`^URL=http://u:${VALUE}-key@h$`, 'm'))
+  await api.refused(409, 'volume_in_use', 'DELETE', '/secrets/api-key')
+  await api.ok(200, 'DELETE', '/instances/other?wait=true')
+  await api.ok(204, 'DELETE', '/secrets/api-key')
   assert.deepEqual((await api.ok<InstanceBody>(200, 'PATCH', '/instances/keeper', { body: { secrets: [] } })).secrets, [])
   await api.ok(204, 'DELETE', '/secrets/TOKEN')
   await api.ok(200, 'DELETE', '/instances/keeper?wait=true')

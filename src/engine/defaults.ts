@@ -59,6 +59,7 @@ export function specOf(request: CreateInstance, name: string): InstanceSpec {
     sshKeys: request.sshKeys ?? DEFAULT_SPEC.sshKeys,
     place: request.place ?? null,
     ...(request.secrets === undefined || request.secrets.length === 0 ? {} : { secrets: [...new Set(request.secrets)] }),
+    ...(request.secretEnv === undefined || Object.keys(request.secretEnv).length === 0 ? {} : { secretEnv: request.secretEnv }),
     ...(request.healthChecks === undefined || request.healthChecks.length === 0 ? {} : { healthChecks: request.healthChecks }),
     ...(request.idleAfterMs === undefined || request.idleAfterMs === null ? {} : { idleAfterMs: request.idleAfterMs }),
   }

@@ -191,7 +191,7 @@ export function makeInstances(parts: InstancesParts): { readonly lifecycle: Life
       refuseOrderAnnotations(changes.annotations)
       return wish(caller, id, 'update', async (change, instance) => {
         if (instance.phase === 'deleting') throw refused('update', instance)
-        await checkSecrets(change.tx, caller, changes.secrets)
+        await checkSecrets(change.tx, caller, changes)
         const { annotations = {}, ...specChanges } = changes
         const merged = { ...instance.annotations, ...annotations }
         checkAnnotations(merged, core.config.limits.maxAnnotationsBytes)
@@ -256,7 +256,7 @@ async function create(
     }
     await checkFileSystems(change.tx, caller, spec)
     await checkFirewallRulesets(change.tx, caller, spec.firewallRulesets)
-    await checkSecrets(change.tx, caller, spec.secrets)
+    await checkSecrets(change.tx, caller, spec)
     const draft = draftOf(id, caller, spec, request, image, core.now())
     const inserted = await change.insert(draft)
     if (userData !== null || spec.sshKeys.length > 0) await change.tx.insertFirstBoot(id, { userData })

@@ -1,23 +1,29 @@
 /**
  * Secrets of a project: values that are written and never read again. An instance names them; when it starts, its host
- * gets their values as variables of the same names. A secret stays while an instance that lives names it.
+ * gets their values as variables of the same names, or in the place of `{{ secret.NAME }}` in variables of other names.
+ * A secret stays while an instance that lives, or a deployment of a service, names it.
  */
 import { BerthError } from '../instance/errors.ts'
-import type { Instance, InstanceSpec, Secret } from '../instance/model.ts'
+import type { Instance, InstanceSpec, ProjectId, Secret } from '../instance/model.ts'
 import { checkEnv } from '../instance/names.ts'
 import { requireScope } from './access.ts'
 import type { Caller } from './api.ts'
 import type { Core } from './core.ts'
-import type { StoreReader } from './store-port.ts'
+import type { StoreReader, StoreTx } from './store-port.ts'
 
 export const SECRETS_PER_PROJECT_LIMIT = 1000
 export const SECRETS_PER_INSTANCE_LIMIT = 100
 export const SECRET_LIMIT_BYTES = 64 * 1024
-const NAME = /^[A-Za-z_][A-Za-z0-9_]{0,127}$/
+const NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/
+/** Of one that is a variable of its own name. */
+const VARIABLE = /^[A-Za-z_][A-Za-z0-9_]{0,127}$/
+const REFERENCE = /\{\{\s*secret\.([A-Za-z0-9_][A-Za-z0-9_.-]{0,127})\s*\}\}/g
+
+type Naming = Partial<Pick<InstanceSpec, 'secrets' | 'secretEnv'>>
 
 export interface Secrets {
-  /** Makes it, or replaces its value; instances get the new one with their next start. */
-  set(caller: Caller, name: string, value: string): Promise<Secret>
+  /** Makes it, or replaces its value; instances get the new one with their next start. With `only` it must be new, or be there. */
+  set(caller: Caller, name: string, value: string, only?: 'new' | 'known'): Promise<Secret>
   /** By name; values are never told. */
   list(caller: Caller): Promise<readonly Secret[]>
   /** `volume_in_use` while an instance names it. */
@@ -26,13 +32,15 @@ export interface Secrets {
 
 export function makeSecrets(core: Core): Secrets {
   return {
-    async set(caller, name, value) {
+    async set(caller, name, value, only) {
       requireScope(caller, 'write')
       checkName(name)
       checkValue(name, value)
       return core.store.transaction(async tx => {
         const all = await tx.secrets(caller.projectId)
         const known = all.find(secret => secret.name === name)
+        if (known === undefined && only === 'known') throw notFound(name)
+        if (known !== undefined && only === 'new') throw new BerthError('name_conflict', `There is a secret ${name} already: choose another name, or change that one.`, { details: { field: 'name' } })
         if (known === undefined && all.length >= SECRETS_PER_PROJECT_LIMIT) {
           throw new BerthError('limit_exceeded', `The project has ${SECRETS_PER_PROJECT_LIMIT} secrets already: delete some.`)
         }
@@ -51,10 +59,7 @@ export function makeSecrets(core: Core): Secrets {
       requireScope(caller, 'write')
       await core.store.transaction(async tx => {
         if (!(await tx.secrets(caller.projectId)).some(secret => secret.name === name)) throw notFound(name)
-        const user = (await tx.instances({ projectId: caller.projectId })).find(({ spec }) => spec.secrets?.includes(name) === true)
-        if (user !== undefined) {
-          throw new BerthError('volume_in_use', `The instance ${user.spec.name} has the secret ${name}: delete it, or change its secrets, first.`, { details: { instanceId: user.id } })
-        }
+        await checkUnused(tx, caller.projectId, name)
         await tx.deleteSecret(caller.projectId, name)
         await core.audit.record(tx, caller, { action: 'secret.delete', target: { kind: 'secret', id: name, name } })
       })
@@ -62,9 +67,26 @@ export function makeSecrets(core: Core): Secrets {
   }
 }
 
-/** Throws `invalid_request` for names that the project does not have. */
-export async function checkSecrets(reader: Pick<StoreReader, 'secrets'>, caller: Caller, names: readonly string[] | undefined): Promise<void> {
-  if (names === undefined || names.length === 0) return
+/** The names of secrets in a text with references to them. */
+export function referencesIn(text: string): readonly string[] {
+  return [...text.matchAll(REFERENCE)].map(([, name = '']) => name)
+}
+
+/** The reference to a secret, as the value of a variable. */
+export function referenceTo(name: string): string {
+  return `{{ secret.${name} }}`
+}
+
+function namesIn({ secrets = [], secretEnv = {} }: Naming): readonly string[] {
+  return [...new Set([...secrets, ...Object.values(secretEnv).flatMap(referencesIn)])]
+}
+
+/** Throws `invalid_request` for names that the project does not have, or that are no variables where they have to be. */
+export async function checkSecrets(reader: Pick<StoreReader, 'secrets'>, caller: Caller, naming: Naming): Promise<void> {
+  const names = namesIn(naming)
+  if (names.length === 0) return
+  const odd = naming.secrets?.find(name => !VARIABLE.test(name) && NAME.test(name))
+  if (odd !== undefined) throw new BerthError('invalid_request', `The secret ${odd} can not be a variable of that name: give it to one of another name.`, { details: { field: 'secrets' } })
   if (names.length > SECRETS_PER_INSTANCE_LIMIT) throw new BerthError('limit_exceeded', `An instance has at most ${SECRETS_PER_INSTANCE_LIMIT} secrets.`)
   const known = new Set((await reader.secrets(caller.projectId)).map(({ name }) => name))
   const missing = names.find(name => !known.has(name))
@@ -72,18 +94,34 @@ export async function checkSecrets(reader: Pick<StoreReader, 'secrets'>, caller:
 }
 
 /** The variables that the secrets of an instance are. Throws `not_found` if one is gone: a fork may name it longer than its source. */
-export async function secretVariables(reader: Pick<StoreReader, 'secretValues'>, instance: Pick<Instance, 'projectId'> & { readonly spec: Pick<InstanceSpec, 'secrets'> }): Promise<Readonly<Record<string, string>>> {
-  const { secrets = [] } = instance.spec
-  if (secrets.length === 0) return {}
-  const values = await reader.secretValues(instance.projectId, secrets)
-  const missing = secrets.find(name => !Object.hasOwn(values, name))
+export async function secretVariables(reader: Pick<StoreReader, 'secretValues'>, instance: Pick<Instance, 'projectId'> & { readonly spec: Naming }): Promise<Readonly<Record<string, string>>> {
+  const names = namesIn(instance.spec)
+  if (names.length === 0) return {}
+  const values = await reader.secretValues(instance.projectId, names)
+  const missing = names.find(name => !Object.hasOwn(values, name))
   if (missing !== undefined) throw new BerthError('not_found', `The secret ${missing} of the instance is gone: make it again, or change its secrets.`)
-  return values
+  const { secrets = [], secretEnv = {} } = instance.spec
+  const own = secrets.map(name => [name, values[name] ?? ''] as const)
+  const others = Object.entries(secretEnv).map(([key, text]) => [key, text.replace(REFERENCE, (_, name: string) => values[name] ?? '')] as const)
+  return Object.fromEntries([...own, ...others])
+}
+
+/** Throws `volume_in_use` while an instance or a deployment names it. */
+async function checkUnused(tx: StoreTx, projectId: ProjectId, name: string): Promise<void> {
+  const user = (await tx.instances({ projectId })).find(({ spec }) => namesIn(spec).includes(name))
+  if (user !== undefined) {
+    throw new BerthError('volume_in_use', `The instance ${user.spec.name} has the secret ${name}: delete it, or change its secrets, first.`, { details: { instanceId: user.id } })
+  }
+  const deployments = await tx.serviceRecords('deployment', { projectId, liveOnly: true })
+  const deployment = deployments.find(({ sets }) => sets.some(({ template }) => namesIn(template).includes(name)))
+  if (deployment === undefined) return
+  const service = await tx.serviceRecord('service', deployment.serviceId)
+  throw new BerthError('volume_in_use', `The service ${service?.name ?? deployment.serviceId} has the secret ${name}: delete it, or change its variables, first.`)
 }
 
 function checkName(name: string): void {
   if (!NAME.test(name)) {
-    throw new BerthError('invalid_request', `${shown(name)} is no name of a secret: use at most 128 letters, digits and underscores, with no digit first.`, { details: { field: 'name' } })
+    throw new BerthError('invalid_request', `${shown(name)} is no name of a secret: use at most 128 letters, digits, underscores, dots and dashes, with a letter, a digit or an underscore first.`, { details: { field: 'name' } })
   }
 }
 

@@ -127,6 +127,8 @@ export interface InstanceSpec {
   readonly place?: Place | null
   /** Names of secrets of the project, whose values it has as variables of the same names; absent is none. */
   readonly secrets?: readonly string[]
+  /** Variables in whose values `{{ secret.NAME }}` stands for the value of that secret; absent is none. */
+  readonly secretEnv?: Readonly<Record<string, string>>
   /** What its application is asked to know that it serves; absent and empty is nothing. */
   readonly healthChecks?: readonly HealthCheck[]
   /** Goes to standby once nobody has used it for this long, and wakes for who does; absent and null is never. */

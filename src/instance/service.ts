@@ -74,7 +74,7 @@ export type DeploymentState =
   | 'canceled'
 
 /** What each replica is made from. */
-export type ReplicaTemplate = Pick<InstanceSpec, 'image' | 'vcpus' | 'memoryBytes' | 'overlayBytes' | 'env' | 'entrypoint' | 'cmd' | 'place' | 'healthChecks'>
+export type ReplicaTemplate = Pick<InstanceSpec, 'image' | 'vcpus' | 'memoryBytes' | 'overlayBytes' | 'env' | 'secretEnv' | 'entrypoint' | 'cmd' | 'place' | 'healthChecks'>
 
 export interface ReplicaSet {
   readonly id: string

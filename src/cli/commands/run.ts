@@ -90,7 +90,7 @@ export function register(program: Command, context: Context): void {
     .option('-v, --volume <volume:path[:mode]>', 'mode is rw, ro or overlay=SIZE; may be given several times', collect)
     .option('--fs <filesystem:path>', 'a shared file system; may be given several times', collect)
     .option('--firewall <ruleset>', 'let in only what this ruleset and the global rules say; may be given several times', collect)
-    .option('--secret <name>', 'a secret that it has as a variable (see berth secrets); may be given several times', collect)
+    .option('--secret <[variable=]name>', 'a secret that it has as a variable (see berth secrets); may be given several times', collect)
     .option('-p, --publish <host:guest[/udp]>', 'a port of the host that leads into it; may be given several times', collect)
     .option('--vcpus <n>', 'virtual CPUs')
     .option('--cpus <n>', 'the same')
@@ -163,7 +163,7 @@ function wishOf(image: string, argv: readonly string[], options: RunOptions, { e
     fileSystems: (options.fs ?? []).map(parseFileSystem),
     ...(options.firewall === undefined ? {} : { firewalls: options.firewall }),
     tags: parseKeyValues('--tag', options.tag ?? []),
-    ...(options.secret === undefined ? {} : { secrets: options.secret }),
+    ...secretsOf(options.secret),
     ...(options.sshKey === undefined ? {} : { sshKeys: options.sshKey.map(sshKeyOf) }),
     ...(options.userData === undefined ? {} : { userData: readText(options.userData) }),
     ...(name === undefined ? {} : { name }),
@@ -220,6 +220,16 @@ function statusOf(instance: InstanceBody): number {
   const isTold = exit.message === '' || exit.message === 'exited' || exit.code === STATUS.cannotExecute || exit.code === STATUS.commandNotFound
   if (!isTold) say(`berth: ${instance.name} ${describeExit(exit)}`)
   return exit.code
+}
+
+/** `NAME` is a variable of its own name, `VARIABLE=NAME` one of another. */
+function secretsOf(words: readonly string[] | undefined): { readonly secrets?: readonly string[]; readonly secretEnv?: Readonly<Record<string, string>> } {
+  if (words === undefined) return {}
+  const others = Object.entries(parseKeyValues('--secret', words.filter(word => word.includes('='))))
+  return {
+    secrets: words.filter(word => !word.includes('=')),
+    ...(others.length === 0 ? {} : { secretEnv: Object.fromEntries(others.map(([variable, name]) => [variable, `{{ secret.${name} }}`])) }),
+  }
 }
 
 /** A file's key, where the word is the path of one. */

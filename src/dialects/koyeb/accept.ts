@@ -1,9 +1,10 @@
 /**
  * Definitions of services as the engine's deployments. What Berth has no part for is refused by the field's name
- * where it would change what runs (`git`, `volumes`, `secret`) or who may come in or out (`network_policy`, a route's `security_policies`); what only tunes it (strategies, autoscaling targets)
+ * where it would change what runs (`git`, `volumes`) or who may come in or out (`network_policy`, a route's `security_policies`); what only tunes it (strategies, autoscaling targets)
  * passes and is shown again.
  */
 import type { NewDeployment } from '../../engine/api.ts'
+import { referencesIn, referenceTo } from '../../engine/secrets.ts'
 import type { Catalogue, InstanceType, Region } from '../../instance/catalogue.ts'
 import { placeIn, regionNamed, regionsOf, typeNamed, typesOf } from '../../instance/catalogue.ts'
 import type { ReplicaSet, ReplicaTemplate } from '../../instance/service.ts'
@@ -51,7 +52,7 @@ export function acceptDefinition(value: unknown, catalogue: Catalogue): Accepted
   const kind = acceptKind(asText('definition.type', definition['type']))
   const docker = asObject('definition.docker', definition['docker'])
   if (asText('definition.docker.image_registry_secret', docker['image_registry_secret']) !== '') {
-    throw fieldError('definition.docker.image_registry_secret', 'secrets are not supported; pull the image with its credentials first')
+    throw fieldError('definition.docker.image_registry_secret', 'secrets of registries are not supported; pull the image with its credentials first')
   }
   const named = asTexts('definition.regions', definition['regions'])
   const regions = named.length === 0 ? [homeRegion(catalogue)] : [...new Set(named)]
@@ -151,13 +152,15 @@ function acceptTemplate(definition: Json, docker: Json, region: string, type: In
   const command = asText('definition.docker.command', docker['command'])
   const args = asTexts('definition.docker.args', docker['args'])
   const entrypoint = asTexts('definition.docker.entrypoint', docker['entrypoint'])
+  const { env, secretEnv } = acceptEnv(definition, region)
   const cmd = [...(command === '' ? [] : [command]), ...args]
   return {
     image,
     vcpus: type.vcpus,
     memoryBytes: type.memoryBytes,
     overlayBytes: type.diskBytes,
-    env: acceptEnv(definition['env'], region),
+    env,
+    ...(Object.keys(secretEnv).length === 0 ? {} : { secretEnv }),
     entrypoint: entrypoint.length === 0 ? null : entrypoint,
     cmd: cmd.length === 0 ? null : cmd,
   }
@@ -173,15 +176,23 @@ function acceptType(wanted: Json | null, catalogue: Catalogue): InstanceType {
   return type
 }
 
-function acceptEnv(value: unknown, region: string): Readonly<Record<string, string>> {
-  const env: Record<string, string> = {}
-  for (const [index, item] of asList('definition.env', value).entries()) {
+/** Variables of a region, and those in whose values secrets stand. The last one of a name counts. */
+function acceptEnv(definition: Json, region: string): Pick<ReplicaTemplate, 'env'> & Required<Pick<ReplicaTemplate, 'secretEnv'>> {
+  const all = new Map<string, string>()
+  for (const [index, item] of asList('definition.env', definition['env']).entries()) {
     const field = `definition.env[${index}]`
     const entry = asObject(field, item)
-    if (asText(`${field}.secret`, entry['secret']) !== '') throw fieldError(`${field}.secret`, 'secrets are not supported; give the value')
-    if (appliesTo(asTexts(`${field}.scopes`, entry['scopes']), region)) env[requiredText(`${field}.key`, entry['key'])] = asText(`${field}.value`, entry['value'])
+    const [secret, value] = [asText(`${field}.secret`, entry['secret']), asText(`${field}.value`, entry['value'])]
+    if (secret !== '' && value !== '') throw fieldError(field, 'give either value or secret')
+    if (secret !== '' && referencesIn(referenceTo(secret)).length === 0) throw fieldError(`${field}.secret`, `${quoted(secret)} is not the name of a secret`)
+    const key = requiredText(`${field}.key`, entry['key'])
+    if (appliesTo(asTexts(`${field}.scopes`, entry['scopes']), region)) all.set(key, secret === '' ? value : referenceTo(secret))
   }
-  return env
+  const ports = asList('definition.ports', definition['ports']).map((port, index) => acceptPort(`definition.ports[${index}]`, port))
+  // As the original has it for what serves.
+  if (acceptKind(asText('definition.type', definition['type'])) === 'WEB' && ports.length > 0 && !all.has('PORT')) all.set('PORT', String(Math.min(...ports)))
+  const [secretEnv, env] = [true, false].map(isSecret => Object.fromEntries([...all].filter(([, value]) => referencesIn(value).length > 0 === isSecret)))
+  return { env: env ?? {}, secretEnv: secretEnv ?? {} }
 }
 
 function acceptPort(field: string, value: unknown): number {

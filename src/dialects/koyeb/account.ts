@@ -158,11 +158,12 @@ export async function getSummary(surface: Surface, request: FastifyRequest): Pro
   const project = await projectOf(surface, request, 'organization_id')
   if (project.id !== caller.projectId) throw new BerthError('not_found', 'There is no such organization.')
   const { engine } = surface
-  const [instances, total, apps, services] = await Promise.all([
+  const [instances, total, apps, services, secrets] = await Promise.all([
     engine.instances.list(caller, { limit: SUMMARY_LIMIT }),
     engine.instances.count(caller),
     engine.services.count(caller, 'app', { liveOnly: true }),
     engine.services.list(caller, 'service', { liveOnly: true }),
+    engine.secrets.list(caller),
   ])
   const statuses = await Promise.all(services.map(async service => ({ kind: service.kind.toLowerCase(), status: serviceStatus(await viewOf(surface, caller, service)) })))
   const kinds = Map.groupBy(statuses, one => one.kind)
@@ -176,7 +177,7 @@ export async function getSummary(surface: Surface, request: FastifyRequest): Pro
       services: Object.fromEntries(byKind),
       domains: { total: '0', by_status: {} },
       members: { total: '1', invitations_by_status: {} },
-      secrets: { total: '0', by_type: {} },
+      secrets: { total: String(secrets.length), by_type: secrets.length === 0 ? {} : { SIMPLE: String(secrets.length) } },
       neon_postgres: { total: '0', by_instance_type: {} },
     },
   }

@@ -12,6 +12,7 @@ import { InstanceBytes } from './instance-bytes.ts'
 import { getInstance, listInstanceEvents, listInstances } from './instances.ts'
 import { queryLogs, serveTail, tailOverHttp } from './logs.ts'
 import { getMetrics } from './metrics.ts'
+import * as secrets from './secrets.ts'
 import type { Surface } from './surface.ts'
 import * as services from './services.ts'
 import { DIALECT, installSurface } from './surface.ts'
@@ -28,6 +29,7 @@ async function koyebRoutes(app: FastifyInstance, options: DialectOptions): Promi
   const get = (url: string, handler: Handler) => route('GET', url, handler)
   serviceRoutes(route)
   accountRoutes(route)
+  secretRoutes(route)
   get('/streams/logs/query', queryLogs)
   get('/streams/metrics', getMetrics)
   app.route({
@@ -98,6 +100,16 @@ function serviceRoutes(route: Route): void {
   route('GET', '/service_events', services.eventsOf('service', 'service_id'))
   route('GET', '/deployment_events', services.eventsOf('deployment', 'deployment_id'))
   route('GET', '/regional_deployment_events', services.eventsOf('set', 'regional_deployment_id'))
+}
+
+function secretRoutes(route: Route): void {
+  route('GET', '/secrets', secrets.listSecrets)
+  route('POST', '/secrets', secrets.createSecret)
+  route('GET', '/secrets/:id', secrets.getSecret)
+  route('PUT', '/secrets/:id', secrets.updateSecret)
+  route('PATCH', '/secrets/:id', secrets.updateSecret)
+  route('DELETE', '/secrets/:id', secrets.deleteSecret)
+  route('POST', '/secrets/:id/reveal', secrets.revealSecret)
 }
 
 function accountRoutes(route: Route): void {

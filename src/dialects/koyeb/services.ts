@@ -25,6 +25,7 @@ import {
   serviceStatus,
 } from './present-services.ts'
 import { queryBoolean, queryEnums, queryInteger, queryList, queryPaging, queryText } from './query.ts'
+import { requireSecrets } from './secrets.ts'
 import type { Surface } from './surface.ts'
 import { callerOf, pathParameter } from './surface.ts'
 
@@ -116,6 +117,7 @@ export async function createService(surface: Surface, request: FastifyRequest): 
   const caller = callerOf(request)
   const body = readBody(request)
   const accepted = acceptDefinition(body['definition'], surface.catalogue)
+  await requireSecrets(surface, caller, accepted.deployment, body['definition'])
   const appId = requiredText('app_id', body['app_id'])
   const wanted = { ...accepted, appId, ...acceptLifeCycle(body['life_cycle']) }
   // A client asks so with the id of an app that is nobody's.
@@ -145,6 +147,7 @@ export async function updateService(surface: Surface, request: FastifyRequest): 
   const latest = await find(surface, caller, 'deployment', before.latestDeploymentId)
   const merged = request.method === 'PATCH' ? { ...(latest.definition as Json), ...asObject('definition', body['definition']) } : body['definition']
   const accepted = acceptDefinition(merged, surface.catalogue)
+  await requireSecrets(surface, caller, accepted.deployment, merged)
   if (accepted.name !== before.name) throw fieldError('definition.name', 'the name of a service does not change')
   if (queryBoolean(request, 'dry_run') === true) return { service: presentService(await viewOf(surface, caller, before)) }
   const cycle = body['life_cycle'] === undefined ? {} : acceptLifeCycle(body['life_cycle'])

@@ -97,6 +97,7 @@ export function presentInstance(instance: Instance): InstanceBody {
     expiresAt: timeOrNull(spec.expiresAt),
     idleAfterMs: spec.idleAfterMs ?? null,
     secrets: [...(spec.secrets ?? [])],
+    secretEnv: { ...spec.secretEnv },
     health: presentHealth(healthNow(instance)),
     healthChecks: (spec.healthChecks ?? []).map(presentHealthCheck),
     sshKeys: [...spec.sshKeys],

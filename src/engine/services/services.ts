@@ -9,6 +9,7 @@ import type { Caller, Deployed, NewDeployment, Services } from '../api.ts'
 import type { Core } from '../core.ts'
 import { specOf } from '../defaults.ts'
 import { checkSpec, limitsIn } from '../limits.ts'
+import { checkSecrets } from '../secrets.ts'
 import type { StoreReader, StoreTx } from '../store-port.ts'
 import { tell } from './controller.ts'
 
@@ -147,6 +148,7 @@ export function makeServices({ core, wake }: ServicesParts): Services {
         const at = now()
         const id = makeId()
         const base = { id, projectId: caller.projectId, appId: app.id }
+        for (const { template } of request.deployment.sets) await checkSecrets(tx, caller, template)
         const deployment = await addDeployment(tx, base, 1, request.deployment, null, at)
         const service: Service = {
           ...base,
@@ -179,6 +181,7 @@ export function makeServices({ core, wake }: ServicesParts): Services {
       checkDeployment(core, request)
       let deployment: Deployment | null = null
       const service = await change(caller, id, 'deploy', async (tx, before, at) => {
+        for (const { template } of request.sets) await checkSecrets(tx, caller, template)
         const earlier = await tx.serviceRecord('deployment', before.latestDeploymentId)
         deployment = await addDeployment(tx, before, before.version + 1, request, earlier, at)
         await tell(tx, { projectId: before.projectId, kind: 'service', subjectId: id }, at, 'UPDATED', `Deployment ${deployment.id} is on its way`)

@@ -58,6 +58,7 @@ export const CreateInstanceBody = Type.Object(
     diskIoBytesPerSecond: Type.Optional(nullable(Bytes('null is unlimited.', 1))),
     env: Type.Optional(Env),
     secrets: Type.Optional(SecretNames),
+    secretEnv: Type.Optional(Type.Record(Type.String(), Type.String(), { description: 'Variables in whose values `{{ secret.NAME }}` stands for the value of that secret.' })),
     entrypoint: Type.Optional(nullable(Argv, "Replaces the image's entrypoint and drops its command; empty is none; null keeps it.")),
     cmd: Type.Optional(nullable(Argv, "Replaces the image's command; null or empty keeps it.")),
     user: Type.Optional(nullable(Type.String({ maxLength: 256 }), '`name`, `uid`, `name:group` or `uid:gid`.')),

@@ -96,6 +96,7 @@ export const instanceProperties = {
   ),
   healthChecks: Type.Array(HealthCheckBody, { description: 'What is asked of its application.' }),
   secrets: Type.Array(Type.String(), { description: 'Names of secrets that it has as variables.' }),
+  secretEnv: Type.Record(Type.String(), Type.String(), { description: 'Variables in whose values `{{ secret.NAME }}` stands for the value of that secret.' }),
   sshKeys: Type.Array(Type.String(), { description: 'Public keys that open a shell in it over SSH.' }),
 }
 
