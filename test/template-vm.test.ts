@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { randomUUID } from 'node:crypto'
 import type { VmSpec } from '../src/engine/host-port.ts'
+import { runCommand } from '../src/host/command.ts'
 import type { VolumeId } from '../src/instance/model.ts'
 import { eventually, exec, isRoot, logLines, openLab, qemusOf, refOf, shell, traces, volume, type Lab } from './host-lab.ts'
 
@@ -13,6 +14,8 @@ const PROCESS = `ps | awk '/[w]hile true/ { print $1; exit }'`
 const MIB = 1024 * 1024
 const SIZE = { vcpus: 1, memoryBytes: 128 * MIB }
 const CLONES = 20
+/** Somebody's, so that there is SSH at all. */
+const SSH_KEY = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIu2JBzvXVCmT2vN6y3nVdYr4YhX0p3wq4hQ0m0b1b2c nobody'
 const COUNTING = ['sh', '-c', 'i=0; while true; do i=$((i+1)); echo $i > /count; sleep 0.05; done']
 
 describe('a clone of a template', { skip: !isRoot && 'templates need root' }, () => {
@@ -26,9 +29,9 @@ describe('a clone of a template', { skip: !isRoot && 'templates need root' }, ()
   })
   after(() => lab.close())
 
-  it('is itself from its first instruction: entropy, clock, machine-id, host name, address and MAC', async () => {
+  it('is itself from its first instruction: entropy, clock, machine-id, host name, address and MAC, and host keys of SSH', async () => {
     const command = ['sh', '-c', 'head -c 16 /dev/urandom | md5sum; date +%s; touch /etc/machine-id; sleep 1000000']
-    const specs = Array.from({ length: CLONES }, (_, index) => withPeers(lab.spec({ hostname: `clone-${index}`, command })))
+    const specs = Array.from({ length: CLONES }, (_, index) => withPeers(lab.spec({ hostname: `clone-${index}`, command, sshKeys: [SSH_KEY] })))
     const seen: string[][] = []
     for (const spec of specs) {
       assert.equal((await lab.host.start(spec)).how, 'template')
@@ -49,6 +52,9 @@ describe('a clone of a template', { skip: !isRoot && 'templates need root' }, ()
     assert.ok(one !== undefined)
     const { network } = specs[1] ?? one
     assert.equal((await exec(lab.host, one, ['ping', '-c', '1', '-W', '20', network?.ip ?? ''])).code, 0)
+    const hostKeys = await hostKeysOf(specs)
+    for (const spec of specs) assert.ok(hostKeys.has(spec.network?.ip ?? ''), `${spec.hostname} shows no host key`)
+    assert.equal(new Set(hostKeys.values()).size, CLONES)
     // The image has no machine-id; where a disk has one, the next start writes the instance's own.
     const machineIds: string[] = []
     for (const spec of specs) {
@@ -152,6 +158,13 @@ describe('a clone of a template', { skip: !isRoot && 'templates need root' }, ()
     return await readdir(join(lab.dataDir, 'templates'))
   }
 })
+
+/** The ed25519 host key that each shows, by address. */
+async function hostKeysOf(specs: readonly VmSpec[]): Promise<ReadonlyMap<string, string>> {
+  const addresses = specs.flatMap(({ network }) => (network === null ? [] : [network.ip]))
+  const told = await runCommand('ssh-keyscan', ['-T', '120', '-t', 'ed25519', ...addresses], { timeoutMs: 240_000 })
+  return new Map(Array.from(told.matchAll(/^(\S+) ssh-ed25519 (\S+)$/gm), ([, address = '', key = '']) => [address, key]))
+}
 
 /** Instances of one group reach each other. */
 function withPeers(spec: VmSpec): VmSpec {
