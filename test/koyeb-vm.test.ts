@@ -117,10 +117,11 @@ test('commands run in it, with pipes and with a terminal', async () => {
   const typed = await runSession(
     { url: server.url, key: server.key, query: `?id=${id}`, contract },
     { id, id_type: 'INSTANCE_ID', body: { command: ['/bin/sh'] } },
-    { body: { stdin: { data: Buffer.from('echo $((6*7))\n').toString('base64') } } },
+    { body: { stdin: { data: Buffer.from('echo $((6*7)); stty size\n').toString('base64') } } },
     { body: { stdin: { data: Buffer.from('exit\n').toString('base64') } } },
   )
   assert.match(typed.stdout, /\b42\b/)
+  assert.match(typed.stdout, /\b24 80\b/)
   assert.equal(typed.exitCode, 0)
 })
 
