@@ -13,6 +13,7 @@ import { apiFigures } from './api.ts'
 import { firstOf, onServer, untilTemplate } from './berth.ts'
 import { execFigures } from './execs.ts'
 import type { Figure } from './figure.ts'
+import { forks } from './forks.ts'
 import { launches, naps, poolLaunches, standbys } from './launches.ts'
 import { readMachine } from './machine.ts'
 import { podmanFigures } from './podman.ts'
@@ -76,6 +77,14 @@ const groups: readonly Group[] = [
       onServer({}, async (server) => {
         await untilTemplate(server)
         return { restore_exec: await naps(server, samples) }
+      }),
+  },
+  {
+    names: ['fork', 'fork_still'],
+    take: () =>
+      onServer({}, async (server) => {
+        await untilTemplate(server)
+        return await forks(server, Math.min(samples, 10))
       }),
   },
   {

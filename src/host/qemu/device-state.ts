@@ -12,12 +12,15 @@ import type { QmpClient } from './qmp.ts'
 
 const LOAD_TIMEOUT_MS = 60_000
 
-/** Writes a paused VM's devices to `path`, which `owner` may then read. Its disks are flushed and let go of until it is continued. */
-export async function saveDeviceState(qmp: QmpClient, jail: Jail, owner: InstanceId, path: string): Promise<void> {
+/**
+ * Writes a paused VM's devices to `path`, which `owner` may then read. Its disks are flushed, and let go of until it is
+ * continued; with `goesOn` it keeps them, so that they can be copied meanwhile.
+ */
+export async function saveDeviceState(qmp: QmpClient, jail: Jail, owner: InstanceId, path: string, { goesOn = false } = {}): Promise<void> {
   // Made by us: the VM's user writes into the file and can't choose another.
   await (await open(path, 'w', 0o600)).close()
   await jail.give(path, owner, 0o600)
-  await qmp.execute('xen-save-devices-state', { filename: path })
+  await qmp.execute('xen-save-devices-state', { filename: path, live: !goesOn })
 }
 
 /** Loads the state that QEMU inherited as `descriptor`. The VM stays paused. */

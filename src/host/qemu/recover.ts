@@ -8,12 +8,13 @@
  *   resuming     ended; the guest had not run, so it is suspended as before
  *   starting     ended; prepared, since its application may not have started
  */
-import { stat } from 'node:fs/promises'
+import { rm, stat } from 'node:fs/promises'
 import { asBerthError } from '../../instance/errors.ts'
 import type { AppExit } from '../../instance/model.ts'
 import { connectLink } from './cold-boot.ts'
 import { bootId, isAlive } from './identity.ts'
 import { clearAway, connect, settleIn } from './lifecycle.ts'
+import { besideOf, sweepCopies } from './disk-copy.ts'
 import { wakeGuest } from './identity-care.ts'
 import { keepLink } from './link-keeper.ts'
 import { killVm } from './process.ts'
@@ -31,6 +32,9 @@ export async function recover(seat: Seat): Promise<void> {
   if (record === null) return
   // A server may have ended between telling QEMU of the next log and putting it in its place.
   for (const log of [seat.paths.appLog, seat.paths.consoleLog]) await turnOver(log)
+  for (const path of [seat.paths.overlay, ...record.volumes.flatMap(({ overlayPort }) => (overlayPort === null ? [] : seat.paths.volumeOverlay(overlayPort)))]) {
+    await rm(besideOf(path), { force: true })
+  }
   const alive = record.process !== null && (await isAlive(record.process))
   switch (record.status) {
     case 'running':
@@ -65,7 +69,8 @@ async function takeOver(seat: Seat): Promise<void> {
     await killVm(record.process)
     return await writeOff(seat)
   }
-  // A standby or restore that was cut off left it paused.
+  await sweepCopies(vmm.qmp)
+  // A standby, restore or copy that was cut off left it paused.
   const status = await vmm.qmp.execute('query-status')
   if (typeof status === 'object' && status !== null && 'running' in status && status.running !== true) await vmm.qmp.execute('cont')
   await seat.save({ status: 'running', saved: null })

@@ -1,7 +1,8 @@
 /**
  * Taking a snapshot of a VM, and giving a VM what a snapshot holds; each in the seat's line.
  *
- *   take   running    freeze programs ─▶ pause ─▶ devices, own pages, disks copied ─▶ continue ─▶ clock ─▶ thaw
+ *   take   running    disks copied ─▶ freeze programs ─▶ pause ─▶ devices, own pages, what changed of the disks noted ─▶
+ *                     continue ─▶ clock ─▶ thaw ─▶ what changed of the disks copied (disk-copy.ts)
  *          suspended  saved state and disks copied           otherwise  disks copied
  *   apply  copies beside ─▶ the record says `prepared` (what was saved is void) ─▶ renamed into place ─▶ `suspended`
  *
@@ -14,13 +15,15 @@ import type { HostSnapshot, SnapshotRequest, SnapshotUse } from '../../engine/ho
 import type { VmRef, VmSpec } from '../../engine/host-port.ts'
 import { BerthError } from '../../instance/errors.ts'
 import { asDiskError } from '../command.ts'
+import type { GuestLink } from '../guest-link/link.ts'
 import { saveDeviceState } from './device-state.ts'
+import { besideOf, DiskCopy, type CopiedDisk } from './disk-copy.ts'
 import { makeDirectories, openRoot } from './disks.ts'
 import { bootId } from './identity.ts'
 import { wakeGuest } from './identity-care.ts'
 import { machineIdentity } from './context.ts'
 import { clearAway, removeEverything, settleEnd } from './lifecycle.ts'
-import { identityMismatch } from './machine.ts'
+import { identityMismatch, portDiskName } from './machine.ts'
 import { savePrivateMemory } from './private-memory.ts'
 import type { Live, Seat } from './seat.ts'
 import { SHARED_MEMORY_NAME } from './shared-memory.ts'
@@ -118,21 +121,54 @@ async function copyOf(seat: Seat, files: SnapshotFiles, request: SnapshotRequest
 async function copyRunning(seat: Seat, live: Live, files: SnapshotFiles, request: SnapshotRequest): Promise<SavedMemory | null> {
   const { vmm, link } = live
   if (link === null) throw new BerthError('guest_unreachable', "The guest's agent does not answer, so the instance can't be copied now; try again in a moment.")
+  const writesOut = request.durable || !request.memory
+  // Once more when it stands still: then there is little left to write.
+  if (writesOut) await link.sync()
+  // QEMU lets go of the disks of a VM whose whole memory is its own, and can't copy them then.
+  const disks = request.memory && (seat.known.template ?? null) === null ? [] : disksOf(seat, files)
+  const copy = disks.length === 0 ? null : await DiskCopy.beforehand(vmm.qmp, seat.context.jail, seat.id, disks)
+  try {
+    const memory = await atOneMoment(seat, live, link, async () => {
+      await copy?.begin()
+      const [kept] = await allOrFirstFailure([request.memory ? keepRunning(seat, live, files) : Promise.resolve(null), copy === null ? copyDisks(seat, files) : Promise.resolve()])
+      return kept
+    }, writesOut)
+    await copy?.finish()
+    for (const { to } of disks) await seat.context.jail.share(to, PRIVATE_MODE)
+    return memory
+  } catch (error) {
+    await copy?.abandon()
+    throw error
+  }
+}
+
+/** While the guest's programs sleep and the VM is paused, as short as can be. */
+async function atOneMoment<T>(seat: Seat, { vmm }: Live, link: GuestLink, work: () => Promise<T>, writesOut: boolean): Promise<T> {
+  const begun = performance.now()
   // The copy's programs must not run before it has an identity of its own: they are copied asleep.
   await link.freeze()
   try {
-    if (request.durable || !request.memory) await link.sync()
+    if (writesOut) await link.sync()
     await vmm.qmp.execute('stop')
     try {
-      const [memory] = await allOrFirstFailure([request.memory ? keepRunning(seat, live, files) : Promise.resolve(null), copyDisks(seat, files)])
-      return memory
+      return await work()
     } finally {
       if (!vmm.hasEnded) await vmm.qmp.execute('cont')
     }
   } finally {
     // If the link broke, whoever keeps it finds the guest again and does this.
     if (!vmm.hasEnded) await wakeGuest(seat, link).catch((error: unknown) => seat.context.log.warn({ err: error, instance: seat.id }, 'a guest that was copied did not wake at once'))
+    await seat.note(`it stood still for ${Math.round(performance.now() - begun)} ms to be copied`)
   }
+}
+
+/** The disks that it writes, by the nodes that QEMU knows them by. */
+function disksOf({ paths, known }: Seat, files: SnapshotFiles): readonly CopiedDisk[] {
+  const disks = [
+    { node: 'overlay', from: paths.overlay, to: files.overlay },
+    ...overlayPorts(known.volumes).map((port) => ({ node: portDiskName(port), from: paths.volumeOverlay(port), to: files.volumeOverlay(port) })),
+  ]
+  return disks.map((disk) => ({ ...disk, beside: besideOf(disk.from) }))
 }
 
 /** Memory and devices of a paused VM. */
@@ -148,7 +184,7 @@ async function keepRunning(seat: Seat, live: Live, files: SnapshotFiles): Promis
     // In the VM's own directory, where its user may write.
     const beside = `${paths.state}.new`
     const pages = { pid: identity.pid, memoryPath: SHARED_MEMORY_NAME, memoryBytes: seat.known.spec.memoryBytes }
-    await allOrFirstFailure([saveDeviceState(qmp, context.jail, id, beside), savePrivateMemory(pages, files.memory, { sync: false })])
+    await allOrFirstFailure([saveDeviceState(qmp, context.jail, id, beside, { goesOn: true }), savePrivateMemory(pages, files.memory, { sync: false })])
     await rename(beside, files.state)
   }
   await context.jail.share(files.state, PRIVATE_MODE)
