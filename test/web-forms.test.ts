@@ -189,6 +189,7 @@ test('an instance is renamed while it runs, and gets another size, variables and
   await dialog().getByLabel('Name').fill('after')
   await dialog().getByRole('button', { name: 'Change' }).click()
   await page.getByRole('heading', { name: 'after', level: 1 }).waitFor()
+  await dialog().waitFor({ state: 'detached' })
   await page.getByRole('button', { name: 'Stop' }).click()
   await page.getByTestId('phase').getByText('stopped').waitFor()
   await open()

@@ -90,6 +90,8 @@ for (const colorScheme of ['light', 'dark'] as const) {
     for (const [path, text] of pages()) {
       await shows(page, path, text)
       await checkAccess(page, path).catch((error: unknown) => problems.push(error))
+      const moving = await page.evaluate<number>('document.getAnimations().length')
+      if (moving > 0) problems.push(`${path} moves, although less motion is asked for`)
     }
     assert.deepEqual(problems.map(String), [])
     check()
@@ -97,15 +99,29 @@ for (const colorScheme of ['light', 'dark'] as const) {
   })
 }
 
-test('every page fits a phone of 375 pixels', async () => {
+/** A phone, a tablet, a screen at 200 % (which leaves half of it), and letters alone at 200 %. */
+const SCREENS = [
+  { name: 'a tablet', width: 768, height: 1024, letters: '100%' },
+  { name: 'a screen at 200 %', width: 640, height: 400, letters: '100%' },
+  { name: 'letters at 200 %', width: 1280, height: 800, letters: '200%' },
+  { name: 'a phone', width: 375, height: 740, letters: '100%' },
+] as const
+
+test('every page fits a phone of 375 pixels, a tablet, and whoever enlarges it to twice its size', async () => {
   const { page, context, check } = await visit(browser, server.url, { viewport: { width: 375, height: 740 }, hasTouch: true })
   await page.goto('/')
   await signIn(page, server.key)
+  const problems: string[] = []
   for (const [path, text] of pages()) {
     await shows(page, path, text)
-    const width = await page.evaluate<number>('document.documentElement.scrollWidth')
-    assert.ok(width <= 375, `${path} is ${width} pixels wide`)
+    for (const { name, width, height, letters } of SCREENS) {
+      await page.setViewportSize({ width, height })
+      await page.evaluate(`document.documentElement.style.fontSize = '${letters}'`)
+      const drawn = await page.evaluate<number>('document.documentElement.scrollWidth')
+      if (drawn > width) problems.push(`${path} is ${drawn} pixels wide on ${name}`)
+    }
   }
+  assert.deepEqual(problems, [])
   await page.goto('/')
   await page.getByRole('button', { name: 'Menu' }).click()
   await page.getByRole('link', { name: 'Volumes' }).click()

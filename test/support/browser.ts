@@ -23,6 +23,8 @@ const FLAGS = [
 ]
 /** Axe runs as the test's own script, past the policy of the page. */
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+/** More than any page has to be passed. */
+const TABS_LIMIT = 60
 /** Who goes on to another page leaves requests behind; and Chromium drops them when the machine gets another network. */
 const LEFT_BEHIND = /net::ERR_(ABORTED|NETWORK_CHANGED)/
 const RULES = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']
@@ -43,6 +45,11 @@ export async function visit(browser: Browser, url: string, options: BrowserConte
   const context = await browser.newContext({ baseURL: url, acceptDownloads: true, locale: 'en-US', timezoneId: 'UTC', reducedMotion: 'reduce', ...options })
   context.setDefaultTimeout(WAIT_MS)
   const page = await context.newPage()
+  return { context, page, check: watchPage(page, url) }
+}
+
+/** Watches the page from now on; what is returned fails on what it did that it must not. */
+export function watchPage(page: Page, url: string): () => void {
   const problems: string[] = []
   const own = new URL(url).host
   page.on('request', request => {
@@ -61,7 +68,7 @@ export async function visit(browser: Browser, url: string, options: BrowserConte
     // What was refused, or did not arrive, is told above, with what the console leaves out.
     if (['error', 'warning'].includes(message.type()) && !message.text().startsWith('Failed to load resource')) problems.push(`the console: ${message.text()}`)
   })
-  return { context, page, check: () => assert.deepEqual(problems, []) }
+  return () => assert.deepEqual(problems, [])
 }
 
 /** A visitor without a session is found out by asking who it is. */
@@ -89,7 +96,57 @@ export async function checkAccess(page: Page, what: string): Promise<void> {
   assert.deepEqual(told, [], what)
 }
 
+/** Presses Tab until what is called so has the focus, which must be seen wherever it comes by. */
+export async function tabTo(page: Page, name: RegExp, key = 'Tab'): Promise<void> {
+  const passed: string[] = []
+  for (let count = 0; count < TABS_LIMIT; count++) {
+    await page.keyboard.press(key)
+    const { label, isSeen } = (await page.evaluate(FOCUSED)) as { readonly label: string; readonly isSeen: boolean }
+    assert.ok(isSeen, `the focus on "${label}" is not seen`)
+    if (name.test(label)) return
+    passed.push(label)
+  }
+  assert.fail(`${name} was not reached; the focus went over ${passed.join(' | ')}`)
+}
+
+/** What has the focus is called, as whoever hears it is told; and whether it is drawn in any other way than without it. */
+const FOCUSED = `(() => {
+  const element = document.activeElement
+  const label = element.getAttribute('aria-label') ?? (element.labels?.[0]?.textContent || element.textContent || element.tagName)
+  // A field is drawn by the box around it.
+  const boxes = [element, element.parentElement, element.parentElement?.parentElement].filter(each => each instanceof Element)
+  const drawn = () => JSON.stringify(boxes.map(each => {
+    const { outlineStyle, outlineWidth, borderColor, boxShadow, left } = getComputedStyle(each)
+    return [outlineStyle === 'none' ? '' : outlineWidth, borderColor, boxShadow, left]
+  }))
+  const focused = drawn()
+  element.blur()
+  const plain = drawn()
+  element.focus({ focusVisible: true })
+  return { label: label.trim(), isSeen: element === document.body || focused !== plain }
+})()`
+
 /** Waits until the terminal shows it. */
 export async function terminalShows(page: Page, text: RegExp): Promise<void> {
   await eventually(`the terminal shows ${text}`, async () => (text.test(await page.locator('.xterm-rows').innerText()) ? true : null), WAIT_MS)
+}
+
+/** Double-clicks on the last of them on the terminal's screen. */
+export async function selectWord(page: Page, word: string): Promise<void> {
+  const spot = (await page.evaluate(`(() => {
+    const nodes = document.createTreeWalker(document.querySelector('.xterm-rows'), NodeFilter.SHOW_TEXT)
+    let found = null
+    for (let node = nodes.nextNode(); node !== null; node = nodes.nextNode()) {
+      const at = node.data.indexOf(${JSON.stringify(word)})
+      if (at < 0) continue
+      const range = document.createRange()
+      range.setStart(node, at)
+      range.setEnd(node, at + ${word.length})
+      const { left, top, width, height } = range.getBoundingClientRect()
+      found = { x: left + width / 2, y: top + height / 2 }
+    }
+    return found
+  })()`)) as { readonly x: number; readonly y: number } | null
+  assert.ok(spot !== null, `${word} is on the screen`)
+  await page.mouse.dblclick(spot.x, spot.y)
 }

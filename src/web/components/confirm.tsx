@@ -1,7 +1,8 @@
 /** A question before something that can't be taken back. */
-import { Button, Group, Modal, Text } from '@mantine/core'
+import { Button, Group, Text } from '@mantine/core'
 import { useState } from 'react'
 import type { ReactNode } from 'react'
+import { Dialog } from './dialog.tsx'
 import { tellError } from './notice.tsx'
 
 interface ConfirmProps {
@@ -27,8 +28,9 @@ export function Confirm({ opened, title, children, action, danger = true, onClos
       setBusy(false)
     }
   }
+  if (!opened) return null
   return (
-    <Modal opened={opened} onClose={onClose} title={<Text fw={600}>{title}</Text>} closeButtonProps={{ 'aria-label': 'Close' }}>
+    <Dialog title={title} onClose={onClose}>
       <Text size="sm" component="div">
         {children}
       </Text>
@@ -40,6 +42,6 @@ export function Confirm({ opened, title, children, action, danger = true, onClos
           {action}
         </Button>
       </Group>
-    </Modal>
+    </Dialog>
   )
 }

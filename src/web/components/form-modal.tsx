@@ -1,7 +1,8 @@
 /** A small form in a dialog: sends, tells what was refused, closes when it is done. */
-import { Button, Group, Modal, Stack, Text } from '@mantine/core'
+import { Button, Group, Stack } from '@mantine/core'
 import { useState } from 'react'
 import type { FormEvent, ReactNode } from 'react'
+import { Dialog } from './dialog.tsx'
 import { tellError } from './notice.tsx'
 
 interface FormModalProps {
@@ -29,7 +30,7 @@ export function FormModal({ title, action, disabled, children, size = 'md', onCl
     }
   }
   return (
-    <Modal opened onClose={onClose} size={size} title={<Text fw={600}>{title}</Text>} closeButtonProps={{ 'aria-label': 'Close' }}>
+    <Dialog title={title} size={size} onClose={onClose}>
       <form onSubmit={event => void submit(event)}>
         <Stack gap="sm">
           {children}
@@ -43,6 +44,6 @@ export function FormModal({ title, action, disabled, children, size = 'md', onCl
           </Group>
         </Stack>
       </form>
-    </Modal>
+    </Dialog>
   )
 }

@@ -11,7 +11,18 @@ interface PageProps {
   readonly children: ReactNode
 }
 
+let pagesShown = 0
+
+/** Whoever came by a link that went with its page goes on from the new one, and not from the beginning of everything. */
+function useFocusFromBefore(): void {
+  useEffect(() => {
+    const isLost = document.activeElement === null || document.activeElement === document.body
+    if (pagesShown++ > 0 && isLost) document.getElementById('main')?.focus({ preventScroll: true })
+  }, [])
+}
+
 export function Page({ title, heading, note, actions, children }: PageProps) {
+  useFocusFromBefore()
   useEffect(() => {
     document.title = `${title} · Berth`
   }, [title])

@@ -1,10 +1,11 @@
 /** A secret that was made now: shown once, to be copied. */
-import { Alert, Button, CopyButton, Modal, Stack, Text } from '@mantine/core'
+import { Alert, Button, CopyButton, Stack } from '@mantine/core'
 import { Check, Copy } from 'lucide-react'
+import { Dialog } from '../../components/dialog.tsx'
 
 export function SecretOnce({ title, secret, onClose }: { readonly title: string; readonly secret: string; readonly onClose: () => void }) {
   return (
-    <Modal opened onClose={onClose} title={<Text fw={600}>{title}</Text>} closeButtonProps={{ 'aria-label': 'Close' }} size="lg">
+    <Dialog title={title} size="lg" onClose={onClose}>
       <Stack gap="sm">
         <Alert color="orange" variant="light">
           It is told now and never again.
@@ -20,6 +21,6 @@ export function SecretOnce({ title, secret, onClose }: { readonly title: string;
           )}
         </CopyButton>
       </Stack>
-    </Modal>
+    </Dialog>
   )
 }

@@ -1,6 +1,7 @@
 /**
  * The screen of a terminal. It outlives its shells: what one has written stands above the next, which is announced.
- * Ctrl-Shift-C copies what is selected, Ctrl-Shift-V pastes (or the browser's own menu).
+ * Ctrl-Shift-C copies what is selected, Ctrl-Shift-V pastes (or the browser's own menu). Tab belongs to the shell, so
+ * Ctrl-Shift-↑ is the way out of it.
  */
 import '@xterm/xterm/css/xterm.css'
 import { FitAddon } from '@xterm/addon-fit'
@@ -8,13 +9,16 @@ import { Terminal } from '@xterm/xterm'
 import { useEffect, useRef, useState } from 'react'
 import { openTerminal } from './exec-socket.ts'
 import type { TerminalEnd } from './exec-socket.ts'
+import { allowSpanStyles } from './span-styles.ts'
 
 const SCROLLBACK_LINES = 5000
 const COLOURS = { background: '#0b1117', foreground: '#d7e0e8', cursor: '#45bfd3', selectionBackground: '#274b5a' }
 /** Whatever a program had switched that ended without switching it back: its screen, colours, mouse, cursor, pasting. */
-const AS_NEW = ['?1049l', '!p', '0m', '?1000l', '?1002l', '?1003l', '?1006l', '?2004l', '?25h'].map(code => `\u001B[${code}`).join('')
+const AS_NEW = ['?1047l', '!p', '0m', '?1000l', '?1002l', '?1003l', '?1006l', '?2004l', '?25h'].map(code => `\u001B[${code}`).join('')
 const FAINT = '\u001B[2m'
 const PLAIN = '\u001B[0m'
+
+allowSpanStyles()
 
 export type TerminalState = { readonly kind: 'opening' } | { readonly kind: 'open' } | { readonly kind: 'over'; readonly end: TerminalEnd }
 
@@ -26,9 +30,10 @@ interface BoxProps {
   readonly onState: (state: TerminalState) => void
   /** The screen once it is there, and whenever something in it is selected or no longer. */
   readonly onScreen: (terminal: Terminal, hasSelection: boolean) => void
+  readonly onLeave: () => void
 }
 
-export function TerminalBox({ id, command, shell, onState, onScreen }: BoxProps) {
+export function TerminalBox({ id, command, shell, onState, onScreen, onLeave }: BoxProps) {
   const box = useRef<HTMLDivElement>(null)
   const [terminal, setTerminal] = useState<Terminal | null>(null)
   const isFirst = useRef(true)
@@ -43,7 +48,7 @@ export function TerminalBox({ id, command, shell, onState, onScreen }: BoxProps)
     made.open(element)
     fit.fit()
     made.focus()
-    made.attachCustomKeyEventHandler(event => handleClipboard(event, made))
+    made.attachCustomKeyEventHandler(event => handleKey(event, made, onLeave))
     made.onSelectionChange(() => onScreen(made, made.hasSelection()))
     const observer = new ResizeObserver(() => fit.fit())
     observer.observe(element)
@@ -54,7 +59,7 @@ export function TerminalBox({ id, command, shell, onState, onScreen }: BoxProps)
       setTerminal(null)
       made.dispose()
     }
-  }, [id, onScreen])
+  }, [id, onScreen, onLeave])
 
   useEffect(() => {
     if (terminal === null) return
@@ -96,8 +101,8 @@ export function copySelection(terminal: Terminal): Promise<void> {
   return document.execCommand('copy') ? Promise.resolve() : Promise.reject(new Error('The browser gives pages of http no clipboard; use its own menu.'))
 }
 
-/** Copies and pastes with Ctrl-Shift, as terminals do; false keeps the key from the shell. */
-function handleClipboard(event: KeyboardEvent, terminal: Terminal): boolean {
+/** Keys with Ctrl-Shift are the terminal's own, as everywhere; false keeps the key from the shell. */
+function handleKey(event: KeyboardEvent, terminal: Terminal, onLeave: () => void): boolean {
   if (event.type !== 'keydown' || !event.ctrlKey || !event.shiftKey) return true
   if (event.code === 'KeyC') {
     event.preventDefault()
@@ -106,6 +111,11 @@ function handleClipboard(event: KeyboardEvent, terminal: Terminal): boolean {
         // The button beside the terminal tells why.
       })
     }
+    return false
+  }
+  if (event.code === 'ArrowUp') {
+    event.preventDefault()
+    onLeave()
     return false
   }
   // The browser pastes into the terminal's own text field.

@@ -30,6 +30,8 @@ export function TerminalTab({ instance }: { readonly instance: Instance }) {
   const [state, setState] = useState<TerminalState>({ kind: 'opening' })
   const [hasSelection, setHasSelection] = useState(false)
   const screen = useRef<Terminal | null>(null)
+  const wayOut = useRef<HTMLButtonElement>(null)
+  const leave = useCallback(() => wayOut.current?.focus(), [])
   const serving = isServing(instance)
   const connection = useConnection()
   const onScreen = useCallback((terminal: Terminal, has: boolean) => {
@@ -74,12 +76,15 @@ export function TerminalTab({ instance }: { readonly instance: Instance }) {
             Copy
           </Button>
           <Select aria-label="Shell" size="xs" w={130} data={SHELLS} value={shell} onChange={value => setShell(value ?? 'auto')} allowDeselect={false} />
-          <Button variant="default" leftSection={<RotateCw size={14} />} disabled={!serving} onClick={() => setAttempt(attempt + 1)}>
+          <Button ref={wayOut} variant="default" leftSection={<RotateCw size={14} />} disabled={!serving} onClick={() => setAttempt(attempt + 1)}>
             {state.kind === 'over' ? 'Open again' : 'Restart shell'}
           </Button>
         </Group>
       </Group>
-      <TerminalBox id={instance.id} command={shell === 'auto' ? BEST_SHELL : [shell, '-l']} shell={attempt} onState={setState} onScreen={onScreen} />
+      <TerminalBox id={instance.id} command={shell === 'auto' ? BEST_SHELL : [shell, '-l']} shell={attempt} onState={setState} onScreen={onScreen} onLeave={leave} />
+      <Text size="xs" c="dimmed" mt={6}>
+        Ctrl-Shift-C copies what is selected, Ctrl-Shift-V pastes, Ctrl-Shift-↑ leaves the terminal. On the command line: <span className="mono">berth exec -it {instance.name} -- sh</span>
+      </Text>
     </>
   )
 }

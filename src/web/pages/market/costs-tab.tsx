@@ -1,11 +1,11 @@
 /** What the project's instances cost, those that are gone too. */
-import { Modal, Text } from '@mantine/core'
 import { useQuery, useQueryClient } from '@tanstack/react-query'
 import { Receipt } from 'lucide-react'
 import { useCallback, useState } from 'react'
 import { call } from '../../api/http.ts'
 import type { Usage } from '../../api/types.ts'
 import { DataTable } from '../../components/data-table.tsx'
+import { Dialog } from '../../components/dialog.tsx'
 import { formatSpan, formatTime } from '../../components/format.ts'
 import { Link } from '../../components/link.tsx'
 import { formatMoney } from '../../components/money.ts'
@@ -55,7 +55,7 @@ export function CostsTab() {
 /** Every stretch of the instance that costs something, newest first. */
 function PriceHistory({ line, onClose }: { readonly line: Line; readonly onClose: () => void }) {
   return (
-    <Modal opened onClose={onClose} size="lg" title={<Text fw={600}>Prices of {line.name ?? line.instanceId}</Text>} closeButtonProps={{ 'aria-label': 'Close' }}>
+    <Dialog title={`Prices of ${line.name ?? line.instanceId}`} size="lg" onClose={onClose}>
       <DataTable
         label="Price periods"
         items={line.periods.toReversed()}
@@ -71,7 +71,7 @@ function PriceHistory({ line, onClose }: { readonly line: Line; readonly onClose
           { name: 'Cost', cell: ({ costMicros }) => <span className="numeric">{formatMoney(costMicros)}</span>, right: true },
         ]}
       />
-    </Modal>
+    </Dialog>
   )
 }
 

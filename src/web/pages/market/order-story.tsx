@@ -1,10 +1,10 @@
 /** The story of an order, newest first. */
-import { Modal, Text } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { History } from 'lucide-react'
 import { call, part } from '../../api/http.ts'
 import type { Bid, OrderEvent, Page as Items, Reservation } from '../../api/types.ts'
 import { DataTable } from '../../components/data-table.tsx'
+import { Dialog } from '../../components/dialog.tsx'
 import { formatTime } from '../../components/format.ts'
 import { formatMoney } from '../../components/money.ts'
 import { EmptyState } from '../../components/states.tsx'
@@ -16,7 +16,7 @@ export function OrderStory({ kind, order: { id, name }, onClose }: { readonly ki
     staleTime: 0,
   })
   return (
-    <Modal opened onClose={onClose} size="lg" title={<Text fw={600}>The story of {name}</Text>} closeButtonProps={{ 'aria-label': 'Close' }}>
+    <Dialog title={`The story of ${name}`} size="lg" onClose={onClose}>
       <DataTable
         label="Story"
         items={events.data}
@@ -30,7 +30,7 @@ export function OrderStory({ kind, order: { id, name }, onClose }: { readonly ki
           { name: 'Details', cell: ({ details }) => Object.entries(details).map(([key, value]) => tellDetail(key, value)).join(', ') },
         ]}
       />
-    </Modal>
+    </Dialog>
   )
 }
 
