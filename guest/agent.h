@@ -135,6 +135,7 @@ void log_close(void);
 bool configure(const struct guest_config *config, char *wrong, size_t size);
 bool renew(const struct guest_config *config, char *wrong, size_t size);
 void write_names(const struct guest_config *config);
+void own_disk(const struct guest_config *config);
 void add_entropy(const uint8_t *bytes, size_t length);
 void set_clock(uint64_t unix_ns);
 bool memory_info(uint64_t *total, uint64_t *available);

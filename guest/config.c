@@ -55,7 +55,7 @@ void write_names(const struct guest_config *config) {
 }
 
 // A disk that was another instance's (a fork's) brings secrets by which that one is known: they are made anew.
-static void own_disk(const struct guest_config *config) {
+void own_disk(const struct guest_config *config) {
     static const char *const secrets[] = {PRIVATE_DIR "/ssh-ed25519", PRIVATE_DIR "/ssh-ecdsa"};
     char owner[128];
     if (!config->machine_id) return;

@@ -2,6 +2,7 @@
 #include "agent.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <stdio.h>
@@ -13,6 +14,8 @@
 #include <unistd.h>
 
 #define POLL_MS 5
+// A program is read in a few requests: under emulation each takes a millisecond, however much it brings.
+#define READ_AHEAD_KB "512"
 
 static void nap(int64_t ms) {
     struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
@@ -61,6 +64,9 @@ void find_fixed_disks(void) {
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) {
         char device[160];
         if (!find_disk(fixed[i], 0, device, sizeof device)) continue;
+        char setting[TEXT_MAX];
+        snprintf(setting, sizeof setting, "/sys/block/%s/queue/read_ahead_kb", device + strlen("/dev/"));
+        if (!write_file(setting, READ_AHEAD_KB)) say("%s: %s", setting, strerror(errno));
         if (snprintf(fixed_device[i], sizeof *fixed_device, "%s", device) >= (int)sizeof *fixed_device) *fixed_device[i] = 0;
     }
 }

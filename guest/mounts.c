@@ -18,6 +18,8 @@
 
 #define DISK_WAIT_MS 10000
 #define MAX_MOUNTS 1024
+#define EROFS_SUPER 1024  // where its superblock begins; 36 bytes into that, how many blocks it has
+#define READ_AHEAD (128 * 1024)
 #define CGROUP_ROOT "/sys/fs/cgroup"
 
 static bool mount_or_say(const char *source, const char *target, const char *type, unsigned long flags, const char *data) {
@@ -129,11 +131,14 @@ static bool mount_overlay(const char *lower, const char *disk, const char *scrat
     }
     snprintf(upper, sizeof upper, "%s/upper", scratch);
     snprintf(work, sizeof work, "%s/work", scratch);
+    // The host's empty disks have both already: then nothing is written here.
     mkdir(upper, 0755);
     mkdir(work, 0755);
     // The root of the overlay shows the upper directory's mode and owner: they are the base's.
-    struct stat info;
-    if (stat(lower, &info) == 0 && (chown(upper, info.st_uid, info.st_gid) < 0 || chmod(upper, info.st_mode & 07777) < 0)) {
+    struct stat base, shown;
+    bool known = stat(lower, &base) == 0 && stat(upper, &shown) == 0;
+    if (known && (shown.st_uid != base.st_uid || shown.st_gid != base.st_gid || (shown.st_mode ^ base.st_mode) & 07777) &&
+        (chown(upper, base.st_uid, base.st_gid) < 0 || chmod(upper, base.st_mode & 07777) < 0)) {
         say("%s: %s", upper, strerror(errno));
     }
     snprintf(options, sizeof options, "lowerdir=%s,upperdir=%s,workdir=%s", lower, upper, work);
@@ -152,11 +157,29 @@ bool first_time(const char *what) {
     return true;
 }
 
+// Asks for the last of the image's blocks, where directories and inodes are, in one request instead of one for each.
+// Open until it is mounted: what was read is forgotten when nobody has the disk open.
+static int read_ahead(const char *serial) {
+    char device[160];
+    uint8_t block[4096];
+    uint32_t magic, blocks;
+    int fd = find_disk(serial, DISK_WAIT_MS, device, sizeof device) ? open(device, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0 || pread(fd, block, sizeof block, 0) != sizeof block) return fd;
+    memcpy(&magic, block + EROFS_SUPER, sizeof magic);
+    memcpy(&blocks, block + EROFS_SUPER + 36, sizeof blocks);
+    uint64_t end = (uint64_t)blocks * sizeof block;
+    if (magic == EROFS_SUPER_MAGIC_V1) readahead(fd, end > READ_AHEAD ? (off_t)(end - READ_AHEAD) : 0, READ_AHEAD);
+    return fd;
+}
+
 bool mount_root(const struct disk_spec *root, char *wrong, size_t size) {
     mkdir("/lower", 0755);
     mkdir("/writable", 0755);
     mkdir("/newroot", 0755);
-    if (!mount_disk(root->serial, "/lower", "erofs", MS_RDONLY, NULL, wrong, size, NULL)) return false;
+    int image = read_ahead(root->serial);
+    bool mounted = mount_disk(root->serial, "/lower", "erofs", MS_RDONLY, NULL, wrong, size, NULL);
+    if (image >= 0) close(image);
+    if (!mounted) return false;
     if (!mount_overlay("/lower", root->overlay, "/writable", "/newroot", wrong, size, NULL)) return false;
     mkdir("/writable/private", 0700);
     mkdir(PRIVATE_DIR, 0700);

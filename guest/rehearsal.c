@@ -49,6 +49,7 @@ static int in_child(const struct guest_config *config) {
         say("rehearsal: %s", text);
         return 1;
     }
+    own_disk(config);
     write_names(config);
     const int groups[ROUNDS] = {agent.app_cgroup, agent.exec_cgroup};
     for (int round = 0; round < ROUNDS; round++) if (!run_once(groups[round])) return 1;
@@ -56,6 +57,9 @@ static int in_child(const struct guest_config *config) {
 }
 
 bool rehearse(const struct guest_config *config, char *wrong, size_t size) {
+    // Not what the one that it becomes will have: that gets its own, first.
+    add_entropy(config->entropy, config->entropy_length);
+    set_clock(config->clock_ns);
     if (config->net.present) {
         if (!bring_up_network(&config->net, wrong, size)) return false;
         take_down_network(&config->net);

@@ -7,7 +7,7 @@
  */
 import { startTool, type StartedTool } from './command.ts'
 
-const REST_MS = 500
+const REST_MS = 300
 
 export class ReadyTool {
   readonly #tool: string

@@ -5,8 +5,10 @@
  * A journal is always there: a guest is killed at any moment, and nobody runs fsck in it. It is small,
  * since it costs the host's disk what it holds. Extended attributes are on (overlayfs needs them).
  */
-import { open, rename, rm, stat } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, open, rename, rm, stat, type FileHandle } from 'node:fs/promises'
 import { randomBytes } from 'node:crypto'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { BerthError } from '../../instance/errors.ts'
 import { CommandFailed, asDiskError, runCommand } from '../command.ts'
 
@@ -21,6 +23,9 @@ const JOURNAL_MEGABYTES = 16
 const MAKE_TIMEOUT_MS = 60_000
 /** Filling from a directory reads and writes it all: a slow disk's pace is allowed for. */
 const SLOWEST_FILL_BYTES_PER_SECOND = 5 * 1024 * 1024
+
+/** What guest/mounts.c makes where it is missing, with these modes. */
+const OVERLAY_DIRECTORIES = [['upper', 0o755], ['work', 0o755], ['private', 0o700]] as const
 
 export interface Ext4Options {
   readonly sizeBytes: number
@@ -73,12 +78,28 @@ export async function createOverlay(path: string, sizeBytes: number, owner: File
   if (await fileExists(path)) return
   const temporary = `${path}.making-${randomBytes(6).toString('hex')}`
   try {
-    await makeExt4(temporary, { sizeBytes, label: 'berth-overlay' })
+    await makeOverlayExt4(temporary, sizeBytes)
     await giveTo(temporary, owner)
     await rename(temporary, path)
   } catch (error) {
     await rm(temporary, { force: true })
     throw asDiskError(error, 'an overlay')
+  }
+}
+
+/** With the directories that a guest's overlay needs, which a guest would make slowly: where they can be root's. */
+export async function makeOverlayExt4(path: string, sizeBytes: number): Promise<void> {
+  if (process.getuid?.() !== 0) return await makeExt4(path, { sizeBytes, label: 'berth-overlay' })
+  const tree = await mkdtemp(join(tmpdir(), 'berth-overlay-'))
+  try {
+    await chmod(tree, 0o755)
+    for (const [name, mode] of OVERLAY_DIRECTORIES) {
+      await mkdir(join(tree, name))
+      await chmod(join(tree, name), mode)
+    }
+    await makeExt4(path, { sizeBytes, label: 'berth-overlay', fromDirectory: tree })
+  } finally {
+    await rm(tree, { recursive: true, force: true })
   }
 }
 
@@ -92,11 +113,16 @@ export interface FileOwner {
 export async function giveTo(path: string, owner: FileOwner | null): Promise<void> {
   const file = await open(path, 'r+')
   try {
-    if (owner !== null) await file.chown(owner.uid, owner.gid)
-    await file.datasync()
+    await giveOpen(file, owner)
   } finally {
     await file.close()
   }
+}
+
+/** The same of a file that is open. */
+export async function giveOpen(file: FileHandle, owner: FileOwner | null): Promise<void> {
+  if (owner !== null) await file.chown(owner.uid, owner.gid)
+  await file.datasync()
 }
 
 export async function fileExists(path: string): Promise<boolean> {

@@ -12,7 +12,8 @@ import { join } from 'node:path'
 import { BerthError } from '../../instance/errors.ts'
 import type { VolumeId } from '../../instance/model.ts'
 import { asDiskError } from '../command.ts'
-import { checkSize, createOverlay, fileExists, giveTo, makeExt4 } from './ext4.ts'
+import { EmptyDisks } from './empty-disks.ts'
+import { checkSize, fileExists, giveTo, makeExt4 } from './ext4.ts'
 import type { FileOwner } from './ext4.ts'
 import { unpackArchive } from './unpack.ts'
 
@@ -54,6 +55,7 @@ export async function openVolumes(options: VolumesOptions): Promise<Volumes> {
   const owner = options.owner ?? null
   await mkdir(root, { recursive: true, mode: DIRECTORY_MODE })
   await sweepUnfinished(root)
+  const empty = new EmptyDisks(root, owner)
   return {
     create: async (volume) => {
       const file = join(root, checkId(volume.id), DATA_FILE)
@@ -89,7 +91,7 @@ export async function openVolumes(options: VolumesOptions): Promise<Volumes> {
       const sizes = await Promise.all((await listVolumes(root)).map((id) => allocatedBytes(join(root, id, DATA_FILE))))
       return sizes.reduce((sum, bytes) => sum + bytes, 0)
     },
-    createOverlay: (path, sizeBytes) => createOverlay(path, sizeBytes, owner),
+    createOverlay: (path, sizeBytes) => empty.create(path, sizeBytes),
   }
 }
 
