@@ -5,6 +5,7 @@
  *
  * This file assembles and delegates; what happens to a VM is in qemu/ (lifecycle, standby-ops, volume-ops).
  */
+import { availableParallelism } from 'node:os'
 import { randomUUID } from 'node:crypto'
 import { access, chmod, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -66,6 +67,7 @@ import { SnapshotStore } from './qemu/snapshot-store.ts'
 import { findStrays } from './qemu/strays.ts'
 import { repairTaps, TAP_LOOK_EVERY_MS } from './qemu/tap-watch.ts'
 import { Templates, type TemplateHome } from './qemu/templates.ts'
+import { Turns } from './qemu/turns.ts'
 import type { TemplateKey } from './qemu/template.ts'
 import { neededTemplate, readRecord } from './qemu/vm-record.ts'
 import { attachFileSystem, detachFileSystem } from './qemu/share-ops.ts'
@@ -101,6 +103,10 @@ export interface TemplateSize {
 }
 
 const ROTATE_EVERY_MS = 2_000
+/** One waits for the disk or the server now and then. */
+const TURNS_OF_A_CPU = 2
+/** A launch that takes longer goes on, and the next one begins. */
+const LONGEST_TURN_MS = 3_000
 
 /** Opens the host; by the time it resolves, what an earlier server left has been found and taken over. */
 export async function openQemuHost(options: QemuHostOptions): Promise<Host> {
@@ -141,6 +147,7 @@ export async function openQemuHost(options: QemuHostOptions): Promise<Host> {
     get pool() {
       return pool
     },
+    turns: new Turns(TURNS_OF_A_CPU * availableParallelism(), LONGEST_TURN_MS),
     naps: (options.napBytes ?? 0) > 0 ? new Naps(options.napBytes ?? 0, log) : null,
     jail,
     cgroups,

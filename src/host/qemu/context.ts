@@ -13,6 +13,7 @@ import type { Naps } from './naps.ts'
 import type { Pool } from './pool.ts'
 import type { SnapshotStore } from './snapshot-store.ts'
 import type { Templates } from './templates.ts'
+import type { Turns } from './turns.ts'
 
 /** As much of a pino logger as this room uses. */
 export interface HostLog {
@@ -57,6 +58,8 @@ export interface VmContext {
   readonly templates: Templates | null
   /** null where no VMs wait for whom they will be. */
   readonly pool: Pool | null
+  /** Of the launches that start a QEMU. */
+  readonly turns: Turns
   /** null where a VM's process always ends with its standby. */
   readonly naps: Naps | null
   readonly logLimitBytes: number

@@ -85,6 +85,16 @@ export async function start(seat: Seat, spec: VmSpec, firstBoot: FirstBoot | nul
     throw new BerthError('invalid_state', 'This life of the instance has ended already.')
   }
   const prepared = takePrepared(seat, spec) ?? (await prepare(seat, spec))
+  // One that waited in the pool has most of it behind it.
+  const over = seat.fromPool === null ? await seat.context.turns.take() : () => undefined
+  try {
+    return await startPrepared(seat, spec, prepared, firstBoot)
+  } finally {
+    over()
+  }
+}
+
+async function startPrepared(seat: Seat, spec: VmSpec, prepared: Prepared, firstBoot: FirstBoot | null): Promise<VmStarted> {
   const begun = performance.now()
   const startedAt = Date.now()
   await seat.note(`start: generation ${spec.generation}, ${spec.vcpus} vCPU, ${spec.memoryBytes} bytes of memory, ${seat.context.accelerator.accelerator}`)
