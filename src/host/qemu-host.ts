@@ -43,6 +43,7 @@ import { defaultRunDir, hostPaths, OWNER_FILE, type HostPaths } from './paths.ts
 import { askPort, doorOf, type NetworkProbe } from './network/probe.ts'
 import { chooseAccelerator, qemuVersion } from './qemu/accel.ts'
 import { closedDirectory, takeArtifacts } from './qemu/artifacts.ts'
+import { mayReadMemory, NO_FOREIGN_MEMORY } from './qemu/private-memory.ts'
 import { isMissing } from './qemu/atomic-file.ts'
 import { machineIdentity, type HostLog, type VmContext } from './qemu/context.ts'
 import { readDevices } from './qemu/devices.ts'
@@ -488,7 +489,7 @@ class QemuHost implements Host {
 async function chooseTemplates(options: QemuHostOptions, home: TemplateHome, seats: ReadonlyMap<InstanceId, Seat>, others: () => readonly string[]): Promise<Templates | null> {
   if ((options.templates ?? null) === null) return null
   const { memoryTool } = home.artifacts
-  const why = process.getuid?.() !== 0 ? 'only root may read and write the memory of VMs' : memoryTool === null ? 'guest/build.sh has not built sealed-memory' : null
+  const why = (await mayReadMemory()) ? (memoryTool === null ? 'guest/build.sh has not built sealed-memory' : null) : NO_FOREIGN_MEMORY
   if (why !== null || memoryTool === null) {
     home.log.warn({ why }, 'instances boot from nothing instead of from templates')
     return null

@@ -9,7 +9,7 @@ import type { ChildProcess } from 'node:child_process'
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { chmodSync, chownSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -34,6 +34,8 @@ export interface TestServerOptions {
   readonly env?: Readonly<Record<string, string>>
   /** The program instead of the sources' `src/server/main.ts`: one that was packed. */
   readonly main?: string
+  /** The user and group that it runs as, whose the directory becomes; default our own. */
+  readonly uid?: number
   /** A directory that outlives the server, to start another one over it; the caller removes it. */
   readonly dataDir?: string
 }
@@ -78,6 +80,7 @@ export async function startServer(options: TestServerOptions = {}): Promise<Test
   const dataDir = options.dataDir ?? mkdtempSync(join(tmpdir(), 'bt-'))
   // VMs run as users of their own, who pass through here.
   if (options.dataDir === undefined) chmodSync(dataDir, 0o711)
+  if (options.uid !== undefined) chownSync(dataDir, options.uid, options.uid)
   const network = host === 'qemu' ? ownNetwork(dataDir) : null
   const chunks: string[] = []
   const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', options.main ?? MAIN], {
@@ -96,6 +99,7 @@ export async function startServer(options: TestServerOptions = {}): Promise<Test
       ...(network === null ? {} : { BERTH_BRIDGE: network.bridgeName, BERTH_SUBNET: network.subnet }),
       ...options.env,
     },
+    ...(options.uid === undefined ? {} : { uid: options.uid, gid: options.uid }),
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   const ended = once(child, 'close')

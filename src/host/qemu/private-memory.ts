@@ -31,6 +31,19 @@ interface Mapping {
   readonly offset: number
 }
 
+/** Yama's setting: above 0 only a parent may look into a process, and a VM outlives the server that is its parent. */
+const PTRACE_SCOPE = '/proc/sys/kernel/yama/ptrace_scope'
+
+/** Why clones can't be put to sleep and woken here. */
+export const NO_FOREIGN_MEMORY = `without root the memory of VMs can be read only where ${PTRACE_SCOPE} is 0`
+
+/** Whether this process may read and write the memory of VMs that it runs, also of those that an earlier server started. */
+export async function mayReadMemory(): Promise<boolean> {
+  if (process.getuid?.() === 0) return true
+  const scope = await readFile(PTRACE_SCOPE, 'utf8').catch(() => '0') // a kernel without Yama
+  return scope.trim() === '0'
+}
+
 export interface PrivateMemory {
   /** Process id of the VMM; its vCPUs are stopped. */
   readonly pid: number
