@@ -167,7 +167,7 @@ describe('a script that goes wrong', () => {
     const pool = new ScriptPool()
     try {
       const cancel = new AbortController()
-      const job = { sources: [{ name: 'x', text: 'for (;;) {}' }], bindings: '{"context":{},"names":{}}', timeoutMs: 600_000, statementLimit: Number.MAX_SAFE_INTEGER }
+      const job = { language: 'javascript' as const, sources: [{ name: 'x', text: 'for (;;) {}' }], bindings: '{"context":{},"names":{}}', timeoutMs: 600_000, statementLimit: Number.MAX_SAFE_INTEGER }
       const under = pool.run('x', job, cancel.signal)
       cancel.abort()
       await assert.rejects(under, /cancelled/)
@@ -186,8 +186,7 @@ describe('scripts that are refused before anything listens', () => {
     symlinkSync(join(directory, 'real'), join(directory, 'linked'))
   })
   const cases: readonly (readonly [string, (text: string) => string, RegExp])[] = [
-    ['Python', (text) => text.replace('language: javascript', 'language: python'), /a script in python; only javascript has a sandbox here/],
-    ['Groovy', (text) => text.replace('language: javascript', 'language: groovy'), /a script in groovy; only javascript/],
+    ['Groovy', (text) => text.replace('language: javascript', 'language: groovy'), /a script in groovy; only javascript and python have a sandbox here/],
     ['no language', (text) => text.replace('language: javascript, ', ''), /says not in which language/],
     ['no location', (text) => text.replace(/location: '[^']*', /, ''), /says not where it lies/],
     ['a file that is not there', (text) => text.replace('main.js', 'none.js'), /none\.js is not in /],

@@ -161,12 +161,13 @@ export class Runner {
 
   /** A script sees what is around it as `context`, and each part by its name; a step `fetch-data` also as `fetchData`. */
   async #runScript(step: Extract<Step, { kind: 'script' }>, values: JsonObject, around: JsonObject, context: CallContext): Promise<Json> {
-    const { timeoutMs, statementLimit } = this.capability.scripting
+    const { timeoutMs, statementLimit, language: usual } = this.capability.scripting
     const camel = Object.entries(around).map(([name, value]): [string, Json] => [name.replace(/-+([a-zA-Z0-9])/g, (_, char: string) => char.toUpperCase()), value])
+    const language = (step.language ?? usual) === 'python' ? 'python' : 'javascript'
     // What `with` names and nobody gave is null: a script may ask for it.
     const asked = Object.fromEntries(Object.keys(step.with).map((name): [string, Json] => [name, values[name] ?? null]))
     const bindings = JSON.stringify({ context: around, names: { ...Object.fromEntries(camel), ...around, ...values, ...asked } })
-    const result = await this.#scripts.run(step.name, { sources: step.sources, bindings, timeoutMs, statementLimit }, context.signal)
+    const result = await this.#scripts.run(step.name, { language, sources: step.sources, bindings, timeoutMs, statementLimit }, context.signal)
     return this.#clean(result)
   }
 

@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url'
 import type { Action, Capability, Expose, Scripting, Step } from '../model.ts'
 import { fail } from '../shape.ts'
 import type { Path, Report } from '../shape.ts'
+import { SANDBOXED } from './job.ts'
 import type { ScriptSource } from './job.ts'
 
 /** Scripts are written by people. */
@@ -22,7 +23,7 @@ export function scriptFault(step: ScriptStep, { isEnabled, language, location, a
   if (!isEnabled) return 'runs a script, which the control adapter turns off.'
   if (spoken === null) return 'runs a script and says not in which language: neither it nor a control adapter\'s defaultLanguage.'
   if (allowedLanguages !== null && !allowedLanguages.includes(spoken)) return `runs a script in ${spoken}, which the control adapter doesn't allow.`
-  if (spoken !== 'javascript') return `runs a script in ${spoken}; only javascript has a sandbox here, and nothing is run outside of one.`
+  if (!SANDBOXED.some((each) => each === spoken)) return `runs a script in ${spoken}; only ${SANDBOXED.join(' and ')} have a sandbox here, and nothing is run outside of one.`
   if ((step.location ?? location) === null) return 'runs a script and says not where it lies: neither it nor a control adapter\'s defaultLocation.'
   const odd = [...step.dependencies, step.file].find((each) => each.split('/').some((part) => !SEGMENT.test(part) || part === '..' || part === '.'))
   return odd === undefined ? null : `runs a script "${odd}", which is no path below its location.`

@@ -4,7 +4,15 @@ export interface ScriptSource {
   readonly text: string
 }
 
+/** Those that have a sandbox here. */
+export const SANDBOXED = ['javascript', 'python'] as const
+export type Sandboxed = (typeof SANDBOXED)[number]
+
+/** What a script may have of memory, with what its language takes itself. */
+export const MEMORY_MIB: Readonly<Record<Sandboxed, number>> = { javascript: 64, python: 128 }
+
 export interface ScriptJob {
+  readonly language: Sandboxed
   /** Run one after another, in one global scope; the last is the script itself. */
   readonly sources: readonly ScriptSource[]
   /** JSON of `{context, names}`. */

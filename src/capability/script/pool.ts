@@ -1,11 +1,14 @@
 /**
- * Runs scripts in threads: a few at a time, the others wait. A thread that doesn't end in time, or whose caller went
- * away, is ended from outside; one that is idle is kept for the next script and keeps no process alive.
+ * Runs scripts: a few at a time, the others wait. JavaScript runs in threads: one that doesn't end in time, or whose caller
+ * went away, is ended from outside; one that is idle is kept for the next script and keeps no process alive. Python has
+ * processes (python-pool.ts), of which nothing is loaded before the first such script.
  */
 import { Worker } from 'node:worker_threads'
 import { Failure } from '../failure.ts'
 import type { Json } from '../model.ts'
+import { MEMORY_MIB } from './job.ts'
 import type { ScriptJob, ScriptOutcome } from './job.ts'
+import type { PythonPool } from './python-pool.ts'
 
 const MAX_RUNNING = 2
 const MAX_WAITING = 64
@@ -17,6 +20,7 @@ export class ScriptPool {
   readonly #idle: Worker[] = []
   readonly #busy = new Set<Worker>()
   readonly #waiting: (() => void)[] = []
+  #python: Promise<PythonPool> | null = null
   #running = 0
   #isClosed = false
 
@@ -25,7 +29,7 @@ export class ScriptPool {
     await this.#enter()
     try {
       signal?.throwIfAborted()
-      const outcome = await this.#inThread(job, signal)
+      const outcome = await (job.language === 'python' ? (await this.#pythons()).run(job, signal) : this.#inThread(job, signal))
       return read(name, outcome, job)
     } catch (error) {
       if (signal?.aborted === true) throw new Failure('unavailable', 'The call was cancelled.', { cause: error })
@@ -37,7 +41,12 @@ export class ScriptPool {
 
   async close(): Promise<void> {
     this.#isClosed = true
-    await Promise.all([...this.#idle.splice(0), ...this.#busy].map((each) => each.terminate()))
+    await Promise.all([...[...this.#idle.splice(0), ...this.#busy].map((each) => each.terminate()), this.#python?.then((pool) => pool.close())])
+  }
+
+  async #pythons(): Promise<PythonPool> {
+    this.#python ??= import('./python-pool.ts').then(({ PythonPool: Pool }) => new Pool())
+    return this.#python
   }
 
   async #enter(): Promise<void> {
@@ -93,7 +102,7 @@ export class ScriptPool {
   }
 }
 
-function read(name: string, outcome: ScriptOutcome, { timeoutMs, statementLimit }: ScriptJob): Json {
+function read(name: string, outcome: ScriptOutcome, { language, timeoutMs, statementLimit }: ScriptJob): Json {
   if (outcome.kind === 'done') {
     try {
       return JSON.parse(outcome.json) as Json
@@ -107,7 +116,7 @@ function read(name: string, outcome: ScriptOutcome, { timeoutMs, statementLimit 
     case 'statements':
       throw new Failure('script_failed', `The script of "${name}" ran more than ${statementLimit} statements and was ended.`)
     case 'memory':
-      throw new Failure('script_failed', `The script of "${name}" wanted more than 64 MiB of memory and was ended.`)
+      throw new Failure('script_failed', `The script of "${name}" wanted more than ${MEMORY_MIB[language]} MiB of memory and was ended.`)
     case 'size':
       throw new Failure('script_failed', `The script of "${name}" gave more than 10 MiB.`)
     case 'threw':

@@ -5,10 +5,10 @@
 import { parentPort } from 'node:worker_threads'
 import { newQuickJSWASMModuleFromVariant } from 'quickjs-emscripten-core'
 import type { QuickJSContext, QuickJSRuntime } from 'quickjs-emscripten-core'
-import { MAX_RESULT_CHARACTERS } from './job.ts'
+import { MAX_RESULT_CHARACTERS, MEMORY_MIB } from './job.ts'
 import type { ScriptJob, ScriptOutcome } from './job.ts'
 
-const MAX_MEMORY_BYTES = 64 * 1024 * 1024
+const MAX_MEMORY_BYTES = MEMORY_MIB.javascript * 1024 * 1024
 const MAX_STACK_BYTES = 256 * 1024
 /** QuickJS asks whether to go on after about so many steps: loops taken and functions called. */
 const STEPS_PER_POLL = 10_000
