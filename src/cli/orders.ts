@@ -1,8 +1,19 @@
-/** How bids and reservations are shown: what they have alike, around what only one of them has. */
+/** What bids and reservations have alike: how many instances they ask for, and how they are shown around what only one of them has. */
 import type { Command } from 'commander'
 import { commonOptions } from './context.ts'
+import { parseCount, usage } from './flags.ts'
 import type { Column } from './output.ts'
 import { print, printJson, table } from './output.ts'
+
+const MAX_QUANTITY = 256
+
+/** The field of a request for `--quantity`, or none without it. */
+export function quantityOf(text: string | undefined): { readonly quantity?: number } {
+  if (text === undefined) return {}
+  const quantity = parseCount('--quantity', text)
+  if (quantity < 1 || quantity > MAX_QUANTITY) throw usage(`--quantity takes 1 to ${MAX_QUANTITY}, not "${text}".`)
+  return { quantity }
+}
 
 interface Order {
   readonly name: string

@@ -5,7 +5,7 @@ import { part } from '../client.ts'
 import { commonOptions, withServer } from '../context.ts'
 import type { Context } from '../context.ts'
 import { CliError, STATUS } from '../failure.ts'
-import { showOrders } from '../orders.ts'
+import { quantityOf, showOrders } from '../orders.ts'
 import { print, printJson, table } from '../output.ts'
 import type { Column } from '../output.ts'
 
@@ -98,7 +98,6 @@ function registerPlace(bids: Command, context: Context): void {
     .option('--ssh-key <name...>', 'SSH keys of the project, or public keys')
     .action(async (name: string, image: string, cmd: readonly string[], options: PlaceOptions, command: Command) => {
       const { type, limit, region, quantity, sshKey } = options
-      if (quantity !== undefined && !/^[1-9]\d{0,2}$/.test(quantity)) throw new CliError(`--quantity takes 1 to 256, not "${quantity}".`, { status: STATUS.usage })
       const body = {
         name,
         image,
@@ -107,7 +106,7 @@ function registerPlace(bids: Command, context: Context): void {
         limitMicros: parseDollars(limit),
         ...(cmd.length === 0 ? {} : { cmd }),
         ...(region === undefined ? {} : { region }),
-        ...(quantity === undefined ? {} : { quantity: Number(quantity) }),
+        ...quantityOf(quantity),
         ...(sshKey === undefined ? {} : { sshKeys: sshKey }),
       }
       await show(command, [await context.connect(command).call<BidBody>('POST', '/market/bids', { json: body })])

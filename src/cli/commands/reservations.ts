@@ -4,14 +4,13 @@ import type { QuoteBody, ReservationBody } from '../../dialects/native/schema/ma
 import { part } from '../client.ts'
 import { commonOptions, withServer } from '../context.ts'
 import type { Context } from '../context.ts'
-import { parseCount, parseTtlMs, usage } from '../flags.ts'
-import { showOrders } from '../orders.ts'
+import { parseTtlMs, usage } from '../flags.ts'
+import { quantityOf, showOrders } from '../orders.ts'
 import { print, printJson, printLines } from '../output.ts'
 import type { Column } from '../output.ts'
 
 const MICROS = 1_000_000
 const HOUR_MS = 3_600_000
-const MAX_QUANTITY = 256
 
 interface SpanOptions {
   readonly start?: string
@@ -111,8 +110,7 @@ function withWish(command: Command): Command {
 
 function wishOf(options: WishOptions): Record<string, string | number> {
   const { type, region, quantity } = options
-  if (quantity !== undefined && !(parseCount('--quantity', quantity) >= 1 && Number(quantity) <= MAX_QUANTITY)) throw usage(`--quantity takes 1 to ${MAX_QUANTITY}, not "${quantity}".`)
-  return { type, ...(region === undefined ? {} : { region }), ...(quantity === undefined ? {} : { quantity: Number(quantity) }), ...spanOf(options) }
+  return { type, ...(region === undefined ? {} : { region }), ...quantityOf(quantity), ...spanOf(options) }
 }
 
 function spanOf({ start, end, for: span }: SpanOptions): Record<string, string> {
