@@ -46,26 +46,28 @@ const ROWS: readonly (readonly [name: string, what: string, target: string])[] =
 const FLOORS = `
 ## What bounds them without KVM
 
-- A guest's first instructions are translated one by one. Traced inside a clone, in ms of its clock, from the host's hello
-  to the exit of the first command (some 270): the network up 47, of which more than half is the reseeding of the random
-  generator, which has to come first; erofs 12-20, ext4 26-31, the writable layer's directories 13-15, overlayfs 11-14, the
-  names in \`/etc\` 12; the application's process 12; the command's process and \`exec\` 30-40, its program to the first output
-  25-30, its exit 6. A guest that has run nothing has none of it translated; only a VM that has done it before, in the same
-  process, has: the pool's. Not tried yet: why the reseeding is slow, directories made in the disk's image beforehand, and
-  tap and rules through one process that stays. A kernel without mitigations and AppArmor was no faster in one run of four.
-- Before its guest runs, a clone (\`launch_template\`) takes 6 ms to admission, 28 for disk, tap and rules (each a tool that is
-  started, 7-10 ms of the server's thread), 40 for QEMU's own start and 13 for the devices' state. \`launch_unstarted\` has most
-  of that behind it and its guest's part before it.
-- Of a launch from the pool most is the image's own program, which no rehearsal can translate: busybox, twice (the
-  application and the command).
-- Of a restore from files alone (\`restore_files\`, some 200 ms) 39 are QEMU's own start, in whose second half the guest's
-  pages are loaded (8-29 by themselves), 13 the devices' state, 13 until the agent answers, 15 its clock, entropy and thaw,
-  75-80 the first command, and 10-15 the API and its records. What comes after the devices is a guest that is translated
-  anew. A process that naps has all of it behind it: of its 30 ms 12 are the command, 7 the host's room, the rest the API.
-- While an instance is copied it stands still for 10-15 ms, and 0.45 ms for each MB of memory that it wrote (0.9 where
-  those are not zeros): its own pages are read then, because this kernel can't tell which changed since
-  (\`CONFIG_MEM_SOFT_DIRTY\`). Its disk does not count. \`fork_still\` is what a client sees, with some 15 ms between two words
-  of an instance that is left alone. With the disk copied meanwhile it was 283 ms, now 150. One that was booted, not cloned, stands still for all of its memory and its disk.
+- A guest's first instructions are translated one by one. Traced inside a clone, in ms of its clock: entropy 6, the network
+  30, erofs 15-20, ext4 28, the writable layer's directories 14 (now on the disk already), overlayfs 13, the names in
+  \`/etc\` 9, the application's process 20-25, the first command 35. A guest that has run nothing has none of it translated; only
+  a VM that has done it before, in the same process, has: the pool's, where the same are 0.5, 2-7, 1.5, 4-5, 2.4, 2, 3-5 and
+  13-20. A rehearsal before the template is saved takes some 8 ms off the network and nothing off the rest: it is the
+  translation, which isn't saved, and not what a kernel does the first time. Not tried yet: a template for each image, with
+  its root and an empty writable layer of one size mounted in it, whose clones get a copy of that very layer; it would take
+  off erofs, ext4 and overlayfs, some 60-75 ms of \`launch_template\` and of the CPU time of each launch in a burst.
+- What reads a disk takes a guest about a millisecond, however much it reads: a launch with its first command made 36 reads and
+  makes 23. Nine of them are ext4's own when it is mounted, one after the other, with one write and one sync.
+- To start a process takes the server 5-8 ms at 150 MB on an idle machine and 15-40 on a busy one, in which it does nothing
+  else: Linux copies its page tables. A launch from the pool starts none (\`nft\` and \`ip\` wait for it); a clone starts QEMU, and
+  \`nft\` and \`ip\` too where launches follow each other too closely.
+- A clone's QEMU takes 33 ms of CPU time until it answers (5 of it for twelve root ports) and some 20 more with the devices'
+  state. \`launch_unstarted\` has most of that behind it.
+- Of a launch from the pool (traced: 123 ms) 9 are admission, 15 moving in and disks, 30 the guest becoming the instance, 20 the
+  application's start, 40 the first command. Most of the last two is the image's own program, which no rehearsal can
+  translate: busybox, twice. Where launches follow each other within two seconds a further VM is made ready beside the
+  next, with a tenth of a launch's weight.
+- \`burst_50\` is CPU time: 0.31-0.36 s of QEMU's for each VM (0.44 before guests read in large pieces and launches took turns)
+  and some 0.03 of the server's, measured beside other work: 8.5-9.5 s of two CPUs at best. Three quarters of a virtual CPU's time goes to
+  translating (perf).
 - \`podman\` starts a process on the host's own kernel and CPU.
 - Of the 47 MB of an idle 256 MB clone (\`/proc/PID/smaps\`, three seconds after its launch) translated code is 24, QEMU's
   heap 10, pages that the guest wrote 6, relocations of QEMU and its libraries 5, translation tables and stacks 2. A smaller

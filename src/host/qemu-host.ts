@@ -48,7 +48,7 @@ import { isMissing } from './qemu/atomic-file.ts'
 import { machineIdentity, type HostLog, type VmContext } from './qemu/context.ts'
 import { readDevices } from './qemu/devices.ts'
 import { PASSAGE_MODE } from './qemu/disks.ts'
-import { readCpuModel, readFacts, type FixedFacts } from './qemu/facts.ts'
+import { DiskUse, readCpuModel, readFacts, type FixedFacts } from './qemu/facts.ts'
 import { openDevice, openJail, type Jail } from './qemu/jail.ts'
 import { endBlank } from './qemu/from-pool.ts'
 import { destroy, prepare, setFirewall, setPorts, start, stop } from './qemu/lifecycle.ts'
@@ -170,6 +170,7 @@ export async function openQemuHost(options: QemuHostOptions): Promise<Host> {
     hostId: await readHostId(paths),
     devices: await readDevices(),
     warnings: [...warnings, ...cgroups.warnings, ...network.facts().warnings],
+    diskUse: new DiskUse(context),
   }
   const host = new QemuHost(context, fixed, listeners, seats)
   await host.recover()

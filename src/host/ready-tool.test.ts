@@ -6,7 +6,7 @@ import { after, describe, it } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { BerthError } from '../instance/errors.ts'
 import { CommandFailed } from './command.ts'
-import { ReadyTool } from './ready-tool.ts'
+import { holdTools, ReadyTool } from './ready-tool.ts'
 
 /** No test waits for it. */
 const NEVER_MS = 2 ** 31 - 1
@@ -55,6 +55,17 @@ describe('a tool that is ready', () => {
     await until('its end was seen', () => !tool.isReady)
     assert.equal(await tool.run('said'), 'said')
     assert.equal(started().length, 2)
+  })
+
+  it('starts none that waits while somebody is in a hurry', async () => {
+    const { tool, started } = noting(1)
+    const over = holdTools()
+    await tool.run('one')
+    await sleep(20)
+    assert.equal(started().length, 1)
+    over()
+    over()
+    await until('another has started', () => started().length === 2)
   })
 
   it('tells what a tool says that fails, and which package brings one that is missing', async () => {

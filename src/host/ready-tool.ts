@@ -9,6 +9,18 @@ import { startTool, type StartedTool } from './command.ts'
 
 const REST_MS = 300
 
+let holds = 0
+
+/** Until the given function is called, none is started to wait: somebody is in a hurry. */
+export function holdTools(): () => void {
+  holds += 1
+  let over = false
+  return () => {
+    if (!over) holds -= 1
+    over = true
+  }
+}
+
 export class ReadyTool {
   readonly #tool: string
   readonly #args: readonly string[]
@@ -49,7 +61,7 @@ export class ReadyTool {
 
   #rest(): void {
     if (this.#timer !== null) clearTimeout(this.#timer)
-    this.#timer = setTimeout(() => this.prepare(), this.#restMs)
+    this.#timer = setTimeout(() => (holds > 0 ? this.#rest() : this.prepare()), this.#restMs)
     this.#timer.unref()
   }
 }

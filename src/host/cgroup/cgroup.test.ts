@@ -39,6 +39,35 @@ describe('control groups', { skip: process.getuid?.() !== 0 }, () => {
     await groups.remove(name)
   })
 
+  it('that yield weigh a tenth, until they are renamed', async (context) => {
+    const groups = await openCgroups()
+    const [from, to] = [randomUUID(), randomUUID()]
+    const limits = { cpus: 1, memoryBytes: 64 * 1024 * 1024 }
+    const weight = async (name: string) => {
+      const files = [`/sys/fs/cgroup/cpu/berth/${name}/cpu.shares`, `/sys/fs/cgroup/berth/${name}/cpu.weight`].filter((file) => existsSync(file))
+      return files[0] === undefined ? null : Number(await readFile(files[0], 'utf8'))
+    }
+    await groups.make(from, { ...limits, yields: true })
+    const child = spawn('sleep', ['1000'], { stdio: 'ignore' })
+    const ended = new Promise((resolve) => child.once('exit', resolve))
+    assert.ok(child.pid !== undefined)
+    try {
+      await groups.enter(from, child.pid)
+      const before = await weight(from)
+      if (before === null) {
+        context.skip('the groups are elsewhere, or have no weight')
+        return
+      }
+      await groups.rename(from, to, child.pid, limits)
+      const after = await weight(to)
+      assert.ok(after !== null && after >= before * 10, `${before}, then ${after}`)
+    } finally {
+      child.kill('SIGKILL')
+      await ended
+      for (const name of [from, to]) await groups.remove(name)
+    }
+  })
+
   it('of version 2 take processes, too, and say which controllers are missing', async (context) => {
     const root = '/sys/fs/cgroup/unified'
     if (!existsSync(join(root, 'cgroup.controllers'))) {

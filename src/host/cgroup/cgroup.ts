@@ -22,6 +22,9 @@ const CPUS = availableParallelism()
 const V1_SHARES = 1024
 const V2_WEIGHT = 100
 const V2_MAX_WEIGHT = 10_000
+/** A tenth: with less a host whose VMs are all busy would never make another ready. */
+const V1_YIELDING_SHARES = 102
+const V2_YIELDING_WEIGHT = 10
 /** QEMU needs a bounded number of threads: vCPUs, I/O workers, its main loop. */
 const MAX_TASKS = 512
 const V1_CONTROLLERS = ['cpu', 'cpuacct', 'memory', 'pids'] as const
@@ -33,6 +36,8 @@ export interface CgroupLimits {
   /** Of one CPU: 1.25 is one and a quarter. */
   readonly cpus: number
   readonly memoryBytes: number
+  /** Others' work goes before its own, until it is renamed. Default false. */
+  readonly yields?: boolean
 }
 
 export interface CgroupUse {
@@ -48,7 +53,7 @@ export interface Cgroups {
   readonly warnings: readonly string[]
   /** Makes the group, or sets its limits again. */
   make(name: string, limits: CgroupLimits): Promise<void>
-  /** Gives a group with this one process another name. */
+  /** Gives a group with this one process another name; it yields no more. */
   rename(from: string, to: string, pid: number, limits: CgroupLimits): Promise<void>
   /** Moves a process in, with all its threads. */
   enter(name: string, pid: number): Promise<void>
@@ -88,7 +93,10 @@ async function openV2(root: string, controllers: readonly string[]): Promise<Cgr
     async make(name, limits) {
       const dir = join(parent, name)
       await mkdir(dir, { recursive: true })
-      if (wanted.includes('cpu')) await writeFile(join(dir, 'cpu.max'), `${Math.round(limits.cpus * CPU_PERIOD_US)} ${CPU_PERIOD_US}`)
+      if (wanted.includes('cpu')) {
+        await writeFile(join(dir, 'cpu.max'), `${Math.round(limits.cpus * CPU_PERIOD_US)} ${CPU_PERIOD_US}`)
+        await writeFile(join(dir, 'cpu.weight'), `${limits.yields === true ? V2_YIELDING_WEIGHT : V2_WEIGHT}`)
+      }
       if (wanted.includes('memory')) {
         await writeFile(join(dir, 'memory.max'), `${limits.memoryBytes}`)
         await writeFile(join(dir, 'memory.oom.group'), '1')
@@ -152,6 +160,7 @@ async function openV1(root: string): Promise<Cgroups> {
     async make(name, limits) {
       await Promise.all(dirs(name).map((dir) => mkdir(dir, { recursive: true })))
       const settings: readonly (readonly [string, string, string])[] = [
+        ['cpu', 'cpu.shares', `${limits.yields === true ? V1_YIELDING_SHARES : V1_SHARES}`],
         ['cpu', 'cpu.cfs_period_us', `${CPU_PERIOD_US}`],
         ['cpu', 'cpu.cfs_quota_us', `${Math.round(limits.cpus * CPU_PERIOD_US)}`],
         ['memory', 'memory.limit_in_bytes', `${limits.memoryBytes}`],
@@ -176,6 +185,8 @@ async function openV1(root: string): Promise<Cgroups> {
     },
     async rename(from, to) {
       await Promise.all([...parents.values()].map((parent) => rename(join(parent, from), join(parent, to))))
+      const shares = fileOf('cpu', to, 'cpu.shares')
+      if (shares !== null) await writeFile(shares, `${V1_SHARES}`)
     },
     async remove(name) {
       await Promise.all(dirs(name).map(removeGroup))

@@ -175,7 +175,7 @@ async function startClone(context: VmContext, request: CloneRequest): Promise<Vm
   )
   const state = await template.openState()
   try {
-    return await Vmm.start(context, { id, machine, descriptors: [template.memory.file.fd, state.fd], onSpawned: async () => undefined })
+    return await Vmm.start(context, { id, machine, descriptors: [template.memory.file.fd, state.fd], yields: true, onSpawned: async () => undefined })
   } finally {
     await state.close()
   }

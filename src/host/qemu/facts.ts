@@ -6,21 +6,47 @@ import type { HostDevice, HostFacts } from '../../engine/host-port.ts'
 import type { HostId } from '../../instance/model.ts'
 import type { VmContext } from './context.ts'
 
+/** What was used of the disk so long ago is told as what is used now. */
+const DISK_USE_AGE_MS = 2_000
+
 /** What does not change while the server runs. */
 export interface FixedFacts {
   readonly hostId: HostId
   readonly devices: readonly HostDevice[]
   readonly warnings: readonly string[]
+  readonly diskUse: DiskUse
+}
+
+/** What is used of the disk: a look at each file of each instance, which many who ask in one moment share. */
+export class DiskUse {
+  readonly #context: Pick<VmContext, 'images' | 'volumes' | 'paths'>
+  #last: { readonly at: number; readonly use: Promise<HostFacts['diskUse']> } | null = null
+
+  constructor(context: Pick<VmContext, 'images' | 'volumes' | 'paths'>) {
+    this.#context = context
+  }
+
+  read(): Promise<HostFacts['diskUse']> {
+    const now = performance.now()
+    if (this.#last === null || now - this.#last.at > DISK_USE_AGE_MS) {
+      const use = this.#look()
+      this.#last = { at: now, use }
+      // The next looks again; whoever asked is told.
+      use.catch(() => (this.#last = null))
+    }
+    return this.#last.use
+  }
+
+  async #look(): Promise<HostFacts['diskUse']> {
+    const { images, volumes, paths } = this.#context
+    const [ofImages, volumesBytes, overlaysBytes] = await Promise.all([images.diskUse(), volumes.diskUse(), overlaysUse(paths.instances)])
+    return { ...ofImages, volumesBytes, overlaysBytes }
+  }
 }
 
 export async function readFacts(context: VmContext, fixed: FixedFacts): Promise<HostFacts> {
   const network = context.network.facts()
-  const [{ blocks, bavail, bsize }, images, volumesBytes, overlaysBytes] = await Promise.all([
-    statfs(context.paths.data),
-    context.images.diskUse(),
-    context.volumes.diskUse(),
-    overlaysUse(context.paths.instances),
-  ])
+  const [{ blocks, bavail, bsize }, diskUse] = await Promise.all([statfs(context.paths.data), fixed.diskUse.read()])
   return {
     hostId: fixed.hostId,
     os: 'linux',
@@ -33,7 +59,7 @@ export async function readFacts(context: VmContext, fixed: FixedFacts): Promise<
     diskBytes: blocks * bsize,
     diskFreeBytes: bavail * bsize,
     network: { mode: network.mode, subnet: network.subnet, gateway: network.gateway, dns: network.dns },
-    diskUse: { ...images, volumesBytes, overlaysBytes },
+    diskUse,
     devices: fixed.devices,
     templates: (context.templates?.list() ?? []).map(({ key, state }) => ({
       vcpus: key.vcpus,

@@ -8,6 +8,7 @@ import type { FirstBoot, KeptSpec, VmRef, VmSpec, VmStarted } from '../../engine
 import { asBerthError, BerthError } from '../../instance/errors.ts'
 import type { AppExit, FirewallRule, PortMapping } from '../../instance/model.ts'
 import type { Plug } from '../network/network.ts'
+import { holdTools } from '../ready-tool.ts'
 import { cloneTemplate, templateKey } from './clone.ts'
 import { coldBoot, type Prepared, type PreparedDisks, type Running } from './cold-boot.ts'
 import { machineIdentity, type VmContext } from './context.ts'
@@ -36,7 +37,7 @@ export async function prepare(seat: Seat, spec: KeptSpec): Promise<Prepared> {
   // Before anything is made: an image that isn't there must leave no trace.
   const root = await openRoot(context, spec.image)
   // Before one is taken: what takes its place would be made beside this launch.
-  const over = context.pool?.launching()
+  const over = launching(context)
   const blank = isNew ? await takeBlank(seat, spec) : null
   try {
     if (blank === null) await makeDirectories(context, id)
@@ -58,7 +59,15 @@ export async function prepare(seat: Seat, spec: KeptSpec): Promise<Prepared> {
     else if (seat.known.status === 'prepared' || seat.known.status === 'exited') await clearAway(seat)
     throw error
   } finally {
-    over?.()
+    over()
+  }
+}
+
+/** Nothing is made ready for later beside a launch; gives what ends that. */
+function launching({ pool }: VmContext): () => void {
+  const ends = [pool?.launching(), holdTools()]
+  return () => {
+    for (const end of ends) end?.()
   }
 }
 
@@ -99,7 +108,7 @@ async function startPrepared(seat: Seat, spec: VmSpec, prepared: Prepared, first
   const startedAt = Date.now()
   await seat.note(`start: generation ${spec.generation}, ${spec.vcpus} vCPU, ${spec.memoryBytes} bytes of memory, ${seat.context.accelerator.accelerator}`)
   try {
-    const over = seat.context.pool?.launching()
+    const over = launching(seat.context)
     const { running, how } = await bringUp(seat, prepared, startedAt).finally(over)
     try {
       await mountShares(running.link, seat.context.artifacts, spec, prepared.shares)

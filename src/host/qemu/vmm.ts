@@ -25,6 +25,8 @@ export interface VmmStart {
   readonly id: InstanceId
   readonly machine: MachineSpec
   readonly descriptors?: readonly number[]
+  /** Others' work goes before its own, until it is somebody's. */
+  readonly yields?: boolean
   /** Told as soon as the process exists, before anything can go wrong with it. */
   readonly onSpawned: (identity: ProcessIdentity) => Promise<void>
 }
@@ -51,7 +53,7 @@ export class Vmm {
   /** Starts QEMU in its jail and cgroup, and connects to it. Leaves no process behind if it throws. */
   static async start(context: VmContext, request: VmmStart): Promise<Vmm> {
     const paths = context.paths.instance(request.id)
-    await context.cgroups.make(request.id, limitsOf(context, request.machine))
+    await context.cgroups.make(request.id, { ...limitsOf(context, request.machine), yields: request.yields ?? false })
     const process = await spawnVm({
       command: inSmallPages(context, context.jail.wrap(QEMU, machineArgs(request.machine), request.id)),
       logPath: paths.vmmLog,
