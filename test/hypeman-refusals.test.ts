@@ -71,7 +71,7 @@ const BAD_CREATES: readonly [string, Readonly<Record<string, unknown>>, number, 
   ['a path that is none', { health_check: { type: 'http', http: { port: 80, path: 'x y' } } }, 400, 'invalid_health_check'],
   ['a threshold below 0', { health_check: { type: 'tcp', tcp: { port: 80 }, failure_threshold: -1 } }, 400, 'invalid_health_check'],
   ['an unknown health check', { health_check: { type: 'prayer' } }, 400, 'Bad Request'],
-  ['automatic standby', { auto_standby: { enabled: true } }, 400, 'not_supported'],
+  ['an idle time that is none', { auto_standby: { enabled: true, idle_timeout: 'x' } }, 400, 'invalid_auto_standby'],
   ['an egress proxy', { network: { egress: { enabled: true } } }, 400, 'not_supported'],
 ]
 for (const [what, body, status, code, message] of BAD_CREATES) {
@@ -133,7 +133,7 @@ for (const [method, path, status] of BAD_PATHS) {
   })
 }
 
-const ABSENT = ['/ingresses', '/builds', '/builders', '/pushes', '/instances/x/snapshot-schedule', '/instances/x/auto-standby/status']
+const ABSENT = ['/ingresses', '/builds', '/builders', '/pushes', '/instances/x/snapshot-schedule']
 for (const path of ABSENT) {
   test(`${path} says that it is not supported`, async () => {
     const answer = await suite.server.request('GET', path)

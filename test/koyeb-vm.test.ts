@@ -10,7 +10,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSyn
 import { once } from 'node:events'
 import { request } from 'node:http'
 import { connect, createServer } from 'node:net'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import type { IncomingMessage } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -316,6 +316,31 @@ test('a service is VMs: a dead replica is replaced, an idle one sleeps, and a re
     return now.status === 'DELETED' ? true : null
   }, WAIT_MS)
   await assert.rejects(visit(port))
+})
+
+test('automatic standby counts real connections, and lets one without any sleep', async t => {
+  const { network } = (await server.request('GET', '/berth/v1/host')).body as { network: { mode: string } }
+  if (network.mode !== 'bridge') return t.skip('without a bridge nobody tells who is connected to a guest')
+  const made = await server.request('POST', '/instances', {
+    body: { name: 'standing', image: IMAGE, size: '256MB', entrypoint: ['sh', '-c', 'mkdir -p /www; echo up > /www/index.html; exec httpd -f -p 8000 -h /www'] },
+  })
+  assert.equal(made.status, 201, made.text)
+  const { id, network: { ip } } = made.body as { id: string; network: { ip: string } }
+  const status = async () => (await server.request('GET', `/instances/${id}/auto-standby/status`)).body as { status: string; supported: boolean; active_inbound_connections: number }
+  const held = await eventually('it takes connections', () => new Promise<Socket | null>(resolve => {
+    const socket = connect(8000, ip, () => resolve(socket))
+    socket.on('error', () => resolve(null))
+  }), WAIT_MS)
+  const asked = await server.request('PATCH', `/instances/${id}`, { body: { auto_standby: { enabled: true, idle_timeout: '1s' } } })
+  assert.equal(asked.status, 200, asked.text)
+  const seen = await eventually('it was looked at', async () => {
+    const now = await status()
+    return now.active_inbound_connections === 1 || !now.supported ? now : null
+  }, WAIT_MS)
+  if (!seen.supported) return t.skip('this kernel does not tell its connections')
+  held.destroy()
+  await eventually('it sleeps', async () => (((await server.request('GET', `/instances/${id}`)).body as { state: string }).state === 'Standby' ? true : null), WAIT_MS)
+  assert.equal((await server.request('DELETE', `/instances/${id}`)).status, 204)
 })
 
 test('what berth run started with an idle time sleeps, and a connection to its published port wakes it', async t => {

@@ -46,6 +46,7 @@ import type { Directory } from './directory.ts'
 import type { Market } from './market/api.ts'
 import type { StatsFeed } from './stats-feed.ts'
 import type { InstanceShape } from './reshaping.ts'
+import type { AutoStandbys } from './idle/inbound-keeper.ts'
 import type { Secrets } from './secrets.ts'
 import type { Snapshots } from './snapshots/api.ts'
 import type { ServiceEventQuery, ServiceQuery } from './store-port.ts'
@@ -78,7 +79,7 @@ export type CreateInstance = Pick<InstanceSpec, 'image'> &
   }
 
 /** What may change on a living instance. */
-export type InstanceChange = Partial<Pick<InstanceSpec, 'tags' | 'restart' | 'expiresAt' | 'env' | 'secrets' | 'healthChecks'> & Pick<Instance, 'annotations'>>
+export type InstanceChange = Partial<Pick<InstanceSpec, 'tags' | 'restart' | 'expiresAt' | 'env' | 'secrets' | 'healthChecks' | 'autoStandby'> & Pick<Instance, 'annotations'>>
 
 export interface InstanceFilter {
   readonly phases?: readonly Phase[]
@@ -371,6 +372,7 @@ export interface Engine {
   readonly projects: Projects
   readonly services: Services
   readonly statsFeed: StatsFeed
+  readonly autoStandbys: AutoStandbys
   readonly audit: Audit
   readonly market: Market
   /** How many instances of each type each region can take. */

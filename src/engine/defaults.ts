@@ -62,5 +62,6 @@ export function specOf(request: CreateInstance, name: string): InstanceSpec {
     ...(request.secretEnv === undefined || Object.keys(request.secretEnv).length === 0 ? {} : { secretEnv: request.secretEnv }),
     ...(request.healthChecks === undefined || request.healthChecks.length === 0 ? {} : { healthChecks: request.healthChecks }),
     ...(request.idleAfterMs === undefined || request.idleAfterMs === null ? {} : { idleAfterMs: request.idleAfterMs }),
+    ...(request.autoStandby === undefined || request.autoStandby === null ? {} : { autoStandby: request.autoStandby }),
   }
 }

@@ -27,6 +27,7 @@ import { makeFileSystems, recoverFileSystems } from './file-systems.ts'
 import { makeFirewalls, reapplyFirewalls } from './firewalls.ts'
 import { makeGuest } from './guest.ts'
 import { HealthKeeper } from './health/keeper.ts'
+import { InboundKeeper } from './idle/inbound-keeper.ts'
 import type { Host } from './host-port.ts'
 import { HostWatch } from './host-watch.ts'
 import { ImageKeeper } from './images.ts'
@@ -139,6 +140,7 @@ function assemble(core: Core, images: ImageKeeper, pricing: PricingParts, adminS
   const proxy = new ServiceProxy(core, lifecycle, activity, (caller, id) => services.wake(caller, id))
   const health = new HealthKeeper(core, id => loop.wake(id))
   const idle = new IdleKeeper(core, (caller, id) => lifecycle.standby(caller, id), activity)
+  const inbound = new InboundKeeper(core, (caller, id) => lifecycle.standby(caller, id), activity)
   const ports = new InstancePorts(core, lifecycle, activity)
   controller.onChanged = id => proxy.follow(id)
   activity.onIdle = id => void whenIdle(core, controller, idle, id)
@@ -153,7 +155,7 @@ function assemble(core: Core, images: ImageKeeper, pricing: PricingParts, adminS
     firstLook.resolve()
     await Promise.all([controller.close(), market.controller.close(), meter.close(), health.close()])
     idle.close()
-    await Promise.all([proxy.close(), ports.close()])
+    await Promise.all([proxy.close(), ports.close(), inbound.close()])
     await Promise.all([loop.close(core.config.closeGraceMs), images.close(), watch.close()])
     await core.audit.close()
   }
@@ -163,6 +165,7 @@ function assemble(core: Core, images: ImageKeeper, pricing: PricingParts, adminS
     instances: telling('instances', { ...lifecycle, ...attachments, ...makeReshaping(core, loop), ...makeDiskRenewal(core), ...watched(makeGuest({ core, lifecycle, meter }), activity) }),
     events: makeEvents(core, closing.signal),
     statsFeed: new Sampler(core, closing.signal),
+    autoStandbys: inbound.api,
     images: telling('images', images.api),
     volumes: telling('volumes', makeVolumes(core)),
     snapshots: telling('snapshots', makeSnapshots(core, loop)),
@@ -194,7 +197,7 @@ function assemble(core: Core, images: ImageKeeper, pricing: PricingParts, adminS
         await reapplyFirewalls(core, loop)
         await controller.start()
         const lookedAfter = await core.store.read.instances({ projectId: null, watched: true })
-        for (const part of [health, idle, ports]) part.start(lookedAfter)
+        for (const part of [health, idle, inbound, ports]) part.start(lookedAfter)
         await market.controller.start()
         meter.start()
         core.audit.start()

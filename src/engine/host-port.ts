@@ -25,6 +25,7 @@ import type {
   VolumeId,
   VolumeMode,
 } from '../instance/model.ts'
+import type { InboundConnection } from '../instance/auto-standby.ts'
 import type { HealthProbe, ProbeResult } from '../instance/health.ts'
 import type { HostSnapshots } from './host-snapshots.ts'
 
@@ -73,6 +74,8 @@ export interface Host extends HostSnapshots {
   /** Lines already there (the last `tail` of them; null is all), then, with `follow`, new ones until aborted. */
   logs(vm: VmRef, query: LogQuery): AsyncIterable<LogRecord>
   stats(vm: VmRef): Promise<VmStats>
+  /** The TCP connections that are open to guests of this host now; null where it can't know. */
+  inbound(): Promise<readonly InboundConnection[] | null>
   /** Asks the application once whether it serves, from outside of the guest. That it doesn't is a result. */
   probe(vm: VmRef, probe: Exclude<HealthProbe, { readonly kind: 'exec' }>, options: { readonly timeoutMs: number }): Promise<ProbeResult>
 

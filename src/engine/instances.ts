@@ -8,6 +8,7 @@ import type { AuditDetails } from '../instance/audit.ts'
 import { checkCommand, resolveCommand } from '../instance/command.ts'
 import { BerthError } from '../instance/errors.ts'
 import { ID_BYTES, newId } from '../instance/ids.ts'
+import { checkAutoStandby } from '../instance/auto-standby.ts'
 import { healthAtStart } from '../instance/health.ts'
 import { parseImageName } from '../instance/image-name.ts'
 import type { Image, Instance, InstanceId, InstanceSpec } from '../instance/model.ts'
@@ -195,7 +196,9 @@ export function makeInstances(parts: InstancesParts): { readonly lifecycle: Life
         const { annotations = {}, ...specChanges } = changes
         const merged = { ...instance.annotations, ...annotations }
         checkAnnotations(merged, core.config.limits.maxAnnotationsBytes)
-        const updated = await change.note(instance, null, { spec: { ...instance.spec, ...specChanges }, annotations: merged })
+        // A note is told to those who follow instances.
+        const told = changes.autoStandby === undefined ? null : 'Its automatic standby is another.'
+        const updated = await change.note(instance, told, { spec: { ...instance.spec, ...specChanges }, annotations: merged })
         return changes.healthChecks === undefined ? updated : checkedAnew(change, updated, core.now())
       }, { changed: Object.keys(changes) })
     },
@@ -413,12 +416,13 @@ function checkedAnew(change: Change, instance: Instance, at: number): Promise<In
 }
 
 function checkChanges(changes: InstanceChange, now: number): void {
-  const unknown = Object.keys(changes).find(key => !['tags', 'restart', 'expiresAt', 'env', 'secrets', 'healthChecks', 'annotations'].includes(key))
+  const unknown = Object.keys(changes).find(key => !['tags', 'restart', 'expiresAt', 'env', 'secrets', 'healthChecks', 'autoStandby', 'annotations'].includes(key))
   if (unknown !== undefined) throw new BerthError('invalid_request', `${unknown} can't change on a living instance.`, { details: { field: unknown } })
   if (changes.tags !== undefined) checkTags(changes.tags)
   if (changes.env !== undefined) checkEnv(changes.env)
   if (changes.restart !== undefined) checkRestartPolicy(changes.restart)
   if (changes.healthChecks !== undefined) checkHealthChecks(changes.healthChecks)
+  if (changes.autoStandby !== undefined && changes.autoStandby !== null) checkAutoStandby(changes.autoStandby)
   if (changes.expiresAt !== undefined) checkExpiry(changes.expiresAt, now)
 }
 

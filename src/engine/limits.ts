@@ -1,4 +1,5 @@
 /** Whether a specification is one that any instance can have: each refusal names the field and the limit. */
+import { checkAutoStandby } from '../instance/auto-standby.ts'
 import { checkCommand } from '../instance/command.ts'
 import { BerthError } from '../instance/errors.ts'
 import type { HealthCheck } from '../instance/health.ts'
@@ -45,6 +46,7 @@ export function checkSpec(spec: InstanceSpec, limits: Limits, nowMs: number): vo
   checkSshKeys(spec.sshKeys)
   checkHealthChecks(spec.healthChecks ?? [])
   checkIdle(spec.idleAfterMs ?? null)
+  if (spec.autoStandby !== undefined && spec.autoStandby !== null) checkAutoStandby(spec.autoStandby)
 }
 
 export function checkHealthChecks(checks: readonly HealthCheck[]): void {

@@ -32,6 +32,7 @@ import type {
   VmVolume,
 } from '../engine/host-port.ts'
 import type { HostSnapshot, SnapshotRequest, SnapshotUse } from '../engine/host-snapshots.ts'
+import type { InboundConnection } from '../instance/auto-standby.ts'
 import { asBerthError, BerthError } from '../instance/errors.ts'
 import type { ProbeResult } from '../instance/health.ts'
 import type { AppExit, FileSystemId, FileSystemMount, FirewallRule, HostId, ImageDigest, InstanceId, PortMapping, SnapshotId, VolumeId } from '../instance/model.ts'
@@ -40,6 +41,7 @@ import { FileSystems } from './file-systems/file-systems.ts'
 import { openImageStore, type ImageStoreOptions } from './images/image-store.ts'
 import { openNetwork, type NetworkOptions } from './network/network.ts'
 import { defaultRunDir, hostPaths, OWNER_FILE, type HostPaths } from './paths.ts'
+import { inboundConnections } from './network/inbound.ts'
 import { askPort, doorOf, type NetworkProbe } from './network/probe.ts'
 import { chooseAccelerator, qemuVersion } from './qemu/accel.ts'
 import { closedDirectory, takeArtifacts } from './qemu/artifacts.ts'
@@ -330,6 +332,10 @@ class QemuHost implements Host {
       if (door === null) return { kind: 'unknown', reason: 'this host does not reach the ports of its guests' }
       return await askPort(door, probe, timeoutMs)
     })
+  }
+
+  async inbound(): Promise<readonly InboundConnection[] | null> {
+    return this.#context.network.facts().mode === 'bridge' ? inboundConnections() : null
   }
 
   pullImage(request: PullRequest): Promise<HostImage> {

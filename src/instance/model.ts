@@ -2,6 +2,7 @@
  * What an instance is: its specification (what was asked for), and its record (what became of it).
  * Plain, readonly data; the store keeps it, the engine changes it, dialects only present it.
  */
+import type { AutoStandby } from './auto-standby.ts'
 import type { Health, HealthCheck } from './health.ts'
 import type { DesiredState, Phase } from './phase.ts'
 
@@ -133,6 +134,8 @@ export interface InstanceSpec {
   readonly healthChecks?: readonly HealthCheck[]
   /** Goes to standby once nobody has used it for this long, and wakes for who does; absent and null is never. */
   readonly idleAfterMs?: number | null
+  /** Goes to standby once nobody has had a connection to it for a while, and is woken by a restore alone; absent and null is never. */
+  readonly autoStandby?: AutoStandby | null
 }
 
 /** How the application of an instance ended. */

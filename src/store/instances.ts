@@ -118,7 +118,7 @@ function filtered<O>(
 const isChecking: RawBuilder<SqlBool> = sql`(is_watched = 1 and phase = 'running' and health is not null and json_extract(health, '$.status') = 'starting')`
 
 function isWatched({ spec }: Instance): boolean {
-  return (spec.healthChecks ?? []).length > 0 || (spec.idleAfterMs ?? null) !== null
+  return (spec.healthChecks ?? []).length > 0 || (spec.idleAfterMs ?? null) !== null || (spec.autoStandby ?? null) !== null
 }
 
 /** It had not ended by then: phases that are an end began later, and the others are no end. */

@@ -15,6 +15,7 @@ import { checkTags } from '../../instance/names.ts'
 import { parseBandwidth, parseDataSize } from '../../instance/sizes.ts'
 import { duration } from './durations.ts'
 import { wireError } from './errors.ts'
+import { acceptAutoStandby } from './auto-standby.ts'
 import { acceptHealthCheck } from './health-check.ts'
 import type * as wire from './schema.ts'
 import { parseTimestamp } from './timestamp.ts'
@@ -57,13 +58,14 @@ export function acceptCreate(body: wire.CreateInstanceRequest, at: { readonly no
     tags: acceptTags(body.tags),
     restart: acceptRestartPolicy(body.restart_policy ?? {}),
     healthChecks: acceptHealthCheck(body.health_check),
+    autoStandby: acceptAutoStandby(body.auto_standby),
     expiresAt: acceptExpiry(body, at.nowMs),
     ...(body.entrypoint === undefined ? {} : { entrypoint: body.entrypoint }),
     ...(body.cmd === undefined ? {} : { cmd: body.cmd }),
   }
 }
 
-export type InstanceChange = Partial<Pick<InstanceSpec, 'tags' | 'restart' | 'expiresAt' | 'env' | 'healthChecks'>>
+export type InstanceChange = Partial<Pick<InstanceSpec, 'tags' | 'restart' | 'expiresAt' | 'env' | 'healthChecks' | 'autoStandby'>>
 
 /** PATCH: only what the request names changes. `current` is what `env` is merged into. */
 export function acceptUpdate(body: wire.UpdateInstanceRequest, current: InstanceSpec, nowMs: number): InstanceChange {
@@ -74,6 +76,7 @@ export function acceptUpdate(body: wire.UpdateInstanceRequest, current: Instance
     ...(body.tags === undefined ? {} : { tags: acceptTags(body.tags) }),
     ...(body.restart_policy === undefined ? {} : { restart: acceptRestartPolicy(body.restart_policy) }),
     ...(body.health_check === undefined ? {} : { healthChecks: acceptHealthCheck(body.health_check) }),
+    ...(body.auto_standby === undefined ? {} : { autoStandby: acceptAutoStandby(body.auto_standby) }),
     ...(expires ? { expiresAt: acceptExpiry(body, nowMs) } : {}),
   }
 }
@@ -165,7 +168,6 @@ function refuseForeignFeatures(body: Partial<wire.CreateInstanceRequest> & Parti
   if ((body.gpu?.profile ?? '') !== '') throw refused('gpu.profile', 'leave it out, instances have no virtual GPUs')
   if (Object.keys(body.credentials ?? {}).length > 0) throw refused('credentials', 'pass secrets in env')
   if (body.network?.egress?.enabled === true) throw refused('network.egress', 'instances reach the network directly')
-  if (body.auto_standby?.enabled === true) throw refused('auto_standby', 'call standby and restore')
 }
 
 function size(text: string | undefined, wireCode: string, field: string): number {

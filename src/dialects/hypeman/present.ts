@@ -11,6 +11,7 @@ import type { Snapshot } from '../../instance/snapshot.ts'
 import type { Phase } from '../../instance/phase.ts'
 import { PHASES } from '../../instance/phase.ts'
 import { formatBandwidth, formatDataSize } from '../../instance/sizes.ts'
+import { presentAutoStandby } from './auto-standby.ts'
 import { presentHealth } from './health-check.ts'
 import type * as wire from './schema.ts'
 import { formatNullableTimestamp, formatTimestamp, formatTimestampSeconds } from './timestamp.ts'
@@ -87,6 +88,7 @@ export function presentInstance(instance: Instance, context: InstanceContext): w
     ...(context.phaseDurationsMs === undefined ? {} : { phase_durations_ms: context.phaseDurationsMs }),
     ...presentRestart(spec.restart, instance.restartAttempts),
     ...presentHealth(instance),
+    ...presentAutoStandby(instance),
     ...(spec.network.ports.length === 0
       ? {}
       : {

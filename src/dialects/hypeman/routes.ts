@@ -4,6 +4,7 @@ import type { WebSocket } from 'ws'
 import type {} from '@fastify/websocket'
 import type { Instance } from '../../instance/model.ts'
 import type { Dialect, DialectOptions } from '../dialect.ts'
+import { getAutoStandbyStatus, holdAutoStandby } from './auto-standby-status.ts'
 import { installBodyParsers } from './body.ts'
 import { serveCp } from './cp.ts'
 import * as devices from './devices.ts'
@@ -27,7 +28,6 @@ const ABSENT: readonly (readonly [path: string, what: string])[] = [
   ['/builders', 'builders'],
   ['/pushes', 'pushes'],
   ['/instances/:id/snapshot-schedule', 'snapshot schedules'],
-  ['/instances/:id/auto-standby', 'automatic standby'],
   ['/resources/memory/reclaim', 'memory reclaim'],
 ]
 
@@ -55,6 +55,8 @@ async function hypemanRoutes(app: FastifyInstance, options: DialectOptions): Pro
   route('GET', '/instances/:id', 'instance:read', instances.getInstance)
   route('PATCH', '/instances/:id', 'instance:write', instances.updateInstance)
   route('DELETE', '/instances/:id', 'instance:delete', instances.deleteInstance)
+  route('GET', '/instances/:id/auto-standby/status', 'instance:read', getAutoStandbyStatus)
+  route('POST', '/instances/:id/auto-standby/hold', 'instance:write', holdAutoStandby)
   route('POST', '/instances/:id/standby', 'instance:write', instances.standbyInstance)
   route('POST', '/instances/:id/restore', 'instance:write', instances.restoreInstance)
   route('POST', '/instances/:id/start', 'instance:write', instances.startInstance)

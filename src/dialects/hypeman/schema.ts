@@ -63,10 +63,13 @@ export const HealthCheck = Type.Object({
 })
 export type HealthCheck = Static<typeof HealthCheck>
 
-/** Features of newer servers that Berth has no part for; see `accept.ts` for what happens when they are asked for. */
-const ForeignFeatures = {
-  auto_standby: Type.Optional(Type.Object({ enabled: Type.Optional(Type.Boolean()) })),
-}
+export const AutoStandby = Type.Object({
+  enabled: Type.Optional(Type.Boolean()),
+  idle_timeout: Type.Optional(Type.String()),
+  ignore_source_cidrs: Type.Optional(Type.Array(Type.String())),
+  ignore_destination_ports: Type.Optional(Type.Array(Type.Integer())),
+})
+export type AutoStandby = Static<typeof AutoStandby>
 
 export const CreateInstanceRequest = Type.Object({
   name: Type.String({ pattern: NAME_PATTERN, minLength: 1, maxLength: NAME_MAX_LENGTH }),
@@ -99,7 +102,7 @@ export const CreateInstanceRequest = Type.Object({
   restart_policy: Type.Optional(RestartPolicy),
   credentials: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
   health_check: Type.Optional(HealthCheck),
-  ...ForeignFeatures,
+  auto_standby: Type.Optional(AutoStandby),
 })
 export type CreateInstanceRequest = Static<typeof CreateInstanceRequest>
 
@@ -110,7 +113,7 @@ export const UpdateInstanceRequest = Type.Object({
   expires_at: Type.Optional(Type.String()),
   tags: Type.Optional(StringMap),
   health_check: Type.Optional(HealthCheck),
-  ...ForeignFeatures,
+  auto_standby: Type.Optional(AutoStandby),
 })
 export type UpdateInstanceRequest = Static<typeof UpdateInstanceRequest>
 
@@ -275,6 +278,7 @@ export interface Instance {
   readonly phase_durations_ms?: Readonly<Record<string, number>>
   readonly restart_policy?: RestartPolicy
   readonly restart_status?: { readonly attempts: number }
+  readonly auto_standby?: AutoStandby
   readonly health_check?: HealthCheck
   readonly health_status?: {
     readonly status: 'disabled' | 'starting' | 'healthy' | 'unhealthy' | 'unknown'
@@ -409,4 +413,33 @@ export interface InstanceStats {
 export interface ErrorBody {
   readonly code: string
   readonly message: string
+}
+
+/** What is known of an instance's `auto_standby`; its enums are the published ones. */
+export interface AutoStandbyStatus {
+  readonly active_inbound_connections: number
+  readonly configured: boolean
+  readonly eligible: boolean
+  readonly enabled: boolean
+  readonly reason:
+    | 'unsupported_platform'
+    | 'policy_missing'
+    | 'policy_disabled'
+    | 'instance_not_running'
+    | 'network_disabled'
+    | 'missing_ip'
+    | 'has_vgpu'
+    | 'active_inbound_connections'
+    | 'idle_timeout_not_elapsed'
+    | 'observer_error'
+    | 'ready_for_standby'
+  readonly status: 'unsupported' | 'disabled' | 'ineligible' | 'active' | 'idle_countdown' | 'ready_for_standby' | 'standby_requested' | 'error'
+  readonly supported: boolean
+  readonly tracking_mode: string
+  readonly countdown_remaining?: string
+  readonly hold_until?: string
+  readonly idle_since?: string
+  readonly idle_timeout?: string
+  readonly last_inbound_activity_at?: string
+  readonly next_standby_at?: string
 }

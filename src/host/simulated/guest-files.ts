@@ -1,4 +1,5 @@
 /** The files of a pretended guest: enough of a file system for stat and for copying trees in and out. */
+import type { InboundConnection } from '../../instance/auto-standby.ts'
 import type { CopyItem, GuestFile, PathInfo } from '../../engine/host-port.ts'
 import { BerthError } from '../../instance/errors.ts'
 import type { FileState, VmState } from './machine-state.ts'
@@ -95,4 +96,12 @@ function join(root: string, path: string): string {
 
 function clean(path: string): string {
   return path === '/' ? '' : path.replace(/\/+/g, '/').replace(/\/$/, '')
+}
+
+/** Lines `ADDRESS PORT SOURCE`: the connections that a pretended guest has now. */
+const CONNECTIONS_FILE = '/tmp/connections'
+
+export function pretendedConnections(vm: VmState): readonly InboundConnection[] {
+  const text = Buffer.from(vm.files[clean(CONNECTIONS_FILE)]?.data ?? '', 'base64').toString()
+  return [...text.matchAll(/^(\S+) (\d+) (\S+)$/gm)].map(([, address = '', port, source = '']) => ({ address, port: Number(port), source }))
 }

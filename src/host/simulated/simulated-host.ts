@@ -24,7 +24,7 @@ import { endedBySignal, exitedWith } from '../../instance/exit.ts'
 import type { AppExit, FileSystemId, HostId, ImageConfig, ImageDigest, InstanceId, VolumeId } from '../../instance/model.ts'
 import { DEAF_FILE, isDeafCommand, lifeOf, runCommand } from './command.ts'
 import type { FaultPlan, HostCall, Latencies } from './faults.ts'
-import { putFile, readDirectory, readTree, statFile, writeTree } from './guest-files.ts'
+import { pretendedConnections, putFile, readDirectory, readTree, statFile, writeTree } from './guest-files.ts'
 import { followLog } from './pretended-log.ts'
 import { pretendSnapshots } from './pretended-snapshots.ts'
 import { MachineStore } from './machine-state.ts'
@@ -382,6 +382,10 @@ export function createSimulatedHost(options: SimulatedOptions = {}): SimulatedHo
         diskWriteBytes: 0,
         guest: { memoryTotalBytes: vm.memoryBytes, memoryAvailableBytes: Math.round((vm.memoryBytes * 5) / 6) },
       }
+    },
+
+    async inbound() {
+      return Object.values(state.vms).flatMap(pretendedConnections)
     },
 
     async probe(ref, probe) {
