@@ -1,4 +1,7 @@
-/** A plain table of records: names of columns, a cell each, and what stands there while there is nothing. */
+/**
+ * A plain table of records: names of columns, a cell each, and what stands there while there is nothing. On a phone each
+ * record is a card; the roles keep it a table for whoever only hears it.
+ */
 import type { ReactNode } from 'react'
 import { ErrorState, LoadingRows } from './states.tsx'
 
@@ -26,22 +29,22 @@ export function DataTable<T>({ label, items, error, onRetry, keyOf, fields, empt
   if (items.length === 0) return empty
   return (
     <div className="table-scroll" role="region" aria-label={label} tabIndex={0}>
-      <table className="table">
-        <thead>
-          <tr>
+      <table className="table cards" role="table">
+        <thead role="rowgroup">
+          <tr role="row">
             {fields.map(({ name, right, quiet }) => (
-              <th key={name} scope="col" style={right === true ? { textAlign: 'right' } : {}}>
+              <th key={name} scope="col" role="columnheader" style={right === true ? { textAlign: 'right' } : {}}>
                 {quiet === true ? <span className="visually-hidden">{name}</span> : name}
               </th>
             ))}
           </tr>
         </thead>
-        <tbody>
+        <tbody role="rowgroup">
           {items.map(item => (
-            <tr key={keyOf(item)}>
-              {fields.map(({ name, cell, right }) => (
-                <td key={name} style={right === true ? { textAlign: 'right' } : {}}>
-                  {cell(item)}
+            <tr key={keyOf(item)} role="row">
+              {fields.map(({ name, cell, right, quiet }) => (
+                <td key={name} role="cell" data-name={quiet === true ? undefined : name} style={right === true ? { textAlign: 'right' } : {}}>
+                  <div>{cell(item)}</div>
                 </td>
               ))}
             </tr>

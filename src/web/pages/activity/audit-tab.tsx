@@ -35,9 +35,17 @@ export function AuditTab() {
           keyOf={({ seq }) => seq}
           empty={
             isFiltered(filter) ? (
-              <EmptyState icon={SearchX} title="Nothing fits the filter" />
+              <EmptyState
+                icon={SearchX}
+                title="Nothing fits the filter"
+                action={
+                  <Button variant="default" onClick={() => change({ kind: '', action: '', target: '', key: '', since: '' })}>
+                    Show all
+                  </Button>
+                }
+              />
             ) : (
-              <EmptyState icon={ShieldCheck} title="Nothing was asked for yet">
+              <EmptyState icon={ShieldCheck} title="Nothing was asked for yet" command="berth audit">
                 Every change, every command and copy, and every refused call leaves a line here.
               </EmptyState>
             )

@@ -38,7 +38,11 @@ export function EventsTab() {
         error={events.error}
         onRetry={() => void events.refetch()}
         keyOf={({ seq }) => seq}
-        empty={<EmptyState icon={History} title="Nothing has happened yet" />}
+        empty={
+          <EmptyState icon={History} title="Nothing has happened yet" command="berth events">
+            Whatever happens to an instance stands here as it happens: launched, put to sleep, stopped, failed.
+          </EmptyState>
+        }
         fields={[
           { name: 'When', cell: ({ at }) => <span className="numeric">{formatTime(at)}</span> },
           {

@@ -1,8 +1,11 @@
 /** Everything that happened to the instance, newest first. */
+import { History } from 'lucide-react'
 import type { InstanceDetail } from '../../api/types.ts'
+import { DataTable } from '../../components/data-table.tsx'
 import { formatClock, formatSpan, formatTime } from '../../components/format.ts'
 import { Panel } from '../../components/page.tsx'
 import { PhaseBadge } from '../../components/phase.tsx'
+import { EmptyState } from '../../components/states.tsx'
 
 export function EventsTab({ instance }: { readonly instance: InstanceDetail }) {
   const { timeline } = instance
@@ -14,32 +17,20 @@ export function EventsTab({ instance }: { readonly instance: InstanceDetail }) {
     .toReversed()
   return (
     <Panel title="Events" note={`${timeline.length} in all`}>
-      <div className="table-scroll">
-        <table className="table">
-          <thead>
-            <tr>
-              <th scope="col">When</th>
-              <th scope="col">Phase</th>
-              <th scope="col">For</th>
-              <th scope="col">Why</th>
-            </tr>
-          </thead>
-          <tbody>
-            {rows.map(({ event, ms }) => (
-              <tr key={event.seq}>
-                <td className="numeric" title={formatTime(event.at)} style={{ whiteSpace: 'nowrap' }}>
-                  {formatClock(event.at)}
-                </td>
-                <td>{event.kind === 'phase' ? <PhaseBadge phase={event.to} /> : 'note'}</td>
-                <td className="numeric" style={{ whiteSpace: 'nowrap' }}>
-                  {ms === null ? '' : formatSpan(ms)}
-                </td>
-                <td>{event.reason}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+      <DataTable
+        label="Events of the instance"
+        items={rows}
+        error={null}
+        onRetry={() => undefined}
+        keyOf={({ event }) => event.seq}
+        empty={<EmptyState icon={History} title="Nothing has happened yet" />}
+        fields={[
+          { name: 'When', cell: ({ event }) => <span className="numeric" title={formatTime(event.at)}>{formatClock(event.at)}</span> },
+          { name: 'Phase', cell: ({ event }) => (event.kind === 'phase' ? <PhaseBadge phase={event.to} /> : 'note') },
+          { name: 'For', cell: ({ ms }) => ms !== null && <span className="numeric">{formatSpan(ms)}</span> },
+          { name: 'Why', cell: ({ event }) => event.reason },
+        ]}
+      />
     </Panel>
   )
 }

@@ -51,7 +51,7 @@ export function FilesTab({ instance }: { readonly instance: Instance }) {
   if (!serving) {
     return (
       <div className="panel">
-        <EmptyState icon={instance.phase === 'standby' ? Moon : FolderOpen} title={instance.phase === 'standby' ? 'It sleeps' : 'No VM runs'}>
+        <EmptyState icon={instance.phase === 'standby' ? Moon : FolderOpen} title={instance.phase === 'standby' ? 'It sleeps' : 'No VM runs'} command={`berth ${instance.phase === 'standby' ? 'restore' : 'start'} ${instance.name}`}>
           The files of an instance can be reached while it runs; it is {instance.phase}.
         </EmptyState>
       </div>

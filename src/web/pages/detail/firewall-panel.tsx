@@ -61,7 +61,7 @@ export function FirewallPanel({ instance }: { readonly instance: Instance }) {
       }
     >
       {has === null ? (
-        <EmptyState icon={BrickWall} title="It has no firewall">
+        <EmptyState icon={BrickWall} title="It has no firewall" command={`berth firewall attach ${instance.name}`}>
           Everybody who can reach its address, or a port that is published for it, reaches whatever listens there.
         </EmptyState>
       ) : rulesets.data === undefined || global.data === undefined ? (

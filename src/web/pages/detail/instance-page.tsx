@@ -11,6 +11,7 @@ import { useMay } from '../../components/me.tsx'
 import { Page } from '../../components/page.tsx'
 import { PhaseBadge } from '../../components/phase.tsx'
 import { PricesProvider } from '../../components/prices.tsx'
+import { ScrollingTabs } from '../../components/scrolling-tabs.tsx'
 import { EmptyState, ErrorState, LoadingRows } from '../../components/states.tsx'
 import { useInstance } from '../../live/use-fleet.ts'
 import { LifecycleButtons } from './lifecycle-buttons.tsx'
@@ -79,13 +80,7 @@ function Living({ instance, tab }: { readonly instance: InstanceDetail; readonly
     >
       <Problem instance={instance} />
       <Tabs value={shown} onChange={value => value !== null && navigate(`/ui/instances/${id}${value === 'overview' ? '' : `/${value}`}`)} keepMounted={false}>
-        <Tabs.List mb="md" style={{ flexWrap: 'nowrap', overflowX: 'auto', overflowY: 'hidden' }}>
-          {tabs.map(({ value, name: label, icon: Icon }) => (
-            <Tabs.Tab key={value} value={value} leftSection={<Icon size={15} aria-hidden />}>
-              {label}
-            </Tabs.Tab>
-          ))}
-        </Tabs.List>
+        <ScrollingTabs chosen={shown} tabs={tabs.map(({ value, name: label, icon: Icon }) => ({ value, name: label, icon: <Icon size={15} aria-hidden /> }))} />
         <Suspense fallback={<LoadingRows />}>
           <Tabs.Panel value="overview">
             <PricesProvider hasOrders={instance.order !== null}>

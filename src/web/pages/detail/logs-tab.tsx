@@ -45,7 +45,7 @@ export function LogsTab({ instance }: { readonly instance: Instance }) {
             onChange={event => setText(event.currentTarget.value)}
           />
           <Text size="xs" c="dimmed" role="status">
-            {search === '' ? `${lines.length} lines` : `${shown.length} of ${lines.length} lines`}
+            {search === '' ? `${lines.length} ${lines.length === 1 ? 'line' : 'lines'}` : `${shown.length} of ${lines.length} lines`}
             {isOpen ? ', live' : ''}
           </Text>
         </Group>
@@ -60,7 +60,7 @@ export function LogsTab({ instance }: { readonly instance: Instance }) {
         {problem !== null && lines.length === 0 ? (
           <ErrorState error={problem} />
         ) : shown.length === 0 ? (
-          <EmptyState icon={FileText} title={search === '' ? 'Nothing was written yet' : 'No line holds that'}>
+          <EmptyState icon={FileText} title={search === '' ? 'Nothing was written yet' : 'No line holds that'} {...(search === '' ? { command: `berth logs -f ${instance.name}` } : {})}>
             {search === '' ? 'What the application writes to its standard output and error appears here at once.' : undefined}
           </EmptyState>
         ) : (

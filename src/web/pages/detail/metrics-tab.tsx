@@ -57,7 +57,7 @@ export function MetricsTab({ instance }: { readonly instance: Instance }) {
   if (rates.length < 2) {
     return (
       <div className="panel">
-        <EmptyState icon={ChartLine} title={isServing(instance) ? 'Measuring…' : 'Nothing was measured'}>
+        <EmptyState icon={ChartLine} title={isServing(instance) ? 'Measuring…' : 'Nothing was measured'} command={`berth stats ${instance.name}`}>
           {isServing(instance) ? 'The first points come within a few seconds.' : 'Usage is measured while the instance runs.'}
         </EmptyState>
       </div>

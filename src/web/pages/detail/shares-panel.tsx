@@ -47,7 +47,7 @@ export function SharesPanel({ instance }: { readonly instance: Instance }) {
         onRetry={() => void known.refetch()}
         keyOf={({ fileSystemId }) => fileSystemId}
         empty={
-          <EmptyState icon={FolderTree} title="No file system is mounted">
+          <EmptyState icon={FolderTree} title="No file system is mounted" command={`berth fs attach ${instance.name} models:/srv/models`}>
             Files that several instances share. One can be mounted while the instance runs.
           </EmptyState>
         }

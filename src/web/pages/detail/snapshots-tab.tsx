@@ -53,7 +53,7 @@ export function SnapshotsTab({ instance }: { readonly instance: Instance }) {
         onRetry={() => void snapshots.refetch()}
         keyOf={({ id }) => id}
         empty={
-          <EmptyState icon={Camera} title="No snapshots yet">
+          <EmptyState icon={Camera} title="No snapshots yet" command={`berth snapshots create ${instance.name}`}>
             A snapshot keeps the instance as it is now: one can go back to it, or make others from it.
           </EmptyState>
         }
@@ -73,7 +73,7 @@ export function SnapshotsTab({ instance }: { readonly instance: Instance }) {
                   <Button size="compact-xs" variant="default" onClick={() => setFork({ from: 'snapshot', snapshot })}>
                     Fork
                   </Button>
-                  <Button size="compact-xs" variant="default" leftSection={<Undo2 size={12} />} disabled={!mayGoBack} title={mayGoBack ? '' : 'Stop it first'} onClick={() => setRestored(snapshot)}>
+                  <Button size="compact-xs" variant="default" leftSection={<Undo2 size={12} />} disabled={!mayGoBack} title={mayGoBack ? '' : 'Stop it or put it to sleep first'} onClick={() => setRestored(snapshot)}>
                     Go back
                   </Button>
                   <RemoveButton what={snapshot.name ?? 'the snapshot'} onRemove={() => call('DELETE', `/snapshots/${part(snapshot.id)}`).then(again)}>

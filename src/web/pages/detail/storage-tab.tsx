@@ -56,7 +56,7 @@ export function StorageTab({ instance }: { readonly instance: Instance }) {
           onRetry={() => void volumes.refetch()}
           keyOf={({ volumeId }) => volumeId}
           empty={
-            <EmptyState icon={HardDrive} title="No volume is attached">
+            <EmptyState icon={HardDrive} title="No volume is attached" command={`berth volumes attach ${instance.name} data:/data`}>
               A volume is a disk that outlives its instances. It can be attached while the instance runs.
             </EmptyState>
           }

@@ -69,7 +69,7 @@ export function FirewallsPage() {
             onRetry={() => void rulesets.refetch()}
             keyOf={({ id }) => id}
             empty={
-              <EmptyState icon={BrickWall} title="No rulesets yet" action={makeButton}>
+              <EmptyState icon={BrickWall} title="No rulesets yet" action={makeButton} command="berth firewall create web --rule tcp:80">
                 A ruleset opens ports for the instances that have it. An instance without any firewall is reached by everybody who can reach its address.
               </EmptyState>
             }

@@ -87,7 +87,7 @@ export function HostPage() {
             onRetry={() => void resources.refetch()}
             keyOf={({ instanceId }) => instanceId}
             empty={
-              <EmptyState icon={Cpu} title="Nothing is reserved">
+              <EmptyState icon={Cpu} title="Nothing is reserved" command="berth host">
                 Each instance of your project that is placed here holds its size.
               </EmptyState>
             }

@@ -36,7 +36,7 @@ export function BidsPanel({ all, onChanged }: { readonly all: boolean; readonly 
         onRetry={() => void bids.refetch()}
         keyOf={({ id }) => id}
         empty={
-          <EmptyState icon={Gavel} title="No bids">
+          <EmptyState icon={Gavel} title="No bids" command="berth bids place night localhost/busybox --type small --limit 0.01">
             Bid for a type on the supply page: who wins pays the clearing price, and gives way when others offer more.
           </EmptyState>
         }

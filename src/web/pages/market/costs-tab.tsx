@@ -31,7 +31,11 @@ export function CostsTab() {
         error={usage.error}
         onRetry={() => void usage.refetch()}
         keyOf={({ instanceId }) => instanceId}
-        empty={<EmptyState icon={Receipt} title="Nothing has cost anything yet" />}
+        empty={
+          <EmptyState icon={Receipt} title="Nothing has cost anything yet" command="berth usage">
+            Each instance is counted here from the moment that it runs, by the price of its type or of its order.
+          </EmptyState>
+        }
         fields={[
           { name: 'Instance', cell: ({ instanceId, name }) => (byId.has(instanceId) ? <Link to={`/ui/instances/${instanceId}`}>{name ?? instanceId}</Link> : (name ?? instanceId)) },
           { name: 'Kind', cell: ({ periods }) => [...new Set(periods.map(({ kind }) => kind))].join(', ') },

@@ -2,6 +2,7 @@
 import { Tabs } from '@mantine/core'
 import { useLocation } from 'wouter'
 import { Page } from '../../components/page.tsx'
+import { ScrollingTabs } from '../../components/scrolling-tabs.tsx'
 import { CostsTab } from './costs-tab.tsx'
 import { OrdersTab } from './orders-tab.tsx'
 import { PricesTab } from './prices-tab.tsx'
@@ -20,13 +21,7 @@ export function MarketPage({ tab }: { readonly tab: string }) {
   return (
     <Page title="Market" note="Capacity by auction, by reservation, or on demand. Prices are of one instance for one hour.">
       <Tabs value={shown} onChange={value => navigate(value === 'supply' || value === null ? '/ui/market' : `/ui/market/${value}`)} keepMounted={false}>
-        <Tabs.List mb="md" style={{ flexWrap: 'nowrap', overflowX: 'auto', overflowY: 'hidden' }}>
-          {TABS.map(({ value, name }) => (
-            <Tabs.Tab key={value} value={value}>
-              {name}
-            </Tabs.Tab>
-          ))}
-        </Tabs.List>
+        <ScrollingTabs chosen={shown} tabs={TABS} />
         <Tabs.Panel value="supply">
           <SupplyTab />
         </Tabs.Panel>

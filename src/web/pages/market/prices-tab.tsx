@@ -38,7 +38,7 @@ export function PricesTab() {
   const regions = [...new Set(prices.data.map(series => series.region))]
   const chosen = region ?? regions[0]
   const shown = prices.data.filter(series => series.region === chosen)
-  if (shown.length === 0) return <EmptyState icon={ChartLine} title="There are no prices" />
+  if (shown.length === 0) return <EmptyState icon={ChartLine} title="There are no prices" command="berth market">The catalogue has no types that could have one.</EmptyState>
   return (
     <>
       <Group gap="sm" mb="sm">

@@ -46,7 +46,7 @@ export function ReservationsPanel({ all, onChanged }: { readonly all: boolean; r
         onRetry={() => void reservations.refetch()}
         keyOf={({ id }) => id}
         empty={
-          <EmptyState icon={CalendarClock} title="No reservations">
+          <EmptyState icon={CalendarClock} title="No reservations" command="berth reservation place week localhost/busybox --type small --for 7d">
             A reservation holds capacity from a start to an end, whatever others bid. Reserve a type on the supply page.
           </EmptyState>
         }
