@@ -62,5 +62,5 @@ export function Plot({ label, times, lines, format, max }: PlotProps) {
     plot.current?.setData([[...times], ...lines.map(({ values }) => [...values])])
   })
 
-  return <div ref={box} role="img" aria-label={label} style={{ height: HEIGHT }} />
+  return <div ref={box} role="img" aria-label={label} style={{ height: HEIGHT, overflow: 'hidden' }} />
 }
