@@ -248,8 +248,26 @@ describe('a caller', () => {
 })
 
 describe('an upstream', () => {
-  test('of events or of lines of JSON is told apart from a document', async () => {
-    for (const [type, body] of [['text/event-stream', 'data: {"a":1}\n\ndata: {"a":2}\n\n'], ['application/x-ndjson', '{"a":1}\n{"a":2}\n']] as const) {
+  for (const [what, type, body, wanted] of [
+    ['lines of JSON', 'application/x-ndjson', '{"a":1}\n\n{"a":2}\r\n', [{ a: 1 }, { a: 2 }]],
+    ['records of JSON', 'application/json-seq', '\u001e{"a":1}\n\u001e[2]\n', [{ a: 1 }, [2]]],
+    ['no lines', 'application/jsonl; charset=utf-8', '\n', []],
+    [
+      'events',
+      'text/event-stream; charset=utf-8',
+      ': hello\n\ndata: {"a":1}\n\nid: 7\nevent: end\ndata: two\ndata:  lines\n\nevent: nothing\n\ndata\r\n\r\ndata: cut off',
+      [{ event: 'message', data: { a: 1 } }, { event: 'end', id: '7', data: 'two\n lines' }, { event: 'message', id: '7', data: '' }],
+    ],
+  ] as const) {
+    test(`of ${what} is a list of them`, async () => {
+      upstream.answer = (_, response) => void response.writeHead(200, { 'content-type': type }).end(body)
+      const answer = await running.get('/x')
+      assert.equal(answer.status, 200)
+      assert.deepEqual(await answer.json(), wanted)
+    })
+  }
+  test('of lines that are no JSON, or of documents that say they are one, is a 502', async () => {
+    for (const [type, body] of [['application/x-ndjson', '{"a":1}\n{"a":\n'], ['application/json', '{"a":1}\n{"a":2}\n']] as const) {
       upstream.answer = (_, response) => void response.writeHead(200, { 'content-type': type }).end(body)
       const { status, code, message } = await told('/x')
       assert.deepEqual([status, code, message], [502, 'upstream_error', 'The upstream\'s answer is not json, which "get" promises.'])

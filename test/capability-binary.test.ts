@@ -97,6 +97,22 @@ describe('declared responses', () => {
     assert.equal(answer.status, 200 + 2)
     assert.match(answer.headers.get('content-type') ?? '', /^application\/vnd\.photo\+json/)
   })
+  test('a success that is not what its schema says is a 502 that names the place; an error is mirrored as it is', async () => {
+    const add = () => running.get('/photos/p1', { method: 'POST', body: '{}' })
+    const says = (status: number, body: string) => (upstream.answer = (_, response) => void response.writeHead(status, { 'content-type': 'application/json' }).end(body))
+    for (const [body, place] of [['{"label":7}', /schema of 202 says: \/label must be string/], ['{}', /it must have required propert/], [`{"label":"${'x'.repeat(41)}"}`, /\/label must not have more than 40/], ['[]', /it must be object/]] as const) {
+      says(200, body)
+      const answer = await add()
+      const told = (await answer.json()) as { code: string; message: string }
+      assert.deepEqual([answer.status, told.code], [502, 'upstream_error'])
+      assert.match(told.message, place)
+    }
+    says(200, `{"label":"${'x'.repeat(40)}"}`)
+    assert.equal((await add()).status, 202)
+    says(409, '{"label":7}')
+    const answer = await add()
+    assert.deepEqual([answer.status, await answer.json()], [409, { label: 7 }])
+  })
   test('a text is a text, and an error has the type of its class', async () => {
     const label = await running.get('/label/p1')
     assert.match(label.headers.get('content-type') ?? '', /^text\/plain/)
@@ -165,6 +181,10 @@ describe('what the lint says of answers', () => {
     ['a binary response of documents', (text) => text.replace('call: library.download\n              responseBinary', 'call: library.record\n              responseBinary'), 'warning', /response 200 is binary/],
     ['outputs of bytes', (text) => text.replace('              responseBinary', '              outputParameters: [{ type: string, mapping: $.x }]\n              responseBinary'), 'warning', /answers bytes, and outputParameters/],
     ['a media type that nothing becomes', (text) => text.replace('text/plain', 'application/xml'), 'warning', /application\/xml, which documents aren't made into/],
+    ['a schema of no known type', (text) => text.replace('type: object, required', 'type: thing, required'), 'error', /schema that has the type "thing", which JSON Schema doesn't know/],
+    ['a schema deep within, of no regular expression', (text) => text.replace('maxLength: 40', 'pattern: "("'), 'error', /pattern that is no regular expression/],
+    ['a schema elsewhere', (text) => text.replace("'#/$defs/text'", "'https://other.example/text.json'"), 'error', /refers to another document/],
+    ['a schema of what is no JSON', (text) => text.replace('text/plain: {}', 'text/plain: { schema: { type: string } }'), 'warning', /only JSON is held to one/],
     ['a size past the memory', (text) => text.replace('maxBinarySize: 1KiB', 'maxBinarySize: 2GiB'), 'warning', /past the 256 MiB/],
     ['a public cache behind a credential', (text) => text.replace('      cacheScope: public', '      cacheScope: public\n      authentication: { type: bearer, token: abc }'), 'warning', /"public" where callers need a credential/],
     ['both forms of responses', (text) => text.replace('              responseBinary', '              responses: { \'200\': {} }\n              responseBinary'), 'error', /one of them is enough/],

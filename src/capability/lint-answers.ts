@@ -1,6 +1,7 @@
 /** What must hold of answers: bytes come from operations that give bytes, media types can be made, caching is told honestly. */
 import { calledOperations } from './called.ts'
-import type { Action, Capability, ConsumedOperation, McpExpose, Output, RestExpose, RestOperation } from './model.ts'
+import type { Action, Capability, ConsumedOperation, DeclaredResponse, McpExpose, Output, RestExpose, RestOperation } from './model.ts'
+import { schemaFault } from './answer-schema.ts'
 import { isJsonType } from './response.ts'
 import { fail } from './shape.ts'
 import type { Path, Report } from './shape.ts'
@@ -28,6 +29,7 @@ export function lintRestAnswers(capability: Capability, expose: RestExpose, path
         fail(report, path, 'binary', `${where} is binary, and what it calls has no "outputRawFormat: binary"; it answers JSON.`, 'warning')
       }
       for (const each of content) {
+        if (each.schema !== null) lintSchema(each, where, path, report)
         const isMade = each.isBinary || isJsonType(each.mediaType) || each.mediaType.startsWith('text/')
         if (!isMade) fail(report, path, 'media-type', `${where} is ${each.mediaType}, which documents aren't made into; it answers JSON.`, 'warning')
       }
@@ -46,6 +48,12 @@ export function lintMcpAnswers(capability: Capability, expose: McpExpose, path: 
   if (expose.cache.scope === 'public' && expose.authentication !== null) {
     fail(report, [...path, 'cacheScope'], 'cache', 'is "public" where callers need a credential: caches may give to one what another was given.', 'warning')
   }
+}
+
+function lintSchema({ schema, mediaType, isBinary }: DeclaredResponse['content'][number], where: string, path: Path, report: Report): void {
+  const fault = schemaFault(schema)
+  if (fault !== null) fail(report, path, 'schema', `${where} has a schema that ${fault}.`)
+  else if (isBinary || !isJsonType(mediaType)) fail(report, path, 'schema', `${where} has a schema of ${mediaType}; only JSON is held to one.`, 'warning')
 }
 
 function lintLimit(bytes: number | null, path: Path, report: Report): void {

@@ -6,6 +6,7 @@ import { Failure } from './failure.ts'
 import { MAX_DEPTH, TooDeep, isShallow, parseJson } from './json.ts'
 import type { ConsumedOperation, Json, JsonObject } from './model.ts'
 import { isObject } from './shape.ts'
+import { EVENTS, LINES, readEvents, readLines } from './stream-format.ts'
 import { readHtml, readMarkdownTables } from './table-format.ts'
 
 const SEPARATORS = { csv: ',', tsv: '\t', psv: '|' } as const
@@ -29,13 +30,21 @@ export function readPayload(operation: ConsumedOperation, body: Buffer, mediaTyp
   if (operation.format === 'binary') return { kind: 'media', media: { type: operation.mediaType ?? mediaType ?? null, bytes: body } }
   if (body.length === 0) return { kind: 'empty' }
   try {
-    const value = operation.readBody === null ? parse(operation, body.toString('utf8')) : operation.readBody(body)
+    const value = operation.readBody === null ? (readStream(operation, body, mediaType) ?? parse(operation, body.toString('utf8'))) : operation.readBody(body)
     if (!isShallow(value)) throw new TooDeep('nested too deeply')
     return { kind: 'json', value }
   } catch (error) {
     if (error instanceof TooDeep || error instanceof RangeError) throw new Failure('upstream_error', `The upstream's answer is nested more than ${MAX_DEPTH} deep.`, { cause: error })
     throw new Failure('upstream_error', `The upstream's answer is not ${operation.format}, which "${operation.name}" promises.`, { cause: error })
   }
+}
+
+/** A body of many documents, where its media type says so and the operation promises JSON; undefined for any other. */
+function readStream({ format }: ConsumedOperation, body: Buffer, mediaType: string | undefined): Json | undefined {
+  const type = (mediaType ?? '').split(';')[0]?.trim().toLowerCase() ?? ''
+  if (format !== 'json') return undefined
+  if (type === EVENTS) return readEvents(body.toString('utf8'))
+  return LINES.has(type) ? readLines(body.toString('utf8')) : undefined
 }
 
 function parse(operation: ConsumedOperation, text: string): Json {

@@ -2,6 +2,7 @@
  * What a REST answer looks like: its status, media type and bytes, by what the operation declares of its responses
  * (Ikanos' `responses` and `responseBinary`). What nothing is declared of is JSON with the upstream's status.
  */
+import { requireSchema } from './answer-schema.ts'
 import type { DeclaredResponse } from './model.ts'
 import type { Answer } from './runner.ts'
 
@@ -31,6 +32,8 @@ export function shapeAnswer(answer: Answer, responses: readonly DeclaredResponse
   const text = open.find((each) => each.mediaType.startsWith('text/'))
   if (typeof value === 'string' && text !== undefined) return { status, mediaType: withCharset(text.mediaType), bytes: Buffer.from(value) }
   const json = open.find((each) => isJsonType(each.mediaType))
+  // An error is mirrored as it is: what it says is worth more than its shape.
+  if (!answer.isError && json !== undefined && json.schema !== null) requireSchema(value, json.schema, status)
   return { status, mediaType: json === undefined ? JSON_TYPE : withCharset(json.mediaType), bytes: Buffer.from(JSON.stringify(value)) }
 }
 
