@@ -4,8 +4,8 @@ import { afterEach, beforeEach, describe, test } from 'node:test'
 import type { Store } from '../engine/store-port.ts'
 import type { Bid, MarketPoint, OrderEvent, PricePeriod, Reservation } from '../instance/market.ts'
 import { ORDER } from '../instance/market.ts'
-import type { StoreUnderTest } from './contract.ts'
-import { anId, anInstance } from './contract.ts'
+import type { StoreUnderTest } from './contract-fixture.ts'
+import { anId, anInstance } from './contract-fixture.ts'
 
 const SIZE = { vcpus: 1, memoryBytes: 2 ** 30, diskBytes: 2 ** 33 }
 const LAUNCH = { template: { image: 'alpine', env: { A: 'b "c"' } }, memoryBytes: null, annotations: { key: 'ü' }, details: { keys: ['one'] } }

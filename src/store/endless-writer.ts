@@ -3,7 +3,7 @@
  * Each transaction inserts an instance, three events and a reservation; its id is printed once it is on the disk.
  */
 import { writeSync } from 'node:fs'
-import { HOST, aReservation, anEvent, anInstance } from './contract.ts'
+import { HOST, aReservation, anEvent, anInstance } from './contract-fixture.ts'
 import { openStore } from './open.ts'
 
 /** Writers at once, so that commits are shared and the kill meets batches of several. */

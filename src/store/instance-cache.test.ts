@@ -8,7 +8,7 @@ import { after, before, test } from 'node:test'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Store } from '../engine/store-port.ts'
 import type { Instance, InstanceId } from '../instance/model.ts'
-import { anInstance } from './contract.ts'
+import { anInstance } from './contract-fixture.ts'
 import { openStore } from './open.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'berth-cache-'))

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describeMarketStore } from './contract-market.ts'
 import { describeStore } from './contract.ts'
-import type { StoreUnderTest } from './contract.ts'
+import type { StoreUnderTest } from './contract-fixture.ts'
 import { openStore } from './open.ts'
 
 async function onSqlite(): Promise<StoreUnderTest> {
