@@ -1,4 +1,5 @@
 /** How long an instance takes to be there, asleep, awake: figures of one at a time. */
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { TestServer } from '../test/support/server.ts'
 import { create, firstOf, launchOnce, must, remove, says, untilWaiting } from './berth.ts'
 import { figureOf, timed, type Figure } from './figure.ts'
@@ -10,11 +11,15 @@ export async function launches(server: TestServer, samples: number): Promise<Fig
   return figureOf('ms', times)
 }
 
-/** The same where one waits, warm or unstarted: the pool is filled again before the next. */
+/** Launches closer together than this have the pool make more than two, beside the next launch. */
+const MOMENT_MS = 2_500
+
+/** The same where one waits, warm or unstarted: the pool is filled again, and at rest, before the next. */
 export async function poolLaunches(server: TestServer, samples: number): Promise<Figure> {
   const times: number[] = []
   // The first tells the pool which disk is asked for.
   for (let round = 0; round <= samples; round += 1) {
+    await sleep(MOMENT_MS)
     await untilWaiting(server, 2)
     const ms = await launchOnce(server, `pool-${round}`)
     if (round > 0) times.push(ms)

@@ -6,7 +6,7 @@ import type { MachineFacts } from './machine.ts'
 const ROWS: readonly (readonly [name: string, what: string, target: string])[] = [
   ['launch_template', 'create → first output of a command, network on, from a template, where no process waits (`BERTH_POOL=no`)', '250 ms'],
   ['launch_unstarted', 'the same in a QEMU that waits with the template in it, whose guest has run nothing (`BERTH_POOL=unstarted`)', ''],
-  ['launch_pool', 'the same from the warm pool', '80 ms'],
+  ['launch_pool', 'the same from the warm pool, filled and at rest', '80 ms'],
   ['launch_cold', 'the same with a boot', ''],
   ['podman_run', '`podman run` of the same busybox, default network', ''],
   ['podman_exec', '`podman exec true`', ''],
