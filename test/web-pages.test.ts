@@ -8,7 +8,7 @@ import type { Browser, Page } from 'playwright-core'
 import { checkAccess, openBrowser, signIn, visit } from './support/browser.ts'
 import type { Visit } from './support/browser.ts'
 import { PREFIX } from './support/native-client.ts'
-import { startServer } from './support/server.ts'
+import { eventually, startServer } from './support/server.ts'
 import type { TestServer } from './support/server.ts'
 
 const dataDir = mkdtempSync(join(tmpdir(), 'bt-'))
@@ -99,6 +99,7 @@ for (const colorScheme of ['light', 'dark'] as const) {
   })
 }
 
+const FIT_MS = 10_000
 /** A phone, a tablet, a screen at 200 % (which leaves half of it), and letters alone at 200 %. */
 const SCREENS = [
   { name: 'a tablet', width: 768, height: 1024, letters: '100%' },
@@ -117,8 +118,10 @@ test('every page fits a phone of 375 pixels, a tablet, and whoever enlarges it t
     for (const { name, width, height, letters } of SCREENS) {
       await page.setViewportSize({ width, height })
       await page.evaluate(`document.documentElement.style.fontSize = '${letters}'`)
-      const drawn = await page.evaluate<number>('document.documentElement.scrollWidth')
-      if (drawn > width) problems.push(`${path} is ${drawn} pixels wide on ${name}`)
+      const drawn = () => page.evaluate<number>('document.documentElement.scrollWidth')
+      // Plots follow the size of the window a moment later.
+      const fits = await eventually(name, async () => ((await drawn()) <= width ? true : null), FIT_MS).catch(() => false)
+      if (!fits) problems.push(`${path} is ${await drawn()} pixels wide on ${name}`)
     }
   }
   assert.deepEqual(problems, [])
