@@ -199,6 +199,7 @@ test('an instance is renamed while it runs, and gets another size, variables and
   await dialog().getByRole('combobox', { name: 'Restart' }).click()
   await page.getByRole('option', { name: 'When it fails' }).click()
   await dialog().getByRole('button', { name: 'Change' }).click()
+  await dialog().waitFor({ state: 'detached' })
   await page.getByText('2 vCPU, 256 MB memory').waitFor()
   await page.getByText('two words').waitFor()
   const { name, vcpus, memoryBytes, env, restart } = await told('after')
