@@ -63,7 +63,7 @@ export function SettingsForm({ instance, onClose }: { readonly instance: Instanc
         maxRows={10}
         value={draft.env}
         onChange={event => change({ env: event.currentTarget.value })}
-        className="mono"
+        styles={{ input: { fontFamily: 'var(--mantine-font-family-monospace)' } }}
         spellCheck={false}
       />
       <MultiSelect
@@ -75,7 +75,7 @@ export function SettingsForm({ instance, onClose }: { readonly instance: Instanc
         searchable
         nothingFoundMessage="The project has none"
       />
-      <Textarea label="Tags" description="name=value, one a line." autosize minRows={1} maxRows={6} value={draft.tags} onChange={event => change({ tags: event.currentTarget.value })} className="mono" spellCheck={false} />
+      <Textarea label="Tags" description="name=value, one a line." autosize minRows={1} maxRows={6} value={draft.tags} onChange={event => change({ tags: event.currentTarget.value })} styles={{ input: { fontFamily: 'var(--mantine-font-family-monospace)' } }} spellCheck={false} />
       <SimpleGrid cols={{ base: 1, sm: 2 }} spacing="sm">
         <Select
           label="Restart"
