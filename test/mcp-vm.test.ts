@@ -300,7 +300,7 @@ describe('the inspector’s command line', () => {
     for (const tool of ['list-file-systems', 'list-firewalls', 'list-secrets']) assert.equal(typeof ((await call(tool)) as { count: number }).count, 'number')
     const [regions, events] = (await Promise.all([call('list-regions'), call('list-instance-events', { instance_ids: [instance.instance.id] })])) as [{ regions: unknown[] }, { events: unknown[] }]
     assert.ok(regions.regions.length > 0 && events.events.length > 0)
-    const [logs, metrics] = (await Promise.all([call('get-instance-logs', { id }), call('get-instance-metrics', { id, window_ms: 300 })])) as [
+    const [logs, metrics] = (await Promise.all([call('get-instance-logs', { id }), call('get-instance-metrics', { id, window: '300ms' })])) as [
       { lines: unknown[] },
       { memory: { guest_total_bytes: number } },
     ]

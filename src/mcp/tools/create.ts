@@ -72,6 +72,7 @@ export const createInstance = defineTool({
   input: Input,
   output: z.strictObject({
     instance: Brief,
+    operation_id: z.string().describe('What wait-for-instance takes as id to wait for the creation'),
     idles: z.boolean().describe('Its image’s command is only a prompt, so it waits for exec-command instead'),
     timed_out: z.boolean().describe('It does not run yet: wait-for-instance goes on waiting'),
   }),
@@ -97,7 +98,8 @@ function answer(instance: Parameters<typeof presentBrief>[0], idles: boolean, ti
     ...(timedOut ? ['It does not run yet: wait-for-instance goes on waiting.'] : []),
     ...(instance.phase === 'stopped' ? ['Its application has ended already: give a command that stays, or read get-instance-logs.'] : []),
   ]
-  return { data: { instance: presentBrief(instance), idles, timed_out: timedOut }, text: [describe(instance), ...notes].join('\n') }
+  // An instance is made once: its id names its creation as well.
+  return { data: { instance: presentBrief(instance), operation_id: instance.id, idles, timed_out: timedOut }, text: [describe(instance), ...notes].join('\n') }
 }
 
 /** The image, ready; null if nobody waits and it isn't. */

@@ -2,6 +2,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { z } from 'zod'
 import type { LogRecord, VmStats } from '../../engine/host-port.ts'
+import { SAMPLE_EVERY_MS, SAMPLES_KEPT } from '../../engine/meter.ts'
+import { BerthError } from '../../instance/errors.ts'
+import type { InstanceId } from '../../instance/model.ts'
 import { presentTime, timeOrNull } from '../present.ts'
 import { findInstance } from '../resolve.ts'
 import { InstanceWord } from '../schema.ts'
@@ -14,7 +17,10 @@ const TAIL_LIMIT = 1000
 /** All lines of one answer together. */
 export const LOG_LIMIT_CHARACTERS = 262_144
 const LINE_LIMIT_CHARACTERS = 16_384
-const WINDOW_LIMIT_MS = 60_000
+const WINDOW_MS = { min: 100, default: '1s', max: SAMPLES_KEPT * SAMPLE_EVERY_MS } as const
+/** A window up to this long is measured while the caller waits; a longer one begins at a sample that was kept. */
+const MEASURED_LIMIT_MS = 10_000
+const UNITS_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }
 
 export interface LogLine {
   readonly at: number | null
@@ -126,7 +132,15 @@ export const getInstanceMetrics = defineTool({
   toolset: 'observe',
   scope: 'read',
   hints: READ,
-  input: z.strictObject({ id: InstanceWord, window_ms: z.int().min(100).max(WINDOW_LIMIT_MS).default(1000) }),
+  input: z.strictObject({
+    id: InstanceWord,
+    window: z
+      .union([z.string().regex(/^\d{1,8}(ms|s|m|h)$/), z.int().min(WINDOW_MS.min).max(WINDOW_MS.max)])
+      .default(WINDOW_MS.default)
+      .describe('Like 500ms, 30s, 5m or 1h, or milliseconds. Past 10s it begins at a kept sample (one each half minute); window_ms of the answer is what it was'),
+  }),
+  // Its older spelling.
+  respell: ({ window_ms: windowMs, ...rest }) => (windowMs === undefined || rest['window'] !== undefined ? rest : { ...rest, window: windowMs }),
   output: z.strictObject({
     instance_id: z.string(),
     at: z.string(),
@@ -136,20 +150,47 @@ export const getInstanceMetrics = defineTool({
     network: Flow,
     disk: Rate,
   }),
-  async run({ id, window_ms: windowMs }, context) {
+  async run({ id, window }, context) {
+    const windowMs = windowOf(window)
     const { engine, caller } = context
     const instance = await findInstance(engine, caller, id)
     context.note({ instance: instance.id })
-    const first = await engine.instances.stats(caller, instance.id)
-    await sleep(windowMs, undefined, { signal: context.signal }).catch(() => undefined)
-    requirePatience(context.signal)
-    const second = await engine.instances.stats(caller, instance.id)
+    const [first, second] = await bothEnds(instance.id, windowMs, context)
     const data = { instance_id: instance.id, ...measured(first, second) }
     const { cpu, memory } = data
     const free = memory.guest_available_bytes === null ? '' : `, ${Math.round(memory.guest_available_bytes / 2 ** 20)} MiB free inside`
     return { data, text: `CPU ${cpu.percent} %, memory ${Math.round(memory.host_bytes / 2 ** 20)} MiB of the host${free}` }
   },
 })
+
+function windowOf(window: string | number): number {
+  if (typeof window === 'number') return window
+  const [, count = '', unit = ''] = /^(\d+)([a-z]+)$/.exec(window) ?? []
+  const windowMs = Number(count) * (UNITS_MS[unit] ?? 0)
+  if (windowMs < WINDOW_MS.min || windowMs > WINDOW_MS.max) throw new BerthError('invalid_request', 'window must be between 100ms and 3h.')
+  return windowMs
+}
+
+async function bothEnds(id: InstanceId, windowMs: number, { engine, caller, signal }: ToolContext): Promise<readonly [VmStats, VmStats]> {
+  const now = await engine.instances.stats(caller, id)
+  const kept = windowMs > MEASURED_LIMIT_MS ? windowStart(await engine.instances.statsHistory(caller, id), now, windowMs) : null
+  if (kept !== null) return [kept, now]
+  await sleep(Math.min(windowMs, MEASURED_LIMIT_MS), undefined, { signal }).catch(() => undefined)
+  requirePatience(signal)
+  return [now, await engine.instances.stats(caller, id)]
+}
+
+/** The oldest sample within the window since which the machine has run on; null if none is old enough to measure by. */
+export function windowStart(samples: readonly VmStats[], now: VmStats, windowMs: number): VmStats | null {
+  let start = now
+  for (const sample of samples.toReversed()) {
+    // Figures that were higher are of a machine that was started anew since.
+    const isOfAnother = sample.cpuSeconds > start.cpuSeconds || sample.networkRxBytes > start.networkRxBytes || sample.diskReadBytes > start.diskReadBytes
+    if (isOfAnother || sample.at < now.at - windowMs) break
+    start = sample
+  }
+  return now.at - start.at >= MEASURED_LIMIT_MS ? start : null
+}
 
 function measured(first: VmStats, second: VmStats) {
   const seconds = Math.max(0.001, (second.at - first.at) / 1000)
