@@ -185,7 +185,7 @@ export async function stop(seat: Seat, ref: VmRef, graceMs: number): Promise<App
   if (record === null) return null
   if (live === null) {
     await endBlank(seat)
-    if (record.status === 'suspended') {
+    if (record.status === 'suspended' || record.status === 'resuming') {
       await seat.note('stop: the saved state is dropped')
       await seat.save({ status: 'exited', saved: null, exit: null, process: null })
       await clearAway(seat)

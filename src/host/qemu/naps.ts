@@ -67,13 +67,16 @@ export class Naps {
   async end(seat: Seat): Promise<void> {
     const nap = this.#naps.get(seat.id)
     if (nap === undefined) return
-    this.#naps.delete(seat.id)
+    // One that could not be ended is still one: nothing else may start on its files, and the next look tries again.
     await endVm(seat, nap.live)
+    this.#naps.delete(seat.id)
   }
 
   async close(): Promise<void> {
     clearInterval(this.#review)
-    await Promise.all([...this.#naps.values()].map((nap) => this.#endInLine(nap)))
+    const naps = [...this.#naps.values()]
+    const ends = await Promise.allSettled(naps.map((nap) => this.#endInLine(nap)))
+    for (const end of ends) if (end.status === 'rejected') this.#log.warn({ err: end.reason }, 'a VM in standby could not be ended; the next server ends it')
   }
 
   async #measure(nap: Nap): Promise<void> {
@@ -83,8 +86,9 @@ export class Naps {
 
   async #lookAtAll(): Promise<void> {
     const isShort = await isMemoryShort()
-    const late = [...this.#naps.values()].filter(({ since }) => isShort || performance.now() - since > LONGEST_MS)
+    const late = [...this.#naps.values()].filter(({ since, live }) => isShort || live.vmm.hasEnded || performance.now() - since > LONGEST_MS)
     await Promise.all(late.map((nap) => this.#endInLine(nap)))
+    await this.#trim()
   }
 
   async #trim(): Promise<void> {

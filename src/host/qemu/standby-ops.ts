@@ -15,6 +15,7 @@ import { wakeGuest } from './identity-care.ts'
 import { keepLink } from './link-keeper.ts'
 import { identityMismatch } from './machine.ts'
 import { endVm } from './naps.ts'
+import { killVm } from './process.ts'
 import type { Live, Seat } from './seat.ts'
 import { loadDevices, saveDevices, syncSaved } from './standby.ts'
 import type { Template } from './template.ts'
@@ -56,7 +57,8 @@ export async function resume(seat: Seat, spec: KeptSpec): Promise<VmStarted> {
   const record = seat.known
   if (record.status === 'running') return { startedAt: record.startedAt ?? Date.now(), how: 'already-running' }
   const { saved, machine } = record
-  if (record.status !== 'suspended' || saved === null || machine === null) {
+  // `resuming` is left by a restore that failed and could not write that down: the guest had not run.
+  if ((record.status !== 'suspended' && record.status !== 'resuming') || saved === null || machine === null) {
     throw new BerthError('invalid_state', 'The instance has no saved state to restore.')
   }
   const mismatch = identityMismatch(machine, machineIdentity(seat.context))
@@ -67,27 +69,34 @@ export async function resume(seat: Seat, spec: KeptSpec): Promise<VmStarted> {
   const startedAt = Date.now()
   const napping = (await seat.context.naps?.take(seat, spec)) ?? null
   const vmm = napping === null ? await loadSaved(seat, spec, saved) : await readied(seat, spec, napping)
-  // From its first instruction on memory belongs to the new life, and the saved state is void.
-  await seat.save({ status: 'running', saved: null, startedAt: record.startedAt ?? startedAt })
-  // It answers when it goes on.
-  const connecting = connectLink(seat.context, { instanceId: seat.id }, vmm, WAKE_TIMEOUT_MS)
-  connecting.catch(() => undefined) // awaited below, unless it can't go on
-  try {
-    await vmm.qmp.execute('cont')
-  } catch (error) {
-    connecting.then((link) => link.close()).catch(() => undefined) // it never answered
-    await vmm.kill()
-    await seat.save({ status: 'suspended', saved, process: null })
-    throw error
-  }
+  const connecting = await goOn(seat, vmm, saved, record.startedAt ?? startedAt)
   const live = napping ?? settleIn(seat, vmm)
   seat.live = live
-  await wake(seat, live, connecting)
+  await wake(seat, live, connecting.link)
   await rm(seat.paths.state, { force: true })
   // A clone's memory was read into it; any other's VM lives in that file.
   if ((record.template ?? null) !== null) await rm(seat.paths.memory, { force: true })
   await seat.note(`restored after ${Math.round(performance.now() - begun)} ms${napping === null ? '' : ' (it napped)'}`)
   return { startedAt, how: 'restored' }
+}
+
+/** From its first instruction on memory belongs to the new life, and the saved state is void. If it throws, the VM is gone. */
+async function goOn(seat: Seat, vmm: Vmm, saved: SavedState, startedAt: number): Promise<{ readonly link: Promise<GuestLink> }> {
+  let link: Promise<GuestLink> | null = null
+  try {
+    await seat.save({ status: 'running', saved: null, startedAt })
+    // It answers when it goes on.
+    link = connectLink(seat.context, { instanceId: seat.id }, vmm, WAKE_TIMEOUT_MS)
+    link.catch(() => undefined) // awaited by the caller, unless it can't go on
+    await vmm.qmp.execute('cont')
+    return { link }
+  } catch (error) {
+    link?.then((answered) => answered.close()).catch(() => undefined) // it never answered
+    await vmm.kill()
+    await seat.context.cgroups.remove(seat.id)
+    await seat.save({ status: 'suspended', saved, process: null })
+    throw error
+  }
 }
 
 /** The VM that napped, with its network as the instance has it now. */
@@ -108,6 +117,8 @@ async function readied(seat: Seat, spec: KeptSpec, { vmm }: Live): Promise<Vmm> 
 async function loadSaved(seat: Seat, spec: KeptSpec, saved: SavedState): Promise<Vmm> {
   const { paths, context } = seat
   await checkFiles(seat, spec)
+  // One that could not be ended in time would still hold its tap and disks.
+  if (seat.known.process !== null) await killVm(seat.known.process)
   // The disks of the saved state, not those the spec would have now: the devices must be the same.
   const frozen: KeptSpec = { ...spec, volumes: seat.known.volumes.map(({ volume }) => volume) }
   const prepared = await prepare(seat, frozen)
