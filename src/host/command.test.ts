@@ -47,4 +47,14 @@ describe('runCommand', () => {
     const other = new Error('else')
     assert.equal(asDiskError(other, 'a volume'), other)
   })
+
+  it('a server without a descriptor left is told so, and goes on', async () => {
+    const program = `
+      import { openSync } from 'node:fs'
+      const { runCommand } = await import(${JSON.stringify(new URL('command.ts', import.meta.url).href)})
+      try { for (;;) openSync('/dev/null', 'r') } catch {}
+      const said = await runCommand('true', []).then(() => 'nothing', (error) => error.code)
+      setImmediate(() => process.stdout.write(said))`
+    assert.equal(await runCommand('sh', ['-c', 'ulimit -n 64; exec "$0" --input-type=module -e "$1"', process.execPath, program]), 'EMFILE')
+  })
 })

@@ -4,8 +4,8 @@
  * No shell is ever involved. A tool that is missing says which package brings it; one that fails says
  * what it printed; one that finds no room on the disk becomes `disk_full`.
  */
-import { spawn } from 'node:child_process'
-import type { Socket } from 'node:net'
+import { spawn, type ChildProcess } from 'node:child_process'
+import { Socket } from 'node:net'
 import { BerthError } from '../instance/errors.ts'
 
 export interface CommandOptions {
@@ -72,10 +72,15 @@ export interface StartedTool {
 
 /** Starts a tool. What it does before it reads its input is behind it when the input comes. */
 export function startTool(tool: string, args: readonly string[], options: Omit<CommandOptions, 'input' | 'timeoutMs'> = {}): StartedTool {
-  const child = spawn(tool, args, {
+  // Where the server has no descriptor left, the child has no streams: its error follows, and must find a listener.
+  const child: ChildProcess = spawn(tool, args, {
     cwd: options.cwd,
     env: { ...TOOL_ENVIRONMENT, ...options.env },
     stdio: ['pipe', 'pipe', 'pipe'],
+  })
+  const end = new Promise<{ status: number | null; signal: NodeJS.Signals | null }>((resolve, reject) => {
+    child.once('error', reject)
+    child.once('close', (code, by) => resolve({ status: code, signal: by }))
   })
   const output: Buffer[] = []
   const errors: Buffer[] = []
@@ -86,30 +91,26 @@ export function startTool(tool: string, args: readonly string[], options: Omit<C
     ended ??= why
     child.kill('SIGKILL')
   }
-  child.stdout.on('data', (chunk: Buffer) => {
+  child.stdout?.on('data', (chunk: Buffer) => {
     outputBytes += chunk.length
     if (outputBytes > MAX_COMMAND_OUTPUT_BYTES) kill('loud')
     else output.push(chunk)
   })
-  child.stderr.on('data', (chunk: Buffer) => {
+  child.stderr?.on('data', (chunk: Buffer) => {
     const kept = chunk.subarray(0, MAX_COMMAND_ERROR_BYTES - errorBytes)
     errorBytes += kept.length
     if (kept.length > 0) errors.push(kept)
   })
   // A tool that ends without reading its input breaks the pipe; its status tells more than that.
-  child.stdin.on('error', () => undefined)
-  const end = new Promise<{ status: number | null; signal: NodeJS.Signals | null }>((resolve, reject) => {
-    child.once('error', reject)
-    child.once('close', (code, by) => resolve({ status: code, signal: by }))
-  })
-  const streams = [child.stdin, child.stdout, child.stderr].map((stream) => stream as Socket)
+  child.stdin?.on('error', () => undefined)
+  const streams = [child.stdin, child.stdout, child.stderr].filter((stream) => stream instanceof Socket)
   return {
     ended: end.then(() => undefined, () => undefined),
     finish: async (input, timeoutMs = DEFAULT_COMMAND_TIMEOUT_MS) => {
       child.ref()
       for (const stream of streams) stream.ref()
       const timer = setTimeout(() => kill('late'), timeoutMs)
-      child.stdin.end(input)
+      child.stdin?.end(input)
       try {
         const { status, signal } = await end
         const stderr = Buffer.concat(errors).toString('utf8').trim()

@@ -77,4 +77,12 @@ describe('a tool that is ready', () => {
     await until('its end was seen', () => !missing.isReady)
     await assert.rejects(missing.run(''), (error) => error instanceof BerthError && error.code === 'host_unavailable')
   })
+
+  it('ends nobody where the machine can start no process: the next run says so', async () => {
+    // A name that no system takes, refused at once like a machine without memory for a process.
+    const tool = new ReadyTool('no\0tool', [], NEVER_MS)
+    tool.prepare()
+    assert.equal(tool.isReady, false)
+    await assert.rejects(tool.run(''))
+  })
 })

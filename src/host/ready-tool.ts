@@ -50,13 +50,23 @@ export class ReadyTool {
   /** Starts the one that waits, if none does. */
   prepare(): void {
     if (this.#waiting !== null) return
-    const started = startTool(this.#tool, this.#args)
+    const started = this.#start()
+    if (started === null) return
     started.unref()
     this.#waiting = started
     void started.ended.then(() => {
       // The next run starts one of its own, and says what is wrong if that can't be.
       if (this.#waiting === started) this.#waiting = null
     })
+  }
+
+  /** null where the machine has no room for a process: the next run tries again, and says so. */
+  #start(): StartedTool | null {
+    try {
+      return startTool(this.#tool, this.#args)
+    } catch {
+      return null
+    }
   }
 
   #rest(): void {

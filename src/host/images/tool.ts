@@ -53,6 +53,8 @@ export async function runTool(run: ToolRun): Promise<Buffer> {
     stdio: ['ignore', 'pipe', 'pipe'],
     detached: true,
   })
+  // Without a descriptor left it has no streams: what follows throws then, and its error must not end the server.
+  child.on('error', () => undefined)
   const stdoutLimitBytes = run.stdoutLimitBytes ?? STDOUT_LIMIT_BYTES
   const stdout: Buffer[] = []
   let stdoutBytes = 0

@@ -36,6 +36,8 @@ export class SharedMemory {
   /** Empty memory that can be written. */
   static async make(tool: string, bytes: number): Promise<SharedMemory> {
     const child = spawn(tool, [String(bytes)], { cwd: '/', env: TOOL_ENVIRONMENT, stdio: ['pipe', 'pipe', 'ignore'] })
+    // Without a descriptor left it has no streams: what follows throws then, and its error must not end the server.
+    child.on('error', () => undefined)
     const timer = setTimeout(() => child.kill('SIGKILL'), ANSWER_TIMEOUT_MS)
     const failed = new Promise<never>((_, reject) => {
       child.once('error', (cause) => reject(new BerthError('host_unavailable', `${tool} can't be started: ${cause.message}.`, { cause })))

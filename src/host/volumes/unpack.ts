@@ -97,6 +97,8 @@ function startTar(directory: string): TarProcess {
     env: { ...TOOL_ENVIRONMENT },
     stdio: ['pipe', 'ignore', 'pipe'],
   })
+  // Without a descriptor left it has no streams: what follows throws then, and its error must not end the server.
+  child.on('error', () => undefined)
   let stderr = ''
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     stderr = (stderr + text).slice(0, MAX_COMMAND_ERROR_BYTES)
