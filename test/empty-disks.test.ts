@@ -1,12 +1,12 @@
 /** Empty disks that are copies of what mke2fs wrote, checked by the tools of ext4 itself. */
 import assert from 'node:assert/strict'
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, stat, writeFile, type FileHandle } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { BerthError } from '../src/instance/errors.ts'
 import { runCommand } from '../src/host/command.ts'
-import { EmptyDisks, MAX_PATTERNS, readExtents } from '../src/host/volumes/empty-disks.ts'
+import { EmptyDisks, MAX_PATTERNS, readExtents, writeWhole } from '../src/host/volumes/empty-disks.ts'
 import { isRoot } from './host-lab.ts'
 
 const MIB = 1024 * 1024
@@ -65,6 +65,17 @@ describe('empty disks', () => {
     await disks.settled()
     await assert.rejects(disks.create(join(dir, 'nowhere', 'disk'), 8 * MIB))
     await assert.rejects(disks.create(join(dir, 'tiny'), MIB), (error) => error instanceof BerthError && error.code === 'invalid_size')
+  })
+
+  it('are written whole where the disk takes only a part at a time', async () => {
+    const written: string[] = []
+    const write = async (bytes: Buffer, from: number, length: number, at: number) => {
+      const taken = Math.min(3, length)
+      written.push(`${at}:${bytes.subarray(from, from + taken).toString()}`)
+      return { bytesWritten: taken, buffer: bytes }
+    }
+    await writeWhole({ write } as unknown as FileHandle, Buffer.from('abcdefgh'), 100)
+    assert.deepEqual(written, ['100:abc', '103:def', '106:gh'])
   })
 
   it('have parts as filefrag tells them; what was only reserved is none', () => {

@@ -91,7 +91,8 @@ export class DiskCopy {
 
   /** Gives up. */
   async abandon(): Promise<void> {
-    if (!this.#qmp.isClosed) await sweepCopies(this.#qmp)
+    // The error that led here tells more than one of this, and whoever copies next sweeps first.
+    await sweepCopies(this.#qmp).catch(() => undefined)
     for (const { beside } of this.#disks) await rm(beside, { force: true })
   }
 }

@@ -119,16 +119,16 @@ async function copyOf(seat: Seat, files: SnapshotFiles, request: SnapshotRequest
 }
 
 async function copyRunning(seat: Seat, live: Live, files: SnapshotFiles, request: SnapshotRequest): Promise<SavedMemory | null> {
-  const { vmm, link } = live
-  if (link === null) throw new BerthError('guest_unreachable', "The guest's agent does not answer, so the instance can't be copied now; try again in a moment.")
+  const { vmm } = live
   const writesOut = request.durable || !request.memory
+  const link = linkOf(live)
   // Once more when it stands still: then there is little left to write.
   if (writesOut) await link.sync()
   // QEMU lets go of the disks of a VM whose whole memory is its own, and can't copy them then.
   const disks = request.memory && (seat.known.template ?? null) === null ? [] : disksOf(seat, files)
   const copy = disks.length === 0 ? null : await DiskCopy.beforehand(vmm.qmp, seat.context.jail, seat.id, disks)
   try {
-    const memory = await atOneMoment(seat, live, link, async () => {
+    const memory = await atOneMoment(seat, live, linkOf(live), async () => {
       await copy?.begin()
       const [kept] = await allOrFirstFailure([request.memory ? keepRunning(seat, live, files) : Promise.resolve(null), copy === null ? copyDisks(seat, files) : Promise.resolve()])
       return kept
@@ -140,6 +140,12 @@ async function copyRunning(seat: Seat, live: Live, files: SnapshotFiles, request
     await copy?.abandon()
     throw error
   }
+}
+
+/** The link of this moment: while disks are copied it may break and be found again. */
+function linkOf({ link }: Live): GuestLink {
+  if (link === null) throw new BerthError('guest_unreachable', "The guest's agent does not answer, so the instance can't be copied now; try again in a moment.")
+  return link
 }
 
 /** While the guest's programs sleep and the VM is paused, as short as can be. */

@@ -7,7 +7,7 @@
  * UUID, as a fork's have: a guest mounts by device. A file appears whole, by a rename, or not at all.
  */
 import { randomBytes } from 'node:crypto'
-import { open, rename, rm } from 'node:fs/promises'
+import { open, rename, rm, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import { asDiskError, runCommand } from '../command.ts'
 import { checkSize, createOverlay, fileExists, giveOpen, makeOverlayExt4, type FileOwner } from './ext4.ts'
@@ -106,7 +106,7 @@ async function copyPattern(path: string, size: number, pattern: readonly Run[], 
     const file = await open(temporary, 'wx', 0o600)
     try {
       await file.truncate(size)
-      for (const { offset, bytes } of pattern) await file.write(bytes, 0, bytes.length, offset)
+      for (const { offset, bytes } of pattern) await writeWhole(file, bytes, offset)
       await giveOpen(file, owner)
     } finally {
       await file.close()
@@ -116,4 +116,9 @@ async function copyPattern(path: string, size: number, pattern: readonly Run[], 
     await rm(temporary, { force: true })
     throw asDiskError(error, 'an overlay')
   }
+}
+
+/** A disk that fills up takes the beginning, and says so at the next write only. */
+export async function writeWhole(file: Pick<FileHandle, 'write'>, bytes: Buffer, offset: number): Promise<void> {
+  for (let done = 0; done < bytes.length; ) done += (await file.write(bytes, done, bytes.length - done, offset + done)).bytesWritten
 }
