@@ -115,7 +115,7 @@ async function tour(client: Client, timeline: Timeline): Promise<string> {
     })
     await timeline.step('put in standby', async () => {
       expectPhase(await act(client, name, 'standby'), 'standby')
-      return { value: null, detail: 'memory and devices saved, VMM ended' }
+      return { value: null, detail: 'memory and devices saved' }
     })
     await timeline.step('restored', async () => {
       expectPhase(await act(client, name, 'restore'), 'running')
