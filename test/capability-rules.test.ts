@@ -268,6 +268,18 @@ describe('S8: variables', () => {
   })
 })
 
+test('S8: a short value is in no error and no log, and stays in data', async () => {
+  await using own = await runDocument(CATALOGUE, upstream.url, { env: { THINGS_KEY: 'k3y' } })
+  replyWith(404, '{"code":"not_found","message":"nothing for k3y"}')
+  assert.deepEqual(await (await own.get('/v1/v1/things')).json(), { code: 'not_found', message: 'nothing for ***' })
+  assert.match(await (await own.get('/v1/k3y')).text(), /There is nothing at \/v1\/\*\*\*/)
+  upstream.exec = () => [{ error: { code: 13, message: 'no k3y' } }]
+  assert.match(await (await own.get('/v1/v1/exec?id=k3y&body.command=ls')).text(), /no \*\*\*/)
+  assert.ok(!own.log.some((line) => line.includes('k3y')), own.log.join(''))
+  replyWith(200, '{"monk3ys":"k3y"}')
+  assert.deepEqual(await (await own.get('/v1/v1/things')).json(), { monk3ys: 'k3y' })
+})
+
 test('S9: an object mapped from $. is the whole document', async () => {
   assert.deepEqual(await (await running.get('/v1/v1/things')).json(), { ok: true, deep: { list: [1, 2] } })
 })
@@ -516,6 +528,7 @@ describe('S14: what of a document is tolerated', () => {
     ['a path that is none', (text) => text.replace('mapping: $.', "mapping: '$..['"), /can't be read/],
     ['a missing field', (text) => text.replace('namespace: things\n', '\n'), /lacks "namespace"/],
     ['what is no YAML', (text) => `${text}\n  - [`, /is not YAML/],
+    ['variables that are somewhere else', (text) => text.replace('namespace: env', 'namespace: env\n    location: vault://things/key'), /is vault:\/\/things\/key, and variables are read from file: addresses/],
     ['two adapters on one port', (text) => text.replace('19091', '18081'), /port 18081 of 127\.0\.0\.1 twice/],
   ]
   for (const [what, change, message] of broken) {

@@ -56,6 +56,11 @@ function unusedVariables(capability: Capability): readonly string[] {
 
 function lintBinds(capability: Capability, raw: Readonly<Record<string, unknown>>, report: Report): void {
   const path: Path = raw['binds'] === undefined ? ['capability', 'binds'] : ['binds']
+  capability.binds.forEach((bind, at) => {
+    if (bind.location !== null && !bind.location.startsWith('file:')) {
+      fail(report, [...path, at, 'location'], 'location', `is ${bind.location}, and variables are read from file: addresses and from the environment alone: leave it out to take them from there.`)
+    }
+  })
   const holder = (name: string): number => capability.binds.findIndex((each) => Object.hasOwn(each.keys, name))
   const implicit = implicitCredential(capability)
   for (const name of unusedVariables(capability)) {

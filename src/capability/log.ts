@@ -1,3 +1,5 @@
+import type { Json, JsonObject } from './model.ts'
+
 /** One JSON line per event on stderr, without queries, bodies and credentials; what is bound is struck out besides. */
 export interface LogEntry {
   readonly event: string
@@ -6,6 +8,6 @@ export interface LogEntry {
 
 export type Log = (entry: LogEntry) => void
 
-export function makeLog(write: (line: string) => void, redact: (text: string) => string): Log {
-  return (entry) => write(`${redact(JSON.stringify({ time: new Date().toISOString(), ...entry }))}\n`)
+export function makeLog(write: (line: string) => void, redact: <T extends Json>(value: T) => T): Log {
+  return ({ event, ...entry }) => write(`${JSON.stringify({ time: new Date().toISOString(), event, ...redact<JsonObject>(entry) })}\n`)
 }

@@ -164,8 +164,8 @@ class McpAdapter {
   #refuse(error: unknown): CallToolResult {
     const failure = asFailure(error)
     if (failure.code === 'internal') this.#log({ event: 'error', message: failure.cause instanceof Error ? (failure.cause.stack ?? failure.cause.message) : failure.message })
-    const body = JSON.parse(this.#runner.variables.redact(JSON.stringify(failure.body))) as Record<string, unknown>
-    return { isError: true, content: [{ type: 'text', text: String(body['message']) }], structuredContent: { error: body } }
+    const body = this.#runner.variables.redactValue(failure.body)
+    return { isError: true, content: [{ type: 'text', text: this.#runner.variables.redact(failure.message) }], structuredContent: { error: body } }
   }
 
   async #read(uri: string, context: ServerContext): Promise<ReadResourceResult> {

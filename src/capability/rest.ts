@@ -146,7 +146,7 @@ class RestAdapter {
     if (response.headersSent) return void response.destroy()
     const challenge = failure.code === 'unauthenticated' || failure.code === 'permission_denied' ? this.#gate.challenge(failure) : null
     if (challenge !== null) response.setHeader('www-authenticate', challenge)
-    const body = JSON.parse(this.#runner.variables.redact(JSON.stringify(failure.body))) as Json
+    const body = this.#runner.variables.redactValue(failure.body)
     send(response, shapeAnswer({ status: failure.status, value: body, media: null, isError: true }, []), false)
     return undefined
   }
@@ -170,7 +170,7 @@ class RestAdapter {
       this.#log({ event: 'rest', method: 'UPGRADE', path: url.pathname, status: 101, ms: 0 })
     } catch (error) {
       const failure = asFailure(error)
-      const body = this.#runner.variables.redact(JSON.stringify(failure.body))
+      const body = JSON.stringify(this.#runner.variables.redactValue(failure.body))
       socket.end(
         `HTTP/1.1 ${failure.status} Refused\r\ncontent-type: application/json\r\ncache-control: no-store\r\nconnection: close\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
       )

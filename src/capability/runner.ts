@@ -168,7 +168,7 @@ export class Runner {
     const asked = Object.fromEntries(Object.keys(step.with).map((name): [string, Json] => [name, values[name] ?? null]))
     const bindings = JSON.stringify({ context: around, names: { ...Object.fromEntries(camel), ...around, ...values, ...asked } })
     const result = await this.#scripts.run(step.name, { language, sources: step.sources, bindings, timeoutMs, statementLimit }, context.signal)
-    return this.#clean(result)
+    return this.#secrets.strikeValue(result)
   }
 
   /** Finds the entries of an earlier step by a field; for a list of values, a list of what was found. */
@@ -214,7 +214,7 @@ export class Runner {
       throw error
     })
     this.#log({ ...entry, exitCode: value['exit_code'] as number | null, timedOut: value['timed_out'] === true, ms: value['duration_ms'] as number })
-    return { status: 200, value: this.#clean(value), media: null, isError: false }
+    return { status: 200, value: this.#secrets.strikeValue(value), media: null, isError: false }
   }
 
   /** Sends with the consumed API's credential, and once more if its challenge can be answered. */
@@ -237,7 +237,7 @@ export class Runner {
       throw new Failure('upstream_auth', `${host} refused the capability's own credential (HTTP ${status}); the caller's has no part in it.`)
     }
     if (status >= 300 && status < 400) throw new Failure('upstream_error', `${host} redirects (HTTP ${status}), and redirects are not followed.`)
-    if (status >= 400) return { status, value: this.#clean(readErrorBody(status, body, host)), media: null, isError: true }
+    if (status >= 400) return { status, value: this.variables.redactValue(readErrorBody(status, body, host)), media: null, isError: true }
     const payload: Payload = readPayload(operation, body, headers['content-type'])
     switch (payload.kind) {
       case 'empty':
@@ -245,15 +245,9 @@ export class Runner {
       case 'media':
         return { status, value: undefined, media: payload.media, isError: false }
       case 'json':
-        return { status, value: this.#clean(payload.value), media: null, isError: false }
+        // An upstream that repeats our credential must not give it to the caller.
+        return { status, value: this.#secrets.strikeValue(payload.value), media: null, isError: false }
     }
-  }
-
-  /** An upstream that repeats our credential must not give it to the caller. */
-  #clean<T extends Json>(value: T): T {
-    const text = JSON.stringify(value)
-    const clean = this.#secrets.strike(text)
-    return clean === text ? value : (JSON.parse(clean) as T)
   }
 }
 

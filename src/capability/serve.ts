@@ -52,7 +52,7 @@ export async function serveCapability(capability: Capability, options: ServeOpti
   const served = capability.exposes.filter((each): each is RestExpose | McpExpose => each.type === 'rest' || each.type === 'mcp')
   if (served.length === 0) throw new BerthError('invalid_request', 'The document exposes nothing over REST or MCP, so that there is nothing to run.')
   const timeouts = options.timeouts === undefined ? {} : { timeouts: options.timeouts }
-  const log = makeLog(options.writeLog, variables.redact)
+  const log = makeLog(options.writeLog, variables.redactValue)
   const runner = new Runner({ capability, variables, baseUri, log, ...timeouts })
   const servers: Server[] = []
   const closers: (() => Promise<void>)[] = []

@@ -152,6 +152,25 @@ test('a secret is struck out of any text around it, and in any form', () => {
   )
 })
 
+test('a secret of few characters is struck out where it stands as a word, and in no name of a field', () => {
+  const short = ['7', 'fra', 'a+b', '-x', 'ü']
+  const redactor = new Redactor(short, short)
+  for (const [text, wanted] of [
+    ['token fra of 7', 'token *** of ***'],
+    ['(fra)', '(***)'],
+    ['Frankfurt, fragile, 17, not_fra', 'Frankfurt, fragile, 17, not_fra'],
+    ['a+b and a%2Bb', '*** and ***'],
+    ['q=-x&u=ü', 'q=***&u=***'],
+    ['über', 'über'],
+  ] as const) assert.equal(redactor.strike(text), wanted)
+  assert.deepEqual(redactor.strikeValue({ fra: 'fra', count: 7, list: ['x 7'] }), { fra: '***', count: 7, list: ['x ***'] })
+})
+
+test('a secret of digits is struck out of numbers, and the document stays one', () => {
+  const redactor = new Redactor(['123456'])
+  assert.deepEqual(redactor.strikeValue({ id: 123_456, text: 'n123456', other: 12_345, nested: [{ '123456': null }] }), { id: '***', text: 'n***', other: 12_345, nested: [{ '***': null }] })
+})
+
 test('any value as text and back is itself', () => {
   fc.assert(fc.property(value, (given) => (typeof given === 'object' && given !== null ? assert.deepEqual(JSON.parse(spell(given)), JSON.parse(JSON.stringify(given))) : assert.equal(spell(given), given === null ? '' : String(given)))))
 })

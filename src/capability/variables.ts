@@ -7,10 +7,10 @@ import { isAbsolute, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parse } from 'yaml'
 import { BerthError } from '../instance/errors.ts'
-import type { Bind } from './model.ts'
+import type { Bind, Json, JsonObject } from './model.ts'
 import { isObject } from './shape.ts'
 
-/** Shorter values are too likely to be a part of something harmless. */
+/** Shorter values are too likely to be a part of something harmless: they are struck out only where they stand as a word. */
 const SHORTEST_SECRET = 6
 /** A file of variables is small. */
 const MAX_FILE_BYTES = 1024 * 1024
@@ -19,6 +19,8 @@ export interface Variables {
   readonly values: Readonly<Record<string, string>>
   /** Text with every bound value struck out, in each of the forms in which it travels. */
   readonly redact: (text: string) => string
+  /** The same of every text in a document. */
+  readonly redactValue: <T extends Json>(value: T) => T
   /** Strikes out what became known later, such as a token, from now on. */
   readonly keepSecret: (secret: string) => void
 }
@@ -48,8 +50,9 @@ export async function findVariables(
     const what = missing.length === 1 ? `The variable ${missing[0]} is not set` : `These variables are not set: ${missing.join(', ')}`
     throw new BerthError('invalid_request', `${what}; set it in the environment or give --bind ${first}=….`)
   }
-  const redactor = new Redactor(Object.values(values))
-  return { values, redact: (text) => redactor.strike(text), keepSecret: (secret) => redactor.add(secret) }
+  const all = Object.values(values)
+  const redactor = new Redactor(all, all)
+  return { values, redact: (text) => redactor.strike(text), redactValue: (value) => redactor.strikeValue(value), keepSecret: (secret) => redactor.add(secret) }
 }
 
 async function readVariables(location: string, directory: string): Promise<Readonly<Record<string, string>>> {
@@ -84,9 +87,14 @@ const MAX_FORMS = 4096
 /** Strikes out values in each of the forms in which they travel. */
 export class Redactor {
   #forms: readonly string[] = []
+  readonly #words: RegExp | null
 
-  constructor(secrets: readonly string[]) {
+  /** Of `words`, those that are too short to be looked for anywhere are struck out where they stand as a word. */
+  constructor(secrets: readonly string[], words: readonly string[] = []) {
     for (const each of secrets) this.add(each)
+    const short = words.filter((each) => each.length < SHORTEST_SECRET).flatMap((each) => [each, encodeURIComponent(each)])
+    const pattern = [...new Set(short)].sort((a, b) => b.length - a.length).map((each) => each.replace(/[$()*+./?[\\\]^{|}]/g, '\\$&'))
+    this.#words = pattern.length === 0 ? null : new RegExp(`(?<![\\p{L}\\p{N}_])(?:${pattern.join('|')})(?![\\p{L}\\p{N}_])`, 'gu')
   }
 
   add(secret: string): void {
@@ -96,7 +104,27 @@ export class Redactor {
   }
 
   strike(text: string): string {
-    return this.#forms.reduce((sum, each) => (sum.includes(each) ? sum.replaceAll(each, '***') : sum), text)
+    const whole = this.#forms.reduce((sum, each) => (sum.includes(each) ? sum.replaceAll(each, '***') : sum), text)
+    return this.#words === null ? whole : whole.replace(this.#words, '***')
+  }
+
+  /** A document with its texts and keys struck out; a number that is a secret becomes a text. */
+  strikeValue<T extends Json>(value: T): T {
+    const text = JSON.stringify(value)
+    return this.strike(text) === text ? value : (this.#walk(value) as T)
+  }
+
+  #walk(value: Json): Json {
+    if (typeof value === 'string') return this.strike(value)
+    if (typeof value === 'number') return this.#forms.some((each) => String(value).includes(each)) ? '***' : value
+    if (Array.isArray(value)) return value.map((each) => this.#walk(each as Json))
+    if (typeof value !== 'object' || value === null) return value
+    return Object.fromEntries(Object.entries(value as JsonObject).map(([key, each]) => [this.#struckKey(key), this.#walk(each)]))
+  }
+
+  /** Names of fields are no values: a short word may well be one. */
+  #struckKey(key: string): string {
+    return this.#forms.reduce((sum, each) => sum.replaceAll(each, '***'), key)
   }
 }
 
