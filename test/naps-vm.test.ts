@@ -1,11 +1,14 @@
 /** VMs in standby whose process naps, on real VMs: they wake in it, and lose nothing when it is gone. */
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { mkdtemp, chmod, rm } from 'node:fs/promises'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { runCommand } from '../src/host/command.ts'
 import { tapName } from '../src/host/network/names.ts'
+import { hostPaths } from '../src/host/paths.ts'
 import type { VmSpec } from '../src/engine/host-port.ts'
 import type { InstanceId } from '../src/instance/model.ts'
 import { eventually, exec, isRoot, openLab, qemusOf, refOf, shell, traces, type Lab } from './host-lab.ts'
@@ -87,6 +90,22 @@ for (const templates of isRoot ? [null, [{ vcpus: 1, memoryBytes: 128 * MIB }]] 
         assert.notDeepEqual(now, before)
         await assertGoesOn(spec, was)
       }
+      await lab.host.destroy(refOf(spec))
+      assert.deepEqual(await traces(lab, spec.instanceId), [])
+    })
+
+    it('ends with its standby when its agent does not answer, and wakes with one link', async () => {
+      const spec = await counting()
+      const was = await standing(spec)
+      // QEMU talks to one at a time: when the first server lets go, it is this one's turn.
+      const other = connect(hostPaths(lab.dataDir, lab.runDir).instance(spec.instanceId).agentSocket)
+      await once(other, 'connect')
+      await lab.reopen()
+      await lab.host.suspend(refOf(spec))
+      assert.deepEqual(await qemusOf(spec.instanceId), [])
+      other.destroy()
+      assert.equal((await lab.host.resume(spec)).how, 'restored')
+      await assertGoesOn(spec, was)
       await lab.host.destroy(refOf(spec))
       assert.deepEqual(await traces(lab, spec.instanceId), [])
     })

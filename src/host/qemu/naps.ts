@@ -4,9 +4,9 @@
  *
  *   standby, saved ─▶ napping ─▶ taken: it goes on           budget, age, memory of the machine, another use ─▶ ended
  *
- * Invariants: a nap is never the only copy, so that it can be ended at any moment; its guest runs no instruction; it is
- * taken only for the very machine that it is. What all have for themselves stays below the budget: the oldest goes
- * first. They end with the server, or the next one ends them by their record.
+ * Invariants: a nap is never the only copy, so that it can be ended at any moment; its guest runs no instruction, and its
+ * agent answered until it slept; it is taken only for the very machine that it is. What all have for themselves stays
+ * below the budget: the oldest goes first. They end with the server, or the next one ends them by their record.
  */
 import { readFile } from 'node:fs/promises'
 import { isDeepStrictEqual } from 'node:util'

@@ -33,10 +33,9 @@ export async function suspend(seat: Seat, ref: VmRef, { naps = true } = {}): Pro
   const { live } = seat.running(ref)
   const begun = performance.now()
   await seat.save({ status: 'suspending' })
-  let bytes: number
+  let kept: Awaited<ReturnType<typeof pauseAndSave>>
   try {
-    const kept = await pauseAndSave(seat, live)
-    bytes = kept.bytes
+    kept = await pauseAndSave(seat, live)
     await seat.save({ status: 'suspended', saved: { ...kept, bootId: bootId(), synced: false } })
   } catch (error) {
     await runOn(seat, live)
@@ -44,11 +43,12 @@ export async function suspend(seat: Seat, ref: VmRef, { naps = true } = {}): Pro
     throw error
   }
   seat.live = null
-  if (naps && seat.context.naps !== null) seat.context.naps.keep(seat, live)
+  // An agent that did not answer is still looked for (link-keeper.ts): who finds it must not hold the only link of what wakes later.
+  if (naps && kept.frozen && seat.context.naps !== null) seat.context.naps.keep(seat, live)
   else await endVm(seat, live)
   await seat.note(`in standby after ${Math.round(performance.now() - begun)} ms`)
   syncLater(seat)
-  return { savedBytes: bytes }
+  return { savedBytes: kept.bytes }
 }
 
 /** Continues what was saved. If it throws, it is still there. */
