@@ -1,11 +1,12 @@
 /** Script steps in Python: the same promises as of JavaScript (capability-scripts.test.ts), held by another sandbox. */
 import assert from 'node:assert/strict'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import { setTimeout } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import { ScriptPool } from '../src/capability/script/pool.ts'
 import { runDocument } from './support/capability.ts'
@@ -98,6 +99,7 @@ attempt('own file', lambda: open(${JSON.stringify(import.meta.filename)}).read()
 attempt('fork', lambda: os.fork())
 attempt('popen', lambda: os.popen('id').read())
 attempt('environ', lambda: os.environ['PATH'] if os.environ.get('PATH') != '/' else 1 / 0)
+attempt('where Berth lies', lambda: [each for each in [*sys.argv, *os.environ.values()] if 'python-child' in each][0])
 for name in ('js', 'pyodide_js'):
     attempt(name, lambda: module(name).process)
 def by_code():
@@ -151,6 +153,7 @@ describe('a script that goes wrong', { timeout: 300_000 }, () => {
     ['runs too many statements', 'while True: pass', {}, 'script_failed', /more than 100000 statements/],
     ['catches what ends it', 'while True:\n    try:\n        while True: pass\n    except BaseException: pass', { timeoutMs: 5000 }, /script_failed|script_timeout/, /statements|longer/],
     ['takes too much memory', 'all = []\nwhile True: all.append(bytearray(1 << 20))', {}, 'script_failed', /more than 128 MiB/],
+    ['writes too much into files', 'for each in range(100):\n    with open(f"/tmp/{each}", "wb") as file: file.write(bytes(32 << 20))', {}, 'script_failed', /more than 128 MiB/],
     ['gives too much', 'result = "x" * (11 * 1024 * 1024)', {}, 'script_failed', /more than 10 MiB/],
     ['gives what is no JSON', 'result = {1, 2}', {}, 'script_failed', /no JSON/],
   ] as const) {
@@ -164,6 +167,14 @@ describe('a script that goes wrong', { timeout: 300_000 }, () => {
     })
   }
 
+  test('whose process was ended while it waited for one gets another', async () => {
+    assert.equal(await run('result = 1'), 1)
+    const pid = await idleProcess()
+    process.kill(pid, 'SIGKILL')
+    while (isOurs(String(pid))) await setTimeout(20)
+    assert.equal(await run('result = 2', { timeoutMs: 30_000 }), 2)
+  })
+
   test('whose caller goes away is ended', async () => {
     const cancel = new AbortController()
     const under = pool.run('x', { language: 'python', sources: [{ name: 'x', text: 'while True: pass' }], bindings: EMPTY, timeoutMs: 600_000, statementLimit: Number.MAX_SAFE_INTEGER }, cancel.signal)
@@ -172,3 +183,30 @@ describe('a script that goes wrong', { timeout: 300_000 }, () => {
     assert.equal(await run('result = 1'), 1)
   })
 })
+
+/** The process that waits for a script: one of ours whose time on the CPU has stood still for a second. */
+async function idleProcess(): Promise<number> {
+  let last = ''
+  for (;;) {
+    await setTimeout(1000)
+    const ours = readdirSync('/proc').filter((name) => /^\d+$/.test(name) && isOurs(name) && textOf(name, 'cmdline').includes('python-child'))
+    const [pid] = ours
+    if (pid === undefined || ours.length > 1) continue
+    const times = `${pid} ${textOf(pid, 'stat').split(') ')[1]?.split(' ').slice(11, 13).join(' ') ?? ''}`
+    if (times === last) return Number(pid)
+    last = times
+  }
+}
+
+function isOurs(pid: string): boolean {
+  return textOf(pid, 'status').includes(`PPid:\t${process.pid}\n`)
+}
+
+function textOf(pid: string, file: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/${file}`, 'utf8')
+  } catch {
+    // It has ended.
+    return ''
+  }
+}

@@ -6,7 +6,8 @@
  * What keeps a script in are three walls. Node's permission model: no file but Python's own is readable, none is
  * writable, no process, thread or addon starts. V8 makes no code of texts, so that Python's way into JavaScript has
  * nothing to run there; and of JavaScript the script is given an empty object, no module can be loaded any more, and what
- * speaks to networks is gone. The process has no environment and no open file but its channel.
+ * speaks to networks is gone. The process has no environment and no open file but its channel, and what it may have of
+ * memory beside Python's own the kernel limits (python-pool.ts).
  */
 import { constants } from 'node:fs'
 import { registerHooks } from 'node:module'
@@ -15,6 +16,8 @@ import type { ScriptJob, ScriptOutcome } from './job.ts'
 
 const MAX_MEMORY_BYTES = MEMORY_MIB.python * 1024 * 1024
 const PAGE_BYTES = 65_536
+/** How JavaScript says that the kernel gives no more. */
+const NO_MEMORY = /allocation failed/i
 /** What of Node's globals speaks to the world or makes more of this. */
 const WORLDLY = ['process', 'require', 'module', 'fetch', 'WebSocket', 'EventSource', 'XMLHttpRequest', 'navigator', 'BroadcastChannel', 'MessageChannel', 'Worker', 'Buffer', 'global']
 
@@ -35,6 +38,8 @@ const receive = process.on.bind(process)
 if (send === undefined) throw new Error('scripts run in a process of their own')
 
 limitMemory()
+// Python would tell where this file lies.
+process.argv.length = 1
 // Asked for by a file system of the machine's, which is never mounted; the permission model refuses it.
 Object.defineProperty(process, 'binding', { value: () => ({ fs: constants }) })
 const { loadPyodide } = (await import(library)) as { loadPyodide: (options: object) => Promise<Python> }
@@ -55,7 +60,8 @@ function outcomeOf(job: ScriptJob): ScriptOutcome {
     const outcome = JSON.parse(run(job.bindings, JSON.stringify(job.sources), job.statementLimit)) as ScriptOutcome
     return outcome.kind === 'done' && outcome.json.length > MAX_RESULT_CHARACTERS ? { kind: 'failed', reason: 'size', message: '' } : outcome
   } catch (error) {
-    return { kind: 'failed', reason: 'threw', message: error instanceof Error ? error.message : String(error) }
+    const message = error instanceof Error ? error.message : String(error)
+    return { kind: 'failed', reason: NO_MEMORY.test(message) ? 'memory' : 'threw', message }
   }
 }
 

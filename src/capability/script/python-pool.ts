@@ -12,6 +12,13 @@ import type { ScriptJob, ScriptOutcome } from './job.ts'
 /** Until Python answers, on a machine that has much else to do. */
 const LOAD_TIMEOUT_MS = 120_000
 const HEAP_MIB = 256
+/**
+ * What the kernel lets one have in all, of which Node takes some 800 MiB before it uses any: files that a script makes, and
+ * arrays of JavaScript's, lie outside of Python's memory and of the heap.
+ */
+const DATA_MIB = 1536
+/** Where the kernel takes no such limit, the others hold. */
+const LIMITED = 'ulimit -d "$0" 2>/dev/null; exec "$@"'
 
 export class PythonPool {
   readonly #all = new Set<ChildProcess>()
@@ -36,13 +43,15 @@ export class PythonPool {
   async close(): Promise<void> {
     this.#isClosed = true
     const all = [...this.#all]
-    await Promise.all(all.map((child) => new Promise<void>((resolve) => (child.exitCode === null && child.signalCode === null ? child.once('exit', () => resolve()).kill('SIGKILL') : resolve()))))
+    await Promise.all(all.map((child) => new Promise<void>((resolve) => (hasEnded(child) ? resolve() : child.once('exit', () => resolve()).kill('SIGKILL')))))
   }
 
-  #take(): Promise<ChildProcess> {
-    const spare = this.#spare ?? this.#start()
+  async #take(): Promise<ChildProcess> {
+    const spare = this.#spare
     this.#spare = null
-    return spare
+    const child = spare === null ? null : await spare
+    // The kernel may have ended it meanwhile, for want of memory.
+    return child === null || hasEnded(child) ? this.#start() : child
   }
 
   #keepSpare(): void {
@@ -61,7 +70,8 @@ export class PythonPool {
     const program = fileURLToPath(new URL('./python-child.ts', import.meta.url))
     const readable = [dirname(fileURLToPath(library)), program, fileURLToPath(new URL('./job.ts', import.meta.url))]
     const limits = ['--permission', ...readable.map((path) => `--allow-fs-read=${path}`), '--disallow-code-generation-from-strings', `--max-old-space-size=${HEAP_MIB}`, '--disable-warning=ExperimentalWarning']
-    const child = spawn(process.execPath, [...limits, program, library], { env: {}, cwd: '/', stdio: ['ignore', 'ignore', 'ignore', 'ipc'] })
+    const command = [process.execPath, ...limits, program, library]
+    const child = spawn('/bin/sh', ['-c', LIMITED, String(DATA_MIB * 1024), ...command], { env: {}, cwd: '/', stdio: ['ignore', 'ignore', 'ignore', 'ipc'] })
     this.#all.add(child)
     child.once('exit', () => this.#all.delete(child))
     // What waits keeps no process alive.
@@ -82,6 +92,10 @@ export class PythonPool {
   }
 }
 
+function hasEnded({ exitCode, signalCode }: ChildProcess): boolean {
+  return exitCode !== null || signalCode !== null
+}
+
 function answerOf(child: ChildProcess, job: ScriptJob, signal: AbortSignal | null): Promise<ScriptOutcome> {
   return new Promise((resolve, reject) => {
     child.channel?.ref()
@@ -89,15 +103,16 @@ function answerOf(child: ChildProcess, job: ScriptJob, signal: AbortSignal | nul
     const settle = (act: () => void): void => {
       clearTimeout(timer)
       signal?.removeEventListener('abort', onAbort)
-      child.removeAllListeners('message').removeAllListeners('exit')
+      child.off('message', onMessage).off('exit', onExit)
       child.channel?.unref()
       act()
     }
     const onAbort = (): void => settle(() => reject(new Failure('unavailable', 'The call was cancelled.')))
-    signal?.addEventListener('abort', onAbort)
-    child.on('message', (outcome: ScriptOutcome) => settle(() => resolve(outcome)))
+    const onMessage = (outcome: ScriptOutcome): void => settle(() => resolve(outcome))
     // Python that runs out of memory in a place where it can't say so ends.
-    child.on('exit', () => settle(() => resolve({ kind: 'failed', reason: 'memory', message: '' })))
+    const onExit = (): void => settle(() => resolve({ kind: 'failed', reason: 'memory', message: '' }))
+    signal?.addEventListener('abort', onAbort)
+    child.on('message', onMessage).on('exit', onExit)
     child.send(job)
   })
 }
