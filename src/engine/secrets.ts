@@ -4,8 +4,9 @@
  * A secret stays while an instance that lives, or a deployment of a service, names it.
  */
 import { BerthError } from '../instance/errors.ts'
+import { quoteGo } from '../instance/go-text.ts'
 import type { Instance, InstanceSpec, ProjectId, Secret } from '../instance/model.ts'
-import { checkEnv } from '../instance/names.ts'
+import { ENV_ENTRY_LIMIT_BYTES, ENV_TOTAL_LIMIT_BYTES, checkEnv } from '../instance/names.ts'
 import { requireScope } from './access.ts'
 import type { Caller } from './api.ts'
 import type { Core } from './core.ts'
@@ -101,9 +102,22 @@ export async function secretVariables(reader: Pick<StoreReader, 'secretValues'>,
   const missing = names.find(name => !Object.hasOwn(values, name))
   if (missing !== undefined) throw new BerthError('not_found', `The secret ${missing} of the instance is gone: make it again, or change its secrets.`)
   const { secrets = [], secretEnv = {} } = instance.spec
+  checkSizes(instance.spec, values)
   const own = secrets.map(name => [name, values[name] ?? ''] as const)
   const others = Object.entries(secretEnv).map(([key, text]) => [key, text.replace(REFERENCE, (_, name: string) => values[name] ?? '')] as const)
   return Object.fromEntries([...own, ...others])
+}
+
+/** Before the values are put in: a text may name a large secret thousands of times. Throws `limit_exceeded`. */
+function checkSizes({ secrets = [], secretEnv = {} }: Naming, values: Readonly<Record<string, string>>): void {
+  const bytes = new Map(Object.entries(values).map(([name, value]) => [name, Buffer.byteLength(value)]))
+  const sizeOf = (names: readonly string[]): number => names.reduce((sum, name) => sum + (bytes.get(name) ?? 0), 0)
+  const variables = [...secrets.map(name => [name, sizeOf([name])] as const), ...Object.entries(secretEnv).map(([key, text]) => [key, Buffer.byteLength(text.replace(REFERENCE, '')) + sizeOf(referencesIn(text))] as const)]
+  const sizes = variables.map(([key, valueBytes]) => [key, Buffer.byteLength(key) + 1 + valueBytes] as const)
+  const tooLong = sizes.find(([, entryBytes]) => entryBytes > ENV_ENTRY_LIMIT_BYTES)
+  if (tooLong !== undefined) throw new BerthError('limit_exceeded', `With its secrets the variable ${quoteGo(tooLong[0])} is longer than the ${ENV_ENTRY_LIMIT_BYTES} bytes that Linux takes: shorten them.`)
+  const totalBytes = sizes.reduce((sum, [, entryBytes]) => sum + entryBytes, 0)
+  if (totalBytes > ENV_TOTAL_LIMIT_BYTES) throw new BerthError('limit_exceeded', `The variables with secrets have ${totalBytes} bytes; at most ${ENV_TOTAL_LIMIT_BYTES} are allowed: shorten them.`)
 }
 
 /** Throws `volume_in_use` while an instance or a deployment names it. */
