@@ -38,8 +38,8 @@ export async function prepare(seat: Seat, spec: KeptSpec): Promise<Prepared> {
   const root = await openRoot(context, spec.image)
   // Before one is taken: what takes its place would be made beside this launch.
   const over = launching(context)
-  const blank = isNew ? await takeBlank(seat, spec) : null
   try {
+    const blank = isNew ? await takeBlank(seat, spec) : null
     if (blank === null) await makeDirectories(context, id)
     const before = seat.record ?? newRecord(spec, blank?.id ?? null)
     const volumes = planPorts(before.volumes, spec.volumes)
