@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, test } from 'node:test'
@@ -9,6 +10,7 @@ import { fileURLToPath } from 'node:url'
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client'
 import { readDocument } from '../src/capability/document.ts'
 import { readChallenge } from '../src/capability/credentials.ts'
+import { CONNECT_TIMEOUT_MS, TOTAL_TIMEOUT_MS } from '../src/capability/upstream.ts'
 import { referenceDocument, runDocument, SECRET } from './support/capability.ts'
 import type { RunningTest } from './support/capability.ts'
 import { startUpstream } from './support/recording-upstream.ts'
@@ -71,6 +73,26 @@ describe('calls', () => {
     const answer = await running.get('/orders?code=abc&limit=x&price=y&open=z')
     assert.equal(answer.status, 400)
     assert.deepEqual(((await answer.json()) as { fields: { field: string }[] }).fields.map((each) => each.field), ['limit', 'open', 'price', 'code'])
+  })
+  test('an id that is empty or steps through the path is asked nowhere', async () => {
+    const before = upstream.requests.length
+    const { port } = new URL(running.rest)
+    for (const path of ['/orders/.', '/orders/..', '/orders/%2e', '/orders/%2E%2e', '/orders/']) {
+      const status = await new Promise((resolve, reject) => request({ host: '127.0.0.1', port, path, method: 'DELETE' }, (response) => resolve(response.resume().statusCode)).on('error', reject).end())
+      assert.ok(status === 400 || status === 404 || status === 405, `${path}: ${String(status)}`)
+    }
+    assert.equal(upstream.requests.length, before)
+  })
+  test('answers of MCP are not to be stored or held back, and it has one path of one method', async () => {
+    const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'initialize', params: { protocolVersion: '2025-06-18', capabilities: {}, clientInfo: { name: 't', version: '1' } } })
+    const answer = await fetch(running.mcp, { method: 'POST', body, headers: { 'content-type': 'application/json', accept: 'application/json, text/event-stream' } })
+    assert.deepEqual([answer.status, answer.headers.get('cache-control'), answer.headers.get('x-accel-buffering')], [200, 'no-store, no-transform', 'no'])
+    assert.match(await answer.text(), /"protocolVersion":"2025-06-18"/)
+    await assert.rejects(client.request({ method: 'tools/list', params: { cursor: 'made-up' } }), (error: Error & { code?: number }) => error.code === -32_602)
+    for (const method of ['GET', 'DELETE']) assert.equal((await fetch(running.mcp, { method, headers: { accept: 'text/event-stream' } })).status, 405)
+  })
+  test('the times of an upstream are what they are said to be', () => {
+    assert.deepEqual([CONNECT_TIMEOUT_MS, TOTAL_TIMEOUT_MS], [5000, 30_000])
   })
   test('a body of templates keeps types, drops what is not given, and reads no template in a value', async () => {
     const body = JSON.stringify({ sku: '{{ORDERS_TOKEN}}"', count: 2, customer: 'Ann' })

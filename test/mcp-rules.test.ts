@@ -148,3 +148,48 @@ describe('answers', () => {
     }
   })
 })
+
+describe('the wire', () => {
+  const META = { 'io.modelcontextprotocol/protocolVersion': '2026-07-28', 'io.modelcontextprotocol/clientCapabilities': {} }
+  const post = (method: string, params: Record<string, unknown> = {}, headers: Record<string, string> = {}) =>
+    fetch(mcp.url, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${mcp.key}`, accept: 'application/json, text/event-stream', 'content-type': 'application/json', 'mcp-protocol-version': '2026-07-28', 'mcp-method': method, ...headers },
+      body: JSON.stringify({ jsonrpc: '2.0', id: 1, method, params: { _meta: META, ...params } }),
+    })
+  type Reply = { result?: { ttlMs?: unknown; cacheScope?: unknown; resultType?: unknown; tools?: { name: string }[] }; error?: { code: number; data?: { supported?: readonly string[] } } }
+
+  test('lists say whose they are, come in one order, and are not to be stored', async () => {
+    for (const method of ['server/discover', 'tools/list', 'resources/list', 'resources/templates/list']) {
+      const answer = await post(method)
+      const { result } = (await answer.json()) as Reply
+      assert.deepEqual([answer.status, answer.headers.get('cache-control'), result?.resultType, result?.cacheScope, typeof result?.ttlMs], [200, 'no-store, no-transform', 'complete', 'private', 'number'], method)
+      if (result?.tools !== undefined) assert.deepEqual(result.tools.map(({ name }) => name), result.tools.map(({ name }) => name).toSorted())
+    }
+  })
+
+  test('a stream is not held back on its way', async () => {
+    const answer = await post('tools/call', { name: 'exec-command', arguments: { id: 'made', command: ['true'] } }, { 'mcp-name': 'exec-command' })
+    assert.deepEqual(['content-type', 'cache-control', 'x-accel-buffering'].map(name => answer.headers.get(name)), ['text/event-stream', 'no-store, no-transform', 'no'])
+    await answer.text()
+  })
+
+  for (const [what, method, params, headers, status, code] of [
+    ['a method that nobody knows', 'tools/burn', {}, {}, 404, -32_601],
+    ['a header that contradicts the body', 'tools/list', {}, { 'mcp-method': 'tools/call' }, 400, -32_020],
+    ['a name that is not in the header', 'tools/call', { name: 'get-instance', arguments: {} }, {}, 400, -32_020],
+    ['a revision that nobody knows', 'tools/list', { _meta: { ...META, 'io.modelcontextprotocol/protocolVersion': '1999-01-01' } }, { 'mcp-protocol-version': '1999-01-01' }, 400, -32_022],
+    ['a client that does not say what it can', 'tools/list', { _meta: { 'io.modelcontextprotocol/protocolVersion': '2026-07-28' } }, {}, 400, -32_602],
+    ['a cursor of nobody', 'resources/list', { cursor: 'made-up' }, {}, 200, -32_602],
+    ['a resource that is not there', 'resources/read', { uri: 'instance://nobody' }, { 'mcp-name': 'instance://nobody' }, 200, -32_602],
+    ['a tool that is not there', 'tools/call', { name: 'burn', arguments: {} }, { 'mcp-name': 'burn' }, 200, -32_602],
+  ] as const) {
+    test(`${what} is ${code}`, async () => {
+      const answer = await post(method, params, headers)
+      const { error } = (await answer.json()) as Reply
+      assert.equal(error?.code, code)
+      assert.equal(answer.status, status)
+      if (code === -32_022) assert.deepEqual(error.data?.supported, ['2026-07-28'])
+    })
+  }
+})

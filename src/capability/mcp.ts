@@ -50,14 +50,20 @@ export async function makeMcpServer(options: McpOptions & { readonly address: st
   const adapter = new McpAdapter(options)
   const gate = makeGate(options.expose.authentication, options.runner.variables.values, options.runner.upstream)
   const handler = createMcpHandler(() => adapter.makeServer(), { maxRequestBodySize: MAX_REQUEST_BYTES })
-  const handle = toNodeHandler(handler)
+  const handle = toNodeHandler({
+    async fetch(...args: Parameters<typeof handler.fetch>) {
+      const reply = await handler.fetch(...args)
+      // Streams would say `no-cache`.
+      reply.headers.set('cache-control', 'no-store, no-transform')
+      return reply
+    },
+  })
   const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const path = (request.url ?? '/').split('?')[0] ?? '/'
     try {
       checkOrigin(request, options.address)
       if (path !== ENDPOINT) throw new Failure('not_found', `There is nothing at ${path}; the endpoint is ${ENDPOINT}.`)
       await gate.check(request)
-      response.setHeader('cache-control', 'no-store')
       response.setHeader('x-accel-buffering', 'no')
       // Node's type says that method and url may be undefined, which they are on answers alone.
       await handle(request as Parameters<typeof handle>[0], response)
@@ -129,15 +135,19 @@ class McpAdapter {
         ...cacheHints(this.#expose.cache),
       },
     )
-    server.setRequestHandler('tools/list', () => ({ tools: [...this.#tools.values()].map((each) => each.listed) }))
+    const whole = <T>(list: () => T) => ({ params }: { readonly params?: { readonly cursor?: string | undefined } | undefined }): T => {
+      if ((params?.cursor ?? '') !== '') throw new ProtocolError(ProtocolErrorCode.InvalidParams, 'Lists come whole and have no cursors: ask without one.')
+      return list()
+    }
+    server.setRequestHandler('tools/list', whole(() => ({ tools: [...this.#tools.values()].map((each) => each.listed) })))
     server.setRequestHandler('tools/call', (request, context) => this.#call(request.params.name, (request.params.arguments ?? {}) as JsonObject, context))
     if (resources.length > 0) {
-      server.setRequestHandler('resources/list', () => ({ resources: resources.filter((each) => !each.uri.includes('{')).map(listResource) }))
-      server.setRequestHandler('resources/templates/list', () => ({ resourceTemplates: resources.filter((each) => each.uri.includes('{')).map(listTemplate) }))
+      server.setRequestHandler('resources/list', whole(() => ({ resources: resources.filter((each) => !each.uri.includes('{')).map(listResource) })))
+      server.setRequestHandler('resources/templates/list', whole(() => ({ resourceTemplates: resources.filter((each) => each.uri.includes('{')).map(listTemplate) })))
       server.setRequestHandler('resources/read', (request, context) => this.#read(request.params.uri, context))
     }
     if (prompts.length > 0) {
-      server.setRequestHandler('prompts/list', () => ({ prompts: prompts.map(listPrompt) }))
+      server.setRequestHandler('prompts/list', whole(() => ({ prompts: prompts.map(listPrompt) })))
       server.setRequestHandler('prompts/get', (request) => this.#prompt(request.params.name, request.params.arguments ?? {}))
     }
     return server

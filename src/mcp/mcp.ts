@@ -127,6 +127,7 @@ export function createMcp(options: McpOptions): Mcp {
     const body = request.method === 'POST' ? await parsedBody(request) : undefined
     const lacking = oauth !== null && caller.keyId === null ? scopeLacking(body, mode, caller.scopes) : null
     if (oauth !== null && lacking !== null) return insufficientScope(oauth, caller.scopes, lacking, idOf(body))
+    if (hasCursor(body)) return jsonRpcError(200, -32_602, 'Lists come whole and have no cursors: ask without one.', idOf(body))
     if (await isLegacyRequest(request, body)) return sessions.serve(request, body, principal)
     if (body !== undefined && methodOf(body) === 'subscriptions/listen') return listen(request, body, principal)
     return (isLasting(body) ? lasting : brief).fetch(request, body === undefined ? {} : { parsedBody: body })
@@ -177,7 +178,8 @@ export function createMcp(options: McpOptions): Mcp {
     async fetch(request) {
       if (closed !== null) return jsonRpcError(503, -32_000, 'The server is stopping: try again in a moment.')
       const response = await serve(request)
-      if (!response.headers.has('cache-control')) response.headers.set('cache-control', 'no-store')
+      // Streams say `no-cache`, and what the protocol's own answers are is nobody's to keep either.
+      response.headers.set('cache-control', 'no-store, no-transform')
       return response
     },
     close() {
@@ -261,6 +263,15 @@ function withUris(body: unknown, uris: readonly string[]): unknown {
   const filter = params['notifications']
   if (!Array.isArray(asObject(filter)['resourceSubscriptions'])) return body
   return { ...asObject(body), params: { ...params, notifications: { ...asObject(filter), resourceSubscriptions: [...uris] } } }
+}
+
+const LISTS: ReadonlySet<unknown> = new Set(['tools/list', 'resources/list', 'resources/templates/list', 'prompts/list'])
+
+/** Whether a list is asked to go on from a page; there is only the first. */
+function hasCursor(body: unknown): boolean {
+  if (!LISTS.has(methodOf(body))) return false
+  const { cursor } = paramsOf(body)
+  return typeof cursor === 'string' && cursor !== ''
 }
 
 function methodOf(body: unknown): unknown {
