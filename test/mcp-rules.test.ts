@@ -1,11 +1,12 @@
 /**
  * The tools as they were specified before they were built: names, arguments, answers, hints and scopes that clients may count
- * on.
+ * on; and that docs/mcp-conformance.md, the list of all rules, names only tests that there are.
  */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import type { Client } from '@modelcontextprotocol/client'
 import { ALL_TOOLS } from '../src/mcp/tools/all.ts'
+import { checkedRules } from './support/conformance-page.ts'
 import { connect, dataOf, mcpFixture, textOf } from './support/mcp.ts'
 import type { McpFixture } from './support/mcp.ts'
 
@@ -192,4 +193,12 @@ describe('the wire', () => {
       if (code === -32_022) assert.deepEqual(error.data?.supported, ['2026-07-28'])
     })
   }
+})
+
+describe('docs/mcp-conformance.md', () => {
+  test('names tests that there are, one for each rule', () => {
+    const rules = checkedRules('mcp-conformance.md')
+    for (let rule = 1; rule <= 14; rule += 1) assert.ok(rules.some(each => each === `S${rule}` || each.startsWith(`S${rule}.`)), `S${rule}`)
+    assert.ok(rules.length > 50, `${rules.length} rules`)
+  })
 })
