@@ -61,6 +61,12 @@ test('a restart policy restarts it, and without one it stays unhealthy', async (
   await eventually('it has a second life', async () => ((await shown('again')).generation > generation ? true : null))
 })
 
+test('a check may take as long as its number says, up to the largest', async () => {
+  const longest = 30 * 86_400_000
+  await launch('patient', { healthChecks: [{ exec: { command: ['sleep', '0.05'] }, intervalMs: longest, timeoutMs: longest, graceMs: 0 }] })
+  assert.equal((await healthIs('patient', 'healthy')).healthChecks[0]?.timeoutMs, longest)
+})
+
 test('they change while it runs, and none are none', async () => {
   await launch('changing', { healthChecks: [{ exec: { command: ['false'] }, ...QUICK, unhealthyAfter: 1 }] })
   await healthIs('changing', 'unhealthy')

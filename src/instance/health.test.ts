@@ -54,4 +54,6 @@ test('all checks must pass, and what can not be asked holds nothing up', () => {
 test('it is asked often before the first pass, and then once an interval', () => {
   assert.equal(pauseAfter(newTally(false), CHECK), 1000)
   assert.equal(pauseAfter(newTally(true), CHECK), 10_000)
+  // A timer of more would end at once.
+  assert.equal(pauseAfter(newTally(true), { ...CHECK, intervalMs: 30 * 86_400_000 }), 2 ** 31 - 1)
 })

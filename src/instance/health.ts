@@ -57,6 +57,8 @@ export const AWAITS_CHECKS = 'It waits for its health checks.'
 export const CHECKS_PASS = 'Its health checks pass.'
 /** How often is asked before the first pass. */
 const EAGER_MS = 1000
+/** The longest that a timer waits; one for longer ends at once. */
+export const TIMER_LIMIT_MS = 2 ** 31 - 1
 /** A timer may be early. */
 const TIMER_SLACK_MS = 20
 
@@ -89,7 +91,7 @@ export function tallied(tally: Tally, check: HealthCheck, result: ProbeResult, a
 
 /** How long until the check is asked again. */
 export function pauseAfter(tally: Tally, check: HealthCheck): number {
-  return tally.hasPassed || tally.isUnknown ? check.intervalMs : Math.min(check.intervalMs, EAGER_MS)
+  return tally.hasPassed || tally.isUnknown ? Math.min(check.intervalMs, TIMER_LIMIT_MS) : Math.min(check.intervalMs, EAGER_MS)
 }
 
 export interface Verdict {

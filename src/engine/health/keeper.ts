@@ -10,7 +10,7 @@
 import { asBerthError } from '../../instance/errors.ts'
 import { decideRestart, exitedWith } from '../../instance/exit.ts'
 import type { HealthCheck, ProbeResult, Tally } from '../../instance/health.ts'
-import { CHECKS_PASS, newTally, pauseAfter, tallied, verdictOf } from '../../instance/health.ts'
+import { CHECKS_PASS, TIMER_LIMIT_MS, newTally, pauseAfter, tallied, verdictOf } from '../../instance/health.ts'
 import type { Verdict } from '../../instance/health.ts'
 import type { Instance, InstanceId } from '../../instance/model.ts'
 import { ANNOTATION } from '../../instance/service.ts'
@@ -97,7 +97,8 @@ export class HealthKeeper {
     }
   }
 
-  async #probe(instance: Instance, { probe, timeoutMs }: HealthCheck): Promise<ProbeResult> {
+  async #probe(instance: Instance, { probe, timeoutMs: wantedMs }: HealthCheck): Promise<ProbeResult> {
+    const timeoutMs = Math.min(wantedMs, TIMER_LIMIT_MS)
     const { host } = this.#core.fleet.link(instance.hostId)
     try {
       if (probe.kind !== 'exec') return await host.probe(refOf(instance), probe, { timeoutMs })
