@@ -42,6 +42,18 @@ describe('a market of two slots', () => {
     assert.deepEqual(view.instanceIds, instances.map(one => one.id))
   })
 
+  test('an order names only secrets that are there, and they stay as long as it lives', async () => {
+    const launch = { template: { ...LAUNCH.template, secrets: ['TOKEN'] } }
+    const reserve = () => f.market.reserve(f.caller, { name: 'later', type: 'one', region: 'home', quantity: 1, startAt: f.clock.now() + HOUR, endAt: f.clock.now() + 24 * HOUR, launch })
+    await refused('invalid_request', f.bid(3, { launch }))
+    await refused('invalid_request', reserve())
+    await f.engine.secrets.set(f.caller, 'TOKEN', 'x')
+    const reservation = await reserve()
+    assert.match((await refused('volume_in_use', f.engine.secrets.delete(f.caller, 'TOKEN'))).message, /reservation later/)
+    await f.market.cancelReservation(f.caller, reservation.id)
+    await f.engine.secrets.delete(f.caller, 'TOKEN')
+  })
+
   test('the higher of two bids for the last slot wins, after the lower one had its notice; each pays what the other offers, to the cent', async () => {
     const other = await f.bid(9)
     await f.reach(other.id, 'running')

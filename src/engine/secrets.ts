@@ -1,7 +1,7 @@
 /**
  * Secrets of a project: values that are written and never read again. An instance names them; when it starts, its host
  * gets their values as variables of the same names, or in the place of `{{ secret.NAME }}` in variables of other names.
- * A secret stays while an instance that lives, or a deployment of a service, names it.
+ * A secret stays while an instance that lives, an order of the market, or a deployment of a service, names it.
  */
 import { BerthError } from '../instance/errors.ts'
 import { quoteGo } from '../instance/go-text.ts'
@@ -120,12 +120,15 @@ function checkSizes({ secrets = [], secretEnv = {} }: Naming, values: Readonly<R
   if (totalBytes > ENV_TOTAL_LIMIT_BYTES) throw new BerthError('limit_exceeded', `The variables with secrets have ${totalBytes} bytes; at most ${ENV_TOTAL_LIMIT_BYTES} are allowed: shorten them.`)
 }
 
-/** Throws `volume_in_use` while an instance or a deployment names it. */
+/** Throws `volume_in_use` while an instance, an order or a deployment names it. */
 async function checkUnused(tx: StoreTx, projectId: ProjectId, name: string): Promise<void> {
   const user = (await tx.instances({ projectId })).find(({ spec }) => namesIn(spec).includes(name))
   if (user !== undefined) {
     throw new BerthError('volume_in_use', `The instance ${user.spec.name} has the secret ${name}: delete it, or change its secrets, first.`, { details: { instanceId: user.id } })
   }
+  const orders = [...(await tx.orders('bid', { projectId, liveOnly: true })), ...(await tx.orders('reservation', { projectId, liveOnly: true }))]
+  const order = orders.find(({ launch }) => namesIn(launch.template).includes(name))
+  if (order !== undefined) throw new BerthError('volume_in_use', `The ${order.kind} ${order.name} has the secret ${name}: end it first.`, { details: { orderId: order.id } })
   const deployments = await tx.serviceRecords('deployment', { projectId, liveOnly: true })
   const deployment = deployments.find(({ sets }) => sets.some(({ template }) => namesIn(template).includes(name)))
   if (deployment === undefined) return

@@ -11,7 +11,7 @@ import type { Change } from '../journal.ts'
 import type { BidChange, Market } from './api.ts'
 import type { MarketController } from './controller.ts'
 import { floorMicrosOf, marketOf } from './ground.ts'
-import { audited, checkOrderCount, draftOrder, instancesOf, liveOrder, ownOrder, tellOrder, withInstances } from './orders.ts'
+import { audited, checkNewOrder, draftOrder, instancesOf, liveOrder, ownOrder, tellOrder, withInstances } from './orders.ts'
 import { deleteAll, isAtRest, pauseAll } from './transitions.ts'
 import { changeVolumes } from './volumes.ts'
 
@@ -38,7 +38,7 @@ export function makeBids({ core, controller, attachments }: OrderParts): Pick<Ma
       const draft = draftOrder(core, caller, request, now())
       const id = newId('bid', core.randomBytes(ID_BYTES))
       await controller.trade(async ({ tx }) => {
-        await checkOrderCount(tx, caller, 'bid')
+        await checkNewOrder(tx, caller, 'bid', request.launch)
         const bid: Bid = { ...draft, kind: 'bid', id, status: 'open', limitMicros: request.limitMicros, allocatedAt: null, preemptAt: null }
         await tx.putOrder('bid', bid)
         await tellOrder(tx, bid, draft.createdAt, 'placed', { limitMicros: bid.limitMicros })

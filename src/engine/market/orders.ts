@@ -10,6 +10,7 @@ import type { Caller } from '../api.ts'
 import type { Core } from '../core.ts'
 import { specOf } from '../defaults.ts'
 import { checkCount, checkSpec, limitsIn } from '../limits.ts'
+import { checkSecrets } from '../secrets.ts'
 import type { StoreReader, StoreTx } from '../store-port.ts'
 import type { NewOrder, WithInstances } from './api.ts'
 import { bySlot } from './books.ts'
@@ -109,7 +110,9 @@ export function draftOrder(core: Core, caller: Caller, request: NewOrder, at: nu
   } as const
 }
 
-export async function checkOrderCount(tx: StoreTx, caller: Caller, kind: OrderKind): Promise<void> {
+/** Throws unless the project can have one more, and has the secrets that its instances would be given. */
+export async function checkNewOrder(tx: StoreTx, caller: Caller, kind: OrderKind, { template }: NewOrder['launch']): Promise<void> {
+  await checkSecrets(tx, caller, template)
   const count = await tx.countOrders(kind, { projectId: caller.projectId, liveOnly: true })
   if (count >= ORDERS_PER_PROJECT_LIMIT) throw new BerthError('limit_exceeded', `The project has ${ORDERS_PER_PROJECT_LIMIT} ${kind}s already: end some.`)
 }

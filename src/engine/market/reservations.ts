@@ -17,7 +17,7 @@ import { readBooks } from './books.ts'
 import type { Books } from './books.ts'
 import type { Ground, HostGround } from './ground.ts'
 import { marketOf, sizeOf } from './ground.ts'
-import { audited, checkOrderCount, draftOrder, instancesOf, liveOrder, ORDER_QUANTITY_LIMIT, ownOrder, tellOrder, withInstances } from './orders.ts'
+import { audited, checkNewOrder, draftOrder, instancesOf, liveOrder, ORDER_QUANTITY_LIMIT, ownOrder, tellOrder, withInstances } from './orders.ts'
 import { closePeriods, newPeriod } from './pricing.ts'
 import type { PricingParts } from './pricing.ts'
 import { deleteAll, isAtRest, pauseAll, startAll } from './transitions.ts'
@@ -82,7 +82,7 @@ export function makeReservations(parts: ReservationParts): ReservationMarket {
       const id = newId('reservation', core.randomBytes(ID_BYTES))
       const startAt = Math.max(request.startAt, at)
       await controller.trade(async ({ tx }, hosts) => {
-        await checkOrderCount(tx, caller, 'reservation')
+        await checkNewOrder(tx, caller, 'reservation', request.launch)
         const chosen = chooseHosts(bookable(catalogue, await readBooks(tx, hosts, at), draft, startAt, request.endAt), request.quantity)
         if (chosen === null) throw noRoom(request)
         const { unitMicros, pauseBuybackMicros, returnBuybackMicros } = terms
