@@ -14,7 +14,7 @@ import { rename, rm } from 'node:fs/promises'
 import { BerthError } from '../../instance/errors.ts'
 import type { InstanceId } from '../../instance/model.ts'
 import type { Jail } from './jail.ts'
-import type { QmpClient } from './qmp.ts'
+import { QmpRefusal, type QmpClient } from './qmp.ts'
 import { copySparse } from './snapshot-store.ts'
 
 const PREFIX = 'copy-'
@@ -105,7 +105,11 @@ export function besideOf(path: string): string {
 /** Removes from the VM what a copy that was cut off left in it. */
 export async function sweepCopies(qmp: QmpClient): Promise<void> {
   for (const { id, status } of await jobs(qmp)) {
-    if (status !== 'concluded') await qmp.execute('block-job-cancel', { device: id, force: true })
+    if (status === 'concluded') continue
+    await qmp.execute('block-job-cancel', { device: id, force: true }).catch((error: unknown) => {
+      // It ended between the two: QEMU cancels nothing that is over.
+      if (!(error instanceof BerthError && error.cause instanceof QmpRefusal)) throw error
+    })
   }
   await untilConcluded(qmp, CANCEL_TIMEOUT_MS)
   for (const { id } of await jobs(qmp)) await qmp.execute('job-dismiss', { id })
@@ -137,10 +141,15 @@ async function jobs(qmp: QmpClient): Promise<readonly Job[]> {
 async function untilConcluded(qmp: QmpClient, timeoutMs: number): Promise<void> {
   const deadline = Date.now() + timeoutMs
   for (;;) {
-    const changed = qmp.nextEvent(({ event, data }) => event === 'JOB_STATUS_CHANGE' && data['status'] === 'concluded', Math.max(1, deadline - Date.now()))
+    const over = new AbortController()
+    const changed = qmp.nextEvent(({ event, data }) => event === 'JOB_STATUS_CHANGE' && data['status'] === 'concluded', Math.max(1, deadline - Date.now()), over.signal)
     changed.catch(() => undefined) // awaited below, unless all have ended
-    if ((await jobs(qmp)).every(({ status }) => status === 'concluded')) return
-    await changed
+    try {
+      if ((await jobs(qmp)).every(({ status }) => status === 'concluded')) return
+      await changed
+    } finally {
+      over.abort()
+    }
   }
 }
 

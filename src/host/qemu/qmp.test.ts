@@ -88,6 +88,10 @@ describe('QmpClient', () => {
         await client.execute('migrate')
         assert.equal((await event).event, 'MIGRATION')
         await assert.rejects(client.nextEvent(() => true, 10), isCode('timeout'))
+        const over = new AbortController()
+        const unwanted = client.nextEvent(() => true, 2 ** 31 - 1, over.signal)
+        over.abort()
+        await assert.rejects(unwanted)
       },
     )
   })

@@ -47,6 +47,8 @@ export class QmpClient {
   readonly #socket: Socket
   readonly #waiting = new Map<number, Waiting>()
   readonly #listeners = new Set<(event: QmpEvent) => void>()
+  /** Of those who wait for an event. */
+  readonly #giveUp = new Set<() => void>()
   readonly #greeting = Promise.withResolvers<Record<string, unknown>>()
   readonly #closed = Promise.withResolvers<void>()
   #isClosed = false
@@ -120,19 +122,24 @@ export class QmpClient {
     return () => this.#listeners.delete(listener)
   }
 
-  /** The first event from now on that `matches`; the deadline and a closed socket reject. */
-  async nextEvent(matches: (event: QmpEvent) => boolean, timeoutMs: number): Promise<QmpEvent> {
+  /** The first event from now on that `matches`; the deadline, a closed socket and a `signal` that nobody waits any more reject. */
+  async nextEvent(matches: (event: QmpEvent) => boolean, timeoutMs: number, signal?: AbortSignal): Promise<QmpEvent> {
+    if (this.#isClosed) throw ended()
     const found = Promise.withResolvers<QmpEvent>()
     const stop = this.onEvent((event) => {
       if (matches(event)) found.resolve(event)
     })
     const timer = setTimeout(() => found.reject(late('an event')), timeoutMs)
-    void this.#closed.promise.then(() => found.reject(ended()))
+    const giveUp = () => found.reject(ended())
+    this.#giveUp.add(giveUp)
+    signal?.addEventListener('abort', giveUp, { once: true })
     try {
       return await found.promise
     } finally {
       clearTimeout(timer)
       stop()
+      this.#giveUp.delete(giveUp)
+      signal?.removeEventListener('abort', giveUp)
     }
   }
 
@@ -204,6 +211,7 @@ export class QmpClient {
       waiting.reject(ended())
     }
     this.#waiting.clear()
+    for (const giveUp of this.#giveUp) giveUp()
     this.#closed.resolve()
   }
 }
