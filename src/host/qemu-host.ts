@@ -492,7 +492,7 @@ class QemuHost implements Host {
   }
 }
 
-/** Templates where the host can use them: its clones' memory is read and written as root. */
+/** Templates where the host can use them: the memory of clones is read and written from here, by root or where users may do that. */
 async function chooseTemplates(options: QemuHostOptions, home: TemplateHome, seats: ReadonlyMap<InstanceId, Seat>, others: () => readonly string[]): Promise<Templates | null> {
   if ((options.templates ?? null) === null) return null
   const { memoryTool } = home.artifacts
