@@ -350,6 +350,8 @@ test('images are pulled, listed, tagged, imported and deleted', async () => {
   await fails(1, /can't be read/, 'images', 'import', join(dir, 'none.tar'))
 })
 
+test('what is no name of a secret is not put into a variable as a text', () => fails(125, /takes the name of a secret/, 'run', '--secret', 'A=b c', 'localhost/busybox'))
+
 test('shared file systems are made, given to instances, and deleted', async () => {
   const name = unique('fs')
   const id = (await ends(0, 'fs', 'create', name, '-s', '64M')).trim()

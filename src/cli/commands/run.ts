@@ -32,6 +32,8 @@ import { readText } from './ssh-keys.ts'
 /** What an instance does while its command runs through exec. */
 const IDLE = ['sleep', '2147483647']
 const WAIT_MS = 10 * 60 * 1000
+/** What else stood between the braces would be a text of its own. */
+const SECRET_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]*$/
 const ENDED: ReadonlySet<string> = new Set(['stopped', 'failed', 'preempted', 'deleting', 'deleted'])
 
 interface RunOptions extends HealthOptions {
@@ -226,6 +228,8 @@ function statusOf(instance: InstanceBody): number {
 function secretsOf(words: readonly string[] | undefined): { readonly secrets?: readonly string[]; readonly secretEnv?: Readonly<Record<string, string>> } {
   if (words === undefined) return {}
   const others = Object.entries(parseKeyValues('--secret', words.filter(word => word.includes('='))))
+  const odd = others.find(([, name]) => !SECRET_NAME.test(name))
+  if (odd !== undefined) throw usage(`--secret ${odd[0]}=… takes the name of a secret (see berth secrets), and ${JSON.stringify(odd[1])} is none.`)
   return {
     secrets: words.filter(word => !word.includes('=')),
     ...(others.length === 0 ? {} : { secretEnv: Object.fromEntries(others.map(([variable, name]) => [variable, `{{ secret.${name} }}`])) }),
