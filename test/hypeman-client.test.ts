@@ -148,9 +148,16 @@ test('errors arrive as the client’s own classes', async () => {
   await assert.rejects(stranger.instances.list(), Hypeman.AuthenticationError)
 })
 
+test('instances.autoStandby.status and hold, of an instance that has a policy and of one that has none', async () => {
+  assert.equal((await client.instances.autoStandby.status(shared.id)).configured, false)
+  const { id } = await client.instances.create({ name: 'sleepy', image: IMAGE, auto_standby: { enabled: true, idle_timeout: '1h' } })
+  assert.equal((await client.instances.autoStandby.status(id)).configured, true)
+  assert.ok((await client.instances.autoStandby.hold(id)).hold_until !== undefined)
+  await client.instances.delete(id)
+})
+
 test('what Berth has no part for is told in one request', async () => {
   const absent: readonly (() => Promise<unknown>)[] = [
-    () => client.instances.autoStandby.status(shared.id),
     () => client.instances.snapshotSchedule.get(shared.id),
     () => client.ingresses.list(),
     () => client.builds.list(),
