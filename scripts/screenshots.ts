@@ -1,6 +1,6 @@
 /**
  * Takes a picture of every page of the dashboard, light and dark, over a real server with real VMs, and of some on a phone.
- * Usage: node scripts/screenshots.ts [DIR] [--only NAME,…] [--phone]     default: docs/screenshots, every page
+ * Usage: npm run pictures -- [DIR] [--only NAME,…] [--phone]     default: docs/screenshots, every page
  *   --phone: every page on a phone, too.
  * A page that can't be taken is told at the end, and the others are there.
  */

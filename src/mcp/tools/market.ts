@@ -60,7 +60,7 @@ type Order = z.output<typeof Order>
 type OrderRecord = WithInstances<BidRecord> | WithInstances<ReservationRecord>
 const Done = z.strictObject({ order: Order })
 
-export const listMarket = defineTool({
+const listMarket = defineTool({
   name: 'list-market',
   title: 'List what capacity costs',
   description: 'Of each type in each region: what is free, the spot price, the least that a bid may offer, the price of a reservation and on demand.',
@@ -101,7 +101,7 @@ export const listMarket = defineTool({
   },
 })
 
-export const placeBid = defineTool({
+const placeBid = defineTool({
   name: 'place-bid',
   title: 'Bid for instances',
   description: 'Instances at the spot price, as long as it is at most the limit; others that bid more take them back after a notice. It competes at once, and costs money while it has instances: end-bid ends both.',
@@ -116,7 +116,7 @@ export const placeBid = defineTool({
   },
 })
 
-export const updateBid = defineTool({
+const updateBid = defineTool({
   name: 'update-bid',
   title: 'Change a bid',
   description: 'Another limit, or a pause: paused stops its instances and keeps their disks.',
@@ -132,7 +132,7 @@ export const updateBid = defineTool({
   },
 })
 
-export const endBid = defineTool({
+const endBid = defineTool({
   name: 'end-bid',
   title: 'End a bid',
   description: 'Ends it and deletes its instances with their disks.',
@@ -146,7 +146,7 @@ export const endBid = defineTool({
 
 const Span = { start_at: When.optional().describe('RFC 3339; default now'), end_at: When }
 
-export const quoteReservation = defineTool({
+const quoteReservation = defineTool({
   name: 'quote-reservation',
   title: 'Ask what a reservation costs',
   description: 'Whether there is room from start to end, and for how much. Reserves nothing.',
@@ -163,7 +163,7 @@ export const quoteReservation = defineTool({
   },
 })
 
-export const placeReservation = defineTool({
+const placeReservation = defineTool({
   name: 'place-reservation',
   title: 'Reserve instances',
   description: 'Instances from start to end at a fixed price, charged in full. Ask quote-reservation first.',
@@ -179,7 +179,7 @@ export const placeReservation = defineTool({
   },
 })
 
-export const updateReservation = defineTool({
+const updateReservation = defineTool({
   name: 'update-reservation',
   title: 'Extend or pause a reservation',
   description: 'A later end, which costs more, or a pause of all its instances.',
@@ -197,7 +197,7 @@ export const updateReservation = defineTool({
   },
 })
 
-export const cancelReservation = defineTool({
+const cancelReservation = defineTool({
   name: 'cancel-reservation',
   title: 'Cancel a reservation',
   description: 'Before it begins; afterwards it lasts to its end.',
@@ -209,7 +209,7 @@ export const cancelReservation = defineTool({
   run: async ({ id }, context) => answer(await context.engine.market.cancelReservation(context.caller, (await findOrder(context, 'reservation', id)).id)),
 })
 
-export const listOrders = defineTool({
+const listOrders = defineTool({
   name: 'list-orders',
   title: 'List bids and reservations',
   description: 'Orders of the project, newest first, with the ids of their instances.',
@@ -226,7 +226,7 @@ export const listOrders = defineTool({
   },
 })
 
-export const getUsage = defineTool({
+const getUsage = defineTool({
   name: 'get-usage',
   title: 'Tell what instances cost',
   description: 'What the project’s instances, or one, cost in a span of time, less credits.',
