@@ -128,9 +128,11 @@ export class InboundKeeper {
     try {
       const connections = await link.host.inbound()
       const now = this.#core.now()
+      const byAddress = connections === null ? null : Map.groupBy(connections, ({ address }) => address)
       for (const watch of watches) {
-        watch.isBlind = connections === null
-        watch.open = connections?.filter(one => one.address === watch.instance.address?.ip && counts(watch.policy, one)).length ?? null
+        const own = byAddress?.get(watch.instance.address?.ip ?? '') ?? []
+        watch.isBlind = byAddress === null
+        watch.open = byAddress === null ? null : own.filter(one => counts(watch.policy, one)).length
         if (watch.open !== null && watch.open > 0) watch.lastInboundAt = watch.lastUsedAt = now
         if (this.#watches.get(watch.instance.id) === watch && now >= (this.#stateOf(watch).dueAt ?? Infinity)) await this.#sleep(watch)
       }
