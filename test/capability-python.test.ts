@@ -9,7 +9,7 @@ import { after, before, describe, test } from 'node:test'
 import { setTimeout } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import { ScriptPool } from '../src/capability/script/pool.ts'
-import { runDocument } from './support/capability.ts'
+import { runDocument, scriptDocument } from './support/capability.ts'
 import { startUpstream } from './support/recording-upstream.ts'
 import type { RecordingUpstream } from './support/recording-upstream.ts'
 
@@ -45,28 +45,7 @@ describe('a script in a document', () => {
         'same = context["fetch-data"] == fetch_data == fetchData\n' +
         'result = {"same": same, "first": first, "most": most(fetch_data["items"]), "kept": [each for each in fetch_data["items"] if each["n"] >= least], "word": word, "absent": absent, "mean": statistics.mean([1, 3])}\n',
     )
-    const document = `
-naftiko: 1.0.0-alpha2
-info: { label: Scripts, description: Scripts }
-binds: [{ namespace: env, keys: { KEY: KEY } }]
-capability:
-  consumes:
-    - { type: http, namespace: api, baseUri: http://api.invalid, authentication: { type: bearer, token: '{{KEY}}' }, resources: [{ name: x, path: /x, operations: [{ name: x, method: GET }] }] }
-  exposes:
-    - type: rest
-      namespace: rest-scripts
-      port: 1
-      resources:
-        - path: /x
-          operations:
-            - name: x
-              method: GET
-              inputParameters: [{ name: least, in: query, type: integer, description: The least }]
-              steps:
-                - { type: call, name: fetch-data, call: api.x }
-                - { type: script, name: shaped, language: python, location: '${pathToFileURL(directory).href}', file: main.py, dependencies: [lib/most.py], with: { word: '{{KEY}}', absent: '{{nothing}}' } }
-              mappings: []
-`
+    const document = scriptDocument(`language: python, location: '${pathToFileURL(directory).href}', file: main.py, dependencies: [lib/most.py], with: { word: '{{KEY}}', absent: '{{nothing}}' }`)
     await using own = await runDocument(document, upstream.url, { env: { KEY } })
     for (let count = 0; count < 2; count += 1) {
       const answer = await own.get('/x?least=4')

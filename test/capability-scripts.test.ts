@@ -7,7 +7,7 @@ import { after, before, describe, test } from 'node:test'
 import { pathToFileURL } from 'node:url'
 import { parseCapability } from '../src/capability/document.ts'
 import { ScriptPool } from '../src/capability/script/pool.ts'
-import { runDocument } from './support/capability.ts'
+import { runDocument, scriptDocument } from './support/capability.ts'
 import { startUpstream } from './support/recording-upstream.ts'
 import type { RecordingUpstream } from './support/recording-upstream.ts'
 
@@ -40,30 +40,7 @@ interface Given {
 
 /** A document whose one unit calls, then runs `main.js`. */
 function document({ step = '', control = '', mappings = '[]' }: Given = {}): string {
-  const location = pathToFileURL(directory).href
-  return `
-naftiko: 1.0.0-alpha2
-info: { label: Scripts, description: Scripts }
-binds: [{ namespace: env, keys: { KEY: KEY } }]
-capability:
-  consumes:
-    - { type: http, namespace: api, baseUri: http://api.invalid, authentication: { type: bearer, token: '{{KEY}}' }, resources: [{ name: x, path: /x, operations: [{ name: x, method: GET }] }] }
-  exposes:
-    - type: rest
-      namespace: rest-scripts
-      port: 1
-      resources:
-        - path: /x
-          operations:
-            - name: x
-              method: GET
-              inputParameters: [{ name: least, in: query, type: integer, description: The least }]
-              steps:
-                - { type: call, name: fetch-data, call: api.x }
-                - { type: script, name: shaped, language: javascript, location: '${location}', file: main.js, ${step} }
-              mappings: ${mappings}
-${control}
-`
+  return scriptDocument(`language: javascript, location: '${pathToFileURL(directory).href}', file: main.js, ${step}`, mappings, control)
 }
 
 async function run(script: string, path = '/x', given: Given = {}): Promise<{ status: number; body: unknown; log: string }> {

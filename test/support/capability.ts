@@ -57,3 +57,30 @@ export async function runDocument(source: string, baseUri: string | null, option
     [Symbol.asyncDispose]: () => running.close(),
   }
 }
+
+/** A document whose one unit calls `api.x` of its upstream, then runs a script step (`shaped`) with these fields. */
+export function scriptDocument(script: string, mappings = '[]', control = ''): string {
+  return `
+naftiko: 1.0.0-alpha2
+info: { label: Scripts, description: Scripts }
+binds: [{ namespace: env, keys: { KEY: KEY } }]
+capability:
+  consumes:
+    - { type: http, namespace: api, baseUri: http://api.invalid, authentication: { type: bearer, token: '{{KEY}}' }, resources: [{ name: x, path: /x, operations: [{ name: x, method: GET }] }] }
+  exposes:
+    - type: rest
+      namespace: rest-scripts
+      port: 1
+      resources:
+        - path: /x
+          operations:
+            - name: x
+              method: GET
+              inputParameters: [{ name: least, in: query, type: integer, description: The least }]
+              steps:
+                - { type: call, name: fetch-data, call: api.x }
+                - { type: script, name: shaped, ${script} }
+              mappings: ${mappings}
+${control}
+`
+}
