@@ -89,6 +89,8 @@ test('a dialog holds the focus, Escape closes it, and the focus is where it was;
   await press('Enter')
   const toItem = async (name: string) => {
     await page.getByRole('menuitem', { name }).waitFor()
+    // The items are seen before the focus has come to the menu: a key pressed in between would go to the button.
+    await eventually('the focus is in the menu', async () => ((await page.evaluate(`document.activeElement.closest('[role=menu]') !== null`)) ? true : null))
     for (let count = 0; count < 5 && (await focused()) !== name; count++) await press('ArrowDown')
     await focusIs(name)
   }
