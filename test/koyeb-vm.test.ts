@@ -27,6 +27,9 @@ const WAIT_MS = 300_000
 const IMAGE = 'localhost/busybox'
 const APP = 'echo hello-from-app; echo to-stderr >&2; exec sleep 100000'
 
+/** A page on port 8000, and on 9000 a program that takes connections and never ends them. */
+const HOLDING = 'mkdir -p /www; echo up > /www/index.html; nc -ll -p 9000 -e sleep 1000 & exec httpd -f -p 8000 -h /www'
+
 const contract = loadKoyebContract()
 const dataDir = mkdtempSync(join(tmpdir(), 'kd-'))
 let server: TestServer
@@ -322,7 +325,7 @@ test('automatic standby counts real connections, and lets one without any sleep'
   const { network } = (await server.request('GET', '/berth/v1/host')).body as { network: { mode: string } }
   if (network.mode !== 'bridge') return t.skip('without a bridge nobody tells who is connected to a guest')
   const made = await server.request('POST', '/instances', {
-    body: { name: 'standing', image: IMAGE, size: '256MB', entrypoint: ['sh', '-c', 'mkdir -p /www; echo up > /www/index.html; exec httpd -f -p 8000 -h /www'] },
+    body: { name: 'standing', image: IMAGE, size: '256MB', entrypoint: ['sh', '-c', HOLDING] },
   })
   assert.equal(made.status, 201, made.text)
   const { id, network: { ip } } = made.body as { id: string; network: { ip: string } }
@@ -338,6 +341,13 @@ test('automatic standby counts real connections, and lets one without any sleep'
     return now.active_inbound_connections === 1 || !now.supported ? now : null
   }, WAIT_MS)
   if (!seen.supported) return t.skip('this kernel does not tell its connections')
+  // The checks of this server go to a program that never hangs up: the kernel calls each of them open for a minute.
+  const checks = ['--health-check', 'tcp:9000', '--health-check', 'http:8000', '--health-interval', '300ms', '--health-start-period', '5m']
+  await berth('update', 'standing', '--auto-standby', '2s', ...checks)
+  const shown = async () => (await server.request('GET', '/berth/v1/instances/standing')).body as { phaseSince: string; health: { status: string } | null; autoStandby: unknown }
+  await eventually('its checks pass', async () => ((await shown()).health?.status === 'healthy' ? true : null), WAIT_MS)
+  assert.deepEqual((await shown()).autoStandby, { enabled: true, idleAfterMs: 2000, ignoreSources: [], ignorePorts: [] })
+  assert.equal((await status()).active_inbound_connections, 1)
   held.destroy()
   await eventually('it sleeps', async () => (((await server.request('GET', `/instances/${id}`)).body as { state: string }).state === 'Standby' ? true : null), WAIT_MS)
   assert.equal((await server.request('DELETE', `/instances/${id}`)).status, 204)

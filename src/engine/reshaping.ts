@@ -30,6 +30,8 @@ export interface InstanceShape {
   readonly size?: InstanceSize
   /** All ports that it publishes from now on. */
   readonly ports?: readonly PortMapping[]
+  /** Unused for this long it goes to standby; null is never. */
+  readonly idleAfterMs?: number | null
 }
 
 export interface InstanceSize {
@@ -59,10 +61,8 @@ async function reshape(core: Core, caller: Caller, id: InstanceId, shape: Instan
     const instance = await ownInstance(change.tx, caller, id)
     const spec = reshaped(instance, shape)
     checkSpec(spec, limitsIn(core, spec), core.now())
-    if (shape.ports !== undefined) {
-      checkReachable(instance, candidates)
-      checkIdlePorts(spec, candidates)
-    }
+    if (shape.ports !== undefined) checkReachable(instance, candidates)
+    if (shape.ports !== undefined || shape.idleAfterMs !== undefined) checkIdlePorts(spec, candidates)
     await reserve(change.tx, id, spec)
     await core.audit.record(change.tx, caller, { action: 'instance.reshape', target: instanceTarget(instance), details: { changed: Object.keys(shape) } })
     return { before: instance, after: await change.note(instance, told(instance.spec, spec), { spec }) }
@@ -77,11 +77,13 @@ async function reshape(core: Core, caller: Caller, id: InstanceId, shape: Instan
   }
 }
 
-function reshaped(instance: Instance, { name, size, ports }: InstanceShape): InstanceSpec {
+function reshaped(instance: Instance, { name, size, ports, idleAfterMs }: InstanceShape): InstanceSpec {
   const { phase, spec } = instance
   if (phase === 'deleting' || phase === 'deleted') throw new BerthError('invalid_state', 'An instance that is being deleted can’t change any more.')
+  if (idleAfterMs !== undefined) checkHandover(instance, idleAfterMs)
   return {
     ...spec,
+    ...(idleAfterMs === undefined ? {} : { idleAfterMs }),
     ...(name === undefined ? {} : { name }),
     ...(size === undefined ? {} : sized(instance, size)),
     ...(ports === undefined ? {} : { network: { ...spec.network, ports } }),
@@ -97,6 +99,13 @@ function sized(instance: Instance, size: InstanceSize): Pick<InstanceSpec, 'vcpu
   const order = orderOf(instance)
   if (order !== null) throw new BerthError('invalid_state', `The instance belongs to a ${order.kind} for its type: its size can’t change.`, { details: { operation: 'reshape', phase } })
   return size
+}
+
+/** With an idle time its published TCP ports are listeners of the server, without one rules of the kernel: none is both while it is up. */
+function checkHandover({ phase, spec }: Instance, idleAfterMs: number | null): void {
+  const isOther = (idleAfterMs === null) !== ((spec.idleAfterMs ?? null) === null)
+  if (!isOther || RESTING.includes(phase) || spec.network.ports.every(({ protocol }) => protocol !== 'tcp')) return
+  throw new BerthError('invalid_state', 'Its published ports change hands with this: stop it first, change its idle time, and start it again.', { details: { operation: 'reshape', phase } })
 }
 
 /** QEMU's own network has its ports from its start on. */
@@ -138,6 +147,11 @@ function told(before: InstanceSpec, after: InstanceSpec): string {
     ...(before.name === after.name ? [] : [`it is called ${after.name}`]),
     ...(size(before) === size(after) ? [] : [`it has ${size(after)}`]),
     ...(ports(before) === ports(after) ? [] : [`it publishes ${ports(after)}`]),
+    ...((before.idleAfterMs ?? null) === (after.idleAfterMs ?? null) ? [] : [idleText(after.idleAfterMs ?? null)]),
   ]
   return changes.length === 0 ? 'Nothing about it changed.' : `From now on ${changes.join(', ')}.`
+}
+
+function idleText(idleAfterMs: number | null): string {
+  return idleAfterMs === null ? 'it does not fall asleep for want of use' : `it falls asleep after ${idleAfterMs / 1000} s without use`
 }

@@ -41,6 +41,7 @@ import { FileSystems } from './file-systems/file-systems.ts'
 import { openImageStore, type ImageStoreOptions } from './images/image-store.ts'
 import { openNetwork, type NetworkOptions } from './network/network.ts'
 import { defaultRunDir, hostPaths, OWNER_FILE, type HostPaths } from './paths.ts'
+import { Checks } from './network/checks.ts'
 import { inboundConnections } from './network/inbound.ts'
 import { askPort, doorOf, type NetworkProbe } from './network/probe.ts'
 import { chooseAccelerator, qemuVersion } from './qemu/accel.ts'
@@ -189,6 +190,7 @@ export async function openQemuHost(options: QemuHostOptions): Promise<Host> {
 class QemuHost implements Host {
   readonly id: HostId
   readonly #context: VmContext
+  readonly #checks = new Checks()
   readonly #fixed: FixedFacts
   readonly #listeners: Set<(event: HostEvent) => void>
   readonly #seats: Map<InstanceId, Seat>
@@ -330,12 +332,12 @@ class QemuHost implements Host {
       seat.running(vm)
       const door = doorOf(seat.known.spec.network, probe.port, this.#context.network.facts().mode)
       if (door === null) return { kind: 'unknown', reason: 'this host does not reach the ports of its guests' }
-      return await askPort(door, probe, timeoutMs)
+      return await askPort(door, probe, timeoutMs, (socket) => this.#checks.follow(door.host, door.port, socket))
     })
   }
 
   async inbound(): Promise<readonly InboundConnection[] | null> {
-    return this.#context.network.facts().mode === 'bridge' ? inboundConnections() : null
+    return this.#context.network.facts().mode === 'bridge' ? inboundConnections(this.#checks) : null
   }
 
   pullImage(request: PullRequest): Promise<HostImage> {

@@ -20,6 +20,8 @@ import { CliError, isApiError, STATUS } from '../failure.ts'
 import { parseCount, parseEnv, parseFileSystem, parseKeyValues, parsePort, parseRestart, parseSize, parseTtlMs, parseVolume, usage } from '../flags.ts'
 import { healthOptions, parseHealth } from '../health-flags.ts'
 import type { HealthOptions } from '../health-flags.ts'
+import { idleOptions, parseIdle } from '../idle-flags.ts'
+import type { IdleOptions } from '../idle-flags.ts'
 import { bringImage } from '../image-pull.ts'
 import type { PullWhen } from '../image-pull.ts'
 import { whyText } from '../instance-text.ts'
@@ -36,7 +38,7 @@ const WAIT_MS = 10 * 60 * 1000
 const SECRET_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]*$/
 const ENDED: ReadonlySet<string> = new Set(['stopped', 'failed', 'preempted', 'deleting', 'deleted'])
 
-interface RunOptions extends HealthOptions {
+interface RunOptions extends HealthOptions, IdleOptions {
   readonly detach?: boolean
   readonly name?: string
   readonly rm?: boolean
@@ -62,7 +64,6 @@ interface RunOptions extends HealthOptions {
   readonly userData?: string
   readonly network: boolean
   readonly ttl?: string
-  readonly idleAfter?: string
   readonly firewall?: readonly string[]
   readonly pull: string
   readonly platform?: string
@@ -82,7 +83,7 @@ Examples:
   berth run --rm -it alpine sh`
 
 export function register(program: Command, context: Context): void {
-  healthOptions(withServer(program.command('run <image> [command...]').description('make an instance from an image, run it, show its output')))
+  idleOptions(healthOptions(withServer(program.command('run <image> [command...]').description('make an instance from an image, run it, show its output'))))
     .passThroughOptions()
     .option('-d, --detach', 'print the id and leave it running')
     .option('--name <name>', 'otherwise one is made')
@@ -110,7 +111,6 @@ export function register(program: Command, context: Context): void {
     .option('--user-data <file>', 'a script or cloud-config that is done once, at its first start')
     .option('--no-network', 'no network at all')
     .option('--ttl <duration>', 'delete it after this long, like 1h')
-    .option('--idle-after <duration>', 'standby once nobody has used it for this long, like 5m; a command or a connection to a published port wakes it')
     .option('--pull <when>', 'missing, always or never', 'missing')
     .option('--platform <os/arch>', 'of the image, other than this machine')
     .option('-i, --interactive', 'give the command our input')
@@ -151,7 +151,7 @@ function pullWhen(text: string): PullWhen {
 
 function wishOf(image: string, argv: readonly string[], options: RunOptions, { env }: Context): Wish {
   const healthChecks = parseHealth(options)
-  const { name, vcpus = options.cpus, memory, disk, entrypoint, user, workdir, hostname, restart, ttl, idleAfter, type, region } = options
+  const { name, vcpus = options.cpus, memory, disk, entrypoint, user, workdir, hostname, restart, ttl, type, region } = options
   return {
     image,
     entrypoint: entrypoint === undefined ? null : entrypoint === '' ? [] : [entrypoint],
@@ -177,7 +177,7 @@ function wishOf(image: string, argv: readonly string[], options: RunOptions, { e
     ...(restart === undefined ? {} : { restart: parseRestart(restart) }),
     ...(healthChecks === undefined ? {} : { healthChecks }),
     ...(ttl === undefined ? {} : { ttlMs: parseTtlMs(ttl) }),
-    ...(idleAfter === undefined ? {} : { idleAfterMs: parseTtlMs(idleAfter, '--idle-after') }),
+    ...parseIdle(options),
     // Attached, the command line deletes it once it has read the last line and the exit status.
     removeWhenStopped: options.rm === true && options.detach === true,
   }

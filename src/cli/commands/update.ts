@@ -7,10 +7,12 @@ import type { Context } from '../context.ts'
 import { parseCount, parsePort, parseSize, usage } from '../flags.ts'
 import { healthOptions, parseHealth } from '../health-flags.ts'
 import type { HealthOptions } from '../health-flags.ts'
+import { idleOptions, parseIdle } from '../idle-flags.ts'
+import type { IdleOptions } from '../idle-flags.ts'
 import { print, printJson } from '../output.ts'
 import { collect } from './ps.ts'
 
-interface UpdateOptions extends HealthOptions {
+interface UpdateOptions extends HealthOptions, IdleOptions {
   readonly name?: string
   readonly type?: string
   readonly cpus?: string
@@ -24,7 +26,7 @@ interface UpdateOptions extends HealthOptions {
 type Ports = InstanceBody['network']['ports']
 
 export function register(program: Command, context: Context): void {
-  healthOptions(withServer(program.command('update <instance>').description('change the name, size, published ports or health checks of an instance')))
+  idleOptions(healthOptions(withServer(program.command('update <instance>').description('change the name, size, published ports, health checks or idle time of an instance'))))
     .option('--name <name>', 'its new name')
     .option('--type <type>', 'CPUs and memory of a type (see berth types); only while it is stopped')
     .option('--cpus <n>', 'virtual CPUs; only while it is stopped')
@@ -38,8 +40,9 @@ export function register(program: Command, context: Context): void {
       const asked = parseHealth(options)
       if (asked !== undefined && !options.healthChecks) throw usage('--health-check and --no-health-checks exclude each other.')
       const healthChecks = options.healthChecks ? asked : []
-      if (!changesPorts && [name, type, cpus, memory, healthChecks].every(option => option === undefined)) {
-        throw usage('Say what shall change: --name, --type, --cpus, --memory, --publish, --unpublish, --health-check or --no-health-checks.')
+      const idle = parseIdle(options)
+      if (!changesPorts && [name, type, cpus, memory, healthChecks, ...Object.values(idle)].every(option => option === undefined)) {
+        throw usage('Say what shall change: --name, --type, --cpus, --memory, --publish, --unpublish, --health-check, --no-health-checks, --idle-after or --auto-standby.')
       }
       const client = context.connect(command)
       const path = `/instances/${part(word)}`
@@ -51,6 +54,7 @@ export function register(program: Command, context: Context): void {
         ...(memory === undefined ? {} : { memoryBytes: parseSize('--memory', memory) }),
         ...(ports === null ? {} : { ports }),
         ...(healthChecks === undefined ? {} : { healthChecks }),
+        ...idle,
       }
       const instance = await client.call<InstanceBody>('PATCH', path, { json })
       if (commonOptions(command).json === true) return printJson(instance)

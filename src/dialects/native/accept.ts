@@ -8,6 +8,7 @@ import { BerthError } from '../../instance/errors.ts'
 import { ANYWHERE, networkOf } from '../../instance/firewall.ts'
 import { quoteGo } from '../../instance/go-text.ts'
 import type { FileSystemId, FileSystemMount, FirewallRule, FirewallRulesetId, Instance, InstanceSpec, NetworkSpec, PortMapping, RestartPolicy, TimestampMs, VolumeId, VolumeMount } from '../../instance/model.ts'
+import { acceptAutoStandby } from './auto-standby.ts'
 import { acceptHealthChecks } from './health-checks.ts'
 import type { FirewallRuleRequest } from './schema/firewalls.ts'
 import type { CreateInstanceBody, MountRequest, PortMapping as PortRequest, UpdateInstanceBody } from './schema/instance-requests.ts'
@@ -80,7 +81,7 @@ export interface Finders {
 }
 
 export async function acceptCreate(body: CreateInstanceBody, find: Finders, now: TimestampMs, catalogue: Catalogue): Promise<CreateInstance> {
-  const { image, pull, network, volumes, fileSystems, firewalls, restart, healthChecks, expiresAt, ttlMs, sshKeys, type, region, ...same } = body
+  const { image, pull, network, volumes, fileSystems, firewalls, restart, healthChecks, autoStandby, expiresAt, ttlMs, sshKeys, type, region, ...same } = body
   const expiry = acceptExpiry(expiresAt, ttlMs, now)
   const mounts: VolumeMount[] = []
   for (const mount of volumes ?? []) mounts.push(await acceptMount(mount, find.volume))
@@ -101,6 +102,7 @@ export async function acceptCreate(body: CreateInstanceBody, find: Finders, now:
     ...(firewalls === undefined ? {} : { firewallRulesets: firewalls === null ? null : [...new Set(rulesets)] }),
     ...(restart === undefined ? {} : { restart: acceptRestart(restart) }),
     ...(healthChecks === undefined ? {} : { healthChecks: acceptHealthChecks(healthChecks) }),
+    ...(autoStandby === undefined ? {} : { autoStandby: acceptAutoStandby(autoStandby) }),
     ...(expiry === undefined ? {} : { expiresAt: expiry }),
     ...(sshKeys === undefined ? {} : { sshKeys: publicKeys }),
   }
@@ -131,8 +133,8 @@ function unknownOf(field: 'type' | 'region', word: string, known: readonly { rea
 export function acceptUpdate(
   body: UpdateInstanceBody,
   now: TimestampMs,
-): Partial<Pick<InstanceSpec, 'tags' | 'restart' | 'expiresAt' | 'env' | 'secrets' | 'healthChecks'>> {
-  const { tags, env, secrets, restart, healthChecks, expiresAt, ttlMs } = body
+): Partial<Pick<InstanceSpec, 'tags' | 'restart' | 'expiresAt' | 'env' | 'secrets' | 'healthChecks' | 'autoStandby'>> {
+  const { tags, env, secrets, restart, healthChecks, autoStandby, expiresAt, ttlMs } = body
   const expiry = acceptExpiry(expiresAt, ttlMs, now)
   return {
     ...(secrets === undefined ? {} : { secrets }),
@@ -140,18 +142,20 @@ export function acceptUpdate(
     ...(env === undefined ? {} : { env }),
     ...(restart === undefined ? {} : { restart: acceptRestart(restart) }),
     ...(healthChecks === undefined ? {} : { healthChecks: acceptHealthChecks(healthChecks) }),
+    ...(autoStandby === undefined ? {} : { autoStandby: acceptAutoStandby(autoStandby) }),
     ...(expiry === undefined ? {} : { expiresAt: expiry }),
   }
 }
 
 /** What of a body changes the instance's name, size and ports; null is nothing. */
 export function acceptShape(body: UpdateInstanceBody, { spec }: Pick<Instance, 'spec'>, catalogue: Catalogue): InstanceShape | null {
-  const { name, type: typeId, vcpus, memoryBytes, ports } = body
+  const { name, type: typeId, vcpus, memoryBytes, ports, idleAfterMs } = body
   const isSized = typeId !== undefined || vcpus !== undefined || memoryBytes !== undefined
-  if (name === undefined && ports === undefined && !isSized) return null
+  if (name === undefined && ports === undefined && idleAfterMs === undefined && !isSized) return null
   return {
     ...(name === undefined ? {} : { name }),
     ...(ports === undefined ? {} : { ports: ports.map(acceptPort) }),
+    ...(idleAfterMs === undefined ? {} : { idleAfterMs }),
     ...(isSized ? { size: resized(spec, { typeId, vcpus, memoryBytes }, catalogue) } : {}),
   }
 }

@@ -11,6 +11,7 @@ import { spellId } from '../../instance/ids.ts'
 import { orderOf } from '../../instance/market.ts'
 import type { ApiKey, Image, Instance, InstanceEvent, Project, RestartPolicy, Secret, SshKey, TimestampMs, Volume } from '../../instance/model.ts'
 import { phaseDurationsMs } from '../../instance/timeline.ts'
+import { presentAutoStandby } from './auto-standby.ts'
 import { presentHealthCheck } from './health-checks.ts'
 import type { KeyBody, ProjectBody } from './schema/access.ts'
 import type { CatalogueBody } from './schema/catalogue.ts'
@@ -96,6 +97,7 @@ export function presentInstance(instance: Instance): InstanceBody {
     deletedAt: timeOrNull(instance.deletedAt),
     expiresAt: timeOrNull(spec.expiresAt),
     idleAfterMs: spec.idleAfterMs ?? null,
+    autoStandby: presentAutoStandby(spec.autoStandby ?? null),
     secrets: [...(spec.secrets ?? [])],
     secretEnv: { ...spec.secretEnv },
     health: presentHealth(healthNow(instance)),

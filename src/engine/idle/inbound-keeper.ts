@@ -4,6 +4,7 @@
  *
  *   runs ─▶ watched ─▶ each second: connections of its host ─▶ none for idleAfterMs, and no hold ─▶ standby
  *
+ * Some go to standby at a time, and looks do not wait for them: a slow one delays no other.
  * What was seen is kept in memory: after a restart of the server everything counts as just used.
  */
 import type { AutoStandby } from '../../instance/auto-standby.ts'
@@ -20,6 +21,8 @@ import { callerFor } from './keeper.ts'
 const LOOK_MS = 1000
 /** Before a standby that failed is tried again. */
 const RETRY_MS = 30_000
+/** How many are being put to standby at a time; others come with a later look. */
+export const FALLING_LIMIT = 8
 
 /** What is known of an instance with such a policy; `open` is null before the first look, and where its host can't tell. */
 export interface AutoStandbyState {
@@ -57,6 +60,7 @@ export class InboundKeeper {
   readonly #activity: Activity
   readonly #watches = new Map<InstanceId, Watch>()
   #timer: NodeJS.Timeout | null = null
+  readonly #falling = new Map<InstanceId, Promise<void>>()
   #looking: Promise<void> = Promise.resolve()
   #unlisten: () => void = () => {}
   #closing = false
@@ -94,6 +98,7 @@ export class InboundKeeper {
     this.#unlisten()
     if (this.#timer !== null) clearTimeout(this.#timer)
     await this.#looking
+    await Promise.all(this.#falling.values())
   }
 
   #follow(instance: Instance): void {
@@ -134,7 +139,7 @@ export class InboundKeeper {
         watch.isBlind = byAddress === null
         watch.open = byAddress === null ? null : own.filter(one => counts(watch.policy, one)).length
         if (watch.open !== null && watch.open > 0) watch.lastInboundAt = watch.lastUsedAt = now
-        if (this.#watches.get(watch.instance.id) === watch && now >= (this.#stateOf(watch).dueAt ?? Infinity)) await this.#sleep(watch)
+        if (this.#watches.get(watch.instance.id) === watch && now >= (this.#stateOf(watch).dueAt ?? Infinity)) this.#fall(watch)
       }
     } catch (error) {
       for (const watch of watches) [watch.isBlind, watch.open] = [false, null]
@@ -142,6 +147,13 @@ export class InboundKeeper {
     }
   }
 
+  #fall(watch: Watch): void {
+    const { id } = watch.instance
+    if (this.#closing || this.#falling.has(id) || this.#falling.size >= FALLING_LIMIT) return
+    this.#falling.set(id, this.#sleep(watch).finally(() => this.#falling.delete(id)))
+  }
+
+  /** Never rejects. */
   async #sleep(watch: Watch): Promise<void> {
     const { instance } = watch
     watch.notBefore = this.#core.now() + RETRY_MS

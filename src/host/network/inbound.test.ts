@@ -13,8 +13,8 @@ nonsense
 
 test('open TCP connections are read with the guest’s own port, also through a published one', () => {
   assert.deepEqual(connectionsIn(TABLE), [
-    { address: '10.92.0.10', port: 22, source: '10.92.0.1' },
-    { address: '10.92.0.11', port: 80, source: '203.0.113.9' },
+    { address: '10.92.0.10', port: 22, source: '10.92.0.1', sourcePort: 45_600 },
+    { address: '10.92.0.11', port: 80, source: '203.0.113.9', sourcePort: 50_000 },
   ])
 })
 

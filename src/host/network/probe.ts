@@ -8,6 +8,7 @@ import { request as requestHttp } from 'node:http'
 import type { IncomingMessage } from 'node:http'
 import { request as requestHttps } from 'node:https'
 import { connect } from 'node:net'
+import type { Socket } from 'node:net'
 import type { HealthProbe, ProbeResult } from '../../instance/health.ts'
 import type { VmNetwork } from '../../engine/host-port.ts'
 import type { NetworkMode } from './network.ts'
@@ -27,10 +28,11 @@ export function doorOf(network: VmNetwork | null, guestPort: number, mode: Netwo
   return published === undefined ? null : { host: '127.0.0.1', port: published.hostPort }
 }
 
-export async function askPort(door: PortDoor, probe: NetworkProbe, timeoutMs: number): Promise<ProbeResult> {
+/** `onSocket` is told of the connection that is being made. */
+export async function askPort(door: PortDoor, probe: NetworkProbe, timeoutMs: number, onSocket: (socket: Socket) => void = () => {}): Promise<ProbeResult> {
   const signal = AbortSignal.timeout(timeoutMs)
   try {
-    return await (probe.kind === 'tcp' ? askTcp(door, signal) : askHttp(door, probe, signal))
+    return await (probe.kind === 'tcp' ? askTcp(door, signal, onSocket) : askHttp(door, probe, signal, onSocket))
   } catch (error) {
     // Whatever went wrong is the answer of this check.
     const why = signal.aborted ? `no answer within ${timeoutMs} ms` : error instanceof Error ? error.message : String(error)
@@ -38,8 +40,9 @@ export async function askPort(door: PortDoor, probe: NetworkProbe, timeoutMs: nu
   }
 }
 
-async function askTcp(door: PortDoor, signal: AbortSignal): Promise<ProbeResult> {
+async function askTcp(door: PortDoor, signal: AbortSignal, onSocket: (socket: Socket) => void): Promise<ProbeResult> {
   const socket = connect(door)
+  onSocket(socket)
   try {
     await once(socket, 'connect', { signal })
     return { kind: 'passed' }
@@ -49,11 +52,12 @@ async function askTcp(door: PortDoor, signal: AbortSignal): Promise<ProbeResult>
   }
 }
 
-async function askHttp(door: PortDoor, probe: Extract<NetworkProbe, { kind: 'http' }>, signal: AbortSignal): Promise<ProbeResult> {
+async function askHttp(door: PortDoor, probe: Extract<NetworkProbe, { kind: 'http' }>, signal: AbortSignal, onSocket: (socket: Socket) => void): Promise<ProbeResult> {
   const send = probe.scheme === 'https' ? requestHttps : requestHttp
   // A guest's certificate proves nothing here: only that it answers is asked.
   const options = { ...door, path: probe.path, method: probe.method, headers: probe.headers, agent: false, signal, rejectUnauthorized: false }
   const sent = send(options)
+  sent.once('socket', onSocket)
   // After the answer nobody waits for what the connection does.
   sent.on('error', () => {})
   sent.end()

@@ -1,6 +1,7 @@
 /** What may be asked of an instance: bodies, paths and queries. */
 import { Type } from 'typebox'
 import type { Static } from 'typebox'
+import { AutoStandbyRequest } from './auto-standby.ts'
 import { FileSystemMountRequest } from './file-systems.ts'
 import { HealthChecksRequest } from './health-checks.ts'
 import { PHASES } from '../../../instance/phase.ts'
@@ -39,6 +40,11 @@ export type MountRequest = Static<typeof MountRequest>
 export const AttachVolumeBody = MountRequest
 
 const SecretNames = Type.Array(Type.String({ minLength: 1, maxLength: 128 }), { maxItems: 100, description: 'Names of secrets of the project, which it has as variables of the same names.' })
+
+const IdleAfter = nullable(
+  Count('Goes to standby once nobody has used it for this long; a command and a connection to a published port are use, and wake it.', 1000, 30 * 86_400_000),
+  'null is never.',
+)
 
 export const CreateInstanceBody = Type.Object(
   {
@@ -89,9 +95,8 @@ export const CreateInstanceBody = Type.Object(
     removeWhenStopped: Type.Optional(Type.Boolean({ description: 'Deleted by itself once it has stopped.' })),
     expiresAt: Type.Optional(nullable(Type.String({ maxLength: 64 }), 'RFC3339; deleted at this time.')),
     ttlMs: Type.Optional(Count('Deleted this long from now; instead of `expiresAt`.', 1, 10 * 365 * 86_400_000)),
-    idleAfterMs: Type.Optional(
-      nullable(Count('Goes to standby once nobody has used it for this long; a command and a connection to a published port are use, and wake it.', 1000, 30 * 86_400_000), 'null is never.'),
-    ),
+    idleAfterMs: Type.Optional(IdleAfter),
+    autoStandby: Type.Optional(nullable(AutoStandbyRequest, 'null is never.')),
     sshKeys: Type.Optional(
       Type.Array(Type.String({ minLength: 1, maxLength: 4096 }), {
         maxItems: 64,
@@ -121,6 +126,8 @@ export const UpdateInstanceBody = Type.Object(
     secrets: Type.Optional(SecretNames),
     restart: Type.Optional(Restart),
     healthChecks: Type.Optional(HealthChecksRequest),
+    idleAfterMs: Type.Optional(IdleAfter),
+    autoStandby: Type.Optional(nullable(AutoStandbyRequest, 'null is never.')),
     expiresAt: Type.Optional(nullable(Type.String({ maxLength: 64 }), 'RFC3339; null is never.')),
     ttlMs: Type.Optional(Count('Deleted this long from now; instead of `expiresAt`.', 1, 10 * 365 * 86_400_000)),
   },

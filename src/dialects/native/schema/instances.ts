@@ -2,6 +2,7 @@
 import { Type } from 'typebox'
 import type { Static } from 'typebox'
 import { DESIRED_STATES } from '../../../instance/phase.ts'
+import { AutoStandbyBody } from './auto-standby.ts'
 import type { EventBody } from './events.ts'
 import { HealthCheckBody } from './health-checks.ts'
 import { PhaseSchema, ProtocolSchema, Text, Time, VolumeModeSchema, nullable } from './words.ts'
@@ -86,6 +87,7 @@ export const instanceProperties = {
   deletedAt: nullable(Type.String({ format: 'date-time' })),
   expiresAt: nullable(Type.String({ format: 'date-time' })),
   idleAfterMs: nullable(Type.Integer(), 'Goes to standby once nobody has used it for this long; null is never.'),
+  autoStandby: nullable(AutoStandbyBody, 'Goes to standby once nobody has been connected to it for this long; null is never.'),
   health: nullable(
     Type.Object({
       status: Type.Enum(['starting', 'healthy', 'unhealthy', 'unknown']),
