@@ -74,9 +74,9 @@ async function settle(file: string): Promise<void> {
 }
 
 async function untilUnmounted(file: string): Promise<void> {
-  const deadline = Date.now() + LOOP_TIMEOUT_MS
+  const deadline = performance.now() + LOOP_TIMEOUT_MS
   while (await isInLoop(file)) {
-    if (Date.now() > deadline) throw new BerthError('timeout', 'The file system is still mounted by its last server; try again in a moment.')
+    if (performance.now() > deadline) throw new BerthError('timeout', 'The file system is still mounted by its last server; try again in a moment.')
     await sleep(LOOK_EVERY_MS)
   }
 }

@@ -87,12 +87,12 @@ export async function isFree(address: string, port: number): Promise<boolean> {
 }
 
 async function untilItAnswers(dir: string, { process, port }: ServerRecord, address: string): Promise<void> {
-  const deadline = Date.now() + START_TIMEOUT_MS
+  const deadline = performance.now() + START_TIMEOUT_MS
   while (!(await answers(address, port))) {
     if (!(await isAlive(process))) {
       throw new BerthError('host_unavailable', `The NFS server of a file system ended as soon as it was started; ${join(dir, 'server.log')} may say why.`)
     }
-    if (Date.now() > deadline) throw new BerthError('timeout', `The NFS server of a file system did not answer within ${START_TIMEOUT_MS / 1000} s; the machine may be overloaded.`)
+    if (performance.now() > deadline) throw new BerthError('timeout', `The NFS server of a file system did not answer within ${START_TIMEOUT_MS / 1000} s; the machine may be overloaded.`)
     await sleep(LOOK_EVERY_MS)
   }
 }

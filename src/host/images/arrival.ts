@@ -37,15 +37,15 @@ export function watchArrival(
   const { paths, watch } = options
   const totalBytes = (blobs ?? []).reduce((sum, blob) => sum + blob.sizeBytes, 0)
   let seenBytes = -1
-  let seenAt = Date.now()
+  let seenAt = performance.now()
   let fraction = 0
   return repeat(paths.images, watch, async (stop) => {
     const whole = await Promise.all((blobs ?? []).map((blob) => sizeOf(paths.blob(blob.digest))))
     const arrivedBytes = whole.reduce((sum, bytes) => sum + bytes, 0) + (await halfThere(layout))
     if (arrivedBytes !== seenBytes) {
       seenBytes = arrivedBytes
-      seenAt = Date.now()
-    } else if (Date.now() - seenAt > STALL_LIMIT_MS) {
+      seenAt = performance.now()
+    } else if (performance.now() - seenAt > STALL_LIMIT_MS) {
       stop(new BerthError('registry_unreachable', `The registry ${registryHost(name)} stopped sending ${name}; try again.`))
     }
     // A layer that is recompressed on arrival can be smaller or larger than announced.

@@ -103,7 +103,7 @@ const PROBE_ID = '00000000-0000-4000-8000-000000000000' as Parameters<Jail['uidO
 
 /** null when the guest's agent opened its port; otherwise why not. */
 async function bootProbe(command: readonly string[], qmpSocket: string, logPath: string, timeoutMs: number): Promise<string | null> {
-  const deadline = Date.now() + timeoutMs
+  const deadline = performance.now() + timeoutMs
   const vm = await spawnVm({ command, logPath })
   let hasEnded = false
   const ended = vm.ended.then(() => {
@@ -117,7 +117,7 @@ async function bootProbe(command: readonly string[], qmpSocket: string, logPath:
         if (hasEnded) throw new BerthError('internal', 'QEMU ended at once.')
       },
     })
-    const opened = qmp.nextEvent(({ event, data }) => event === 'VSERPORT_CHANGE' && data['open'] === true, Math.max(1, deadline - Date.now()))
+    const opened = qmp.nextEvent(({ event, data }) => event === 'VSERPORT_CHANGE' && data['open'] === true, Math.max(1, deadline - performance.now()))
     await opened
     return null
   } catch {

@@ -139,10 +139,10 @@ async function jobs(qmp: QmpClient): Promise<readonly Job[]> {
 
 /** By QEMU's own word, each time that a job's status changes. */
 async function untilConcluded(qmp: QmpClient, timeoutMs: number): Promise<void> {
-  const deadline = Date.now() + timeoutMs
+  const deadline = performance.now() + timeoutMs
   for (;;) {
     const over = new AbortController()
-    const changed = qmp.nextEvent(({ event, data }) => event === 'JOB_STATUS_CHANGE' && data['status'] === 'concluded', Math.max(1, deadline - Date.now()), over.signal)
+    const changed = qmp.nextEvent(({ event, data }) => event === 'JOB_STATUS_CHANGE' && data['status'] === 'concluded', Math.max(1, deadline - performance.now()), over.signal)
     changed.catch(() => undefined) // awaited below, unless all have ended
     try {
       if ((await jobs(qmp)).every(({ status }) => status === 'concluded')) return

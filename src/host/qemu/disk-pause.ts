@@ -28,11 +28,13 @@ async function keepTrying(seat: Seat, live: Live): Promise<void> {
   do {
     await sleep(RETRY_MS, undefined, { ref: false })
     // In the seat's line: a standby or a stop has its own reasons to pause.
-    await seat.serially(async () => {
-      if (isCurrent(seat, live) && (await isPaused(live))) await live.vmm.qmp.execute('cont')
-    })
+    await seat
+      .serially(async () => {
+        if (isCurrent(seat, live) && (await isPaused(live))) await live.vmm.qmp.execute('cont')
+      })
+      .catch((error: unknown) => seat.context.log.warn({ err: error, instance: seat.id }, 'a guest that was paused by a full disk could not be continued; it is tried again'))
     await sleep(RETRY_MS, undefined, { ref: false })
-  } while (isCurrent(seat, live) && (await isPaused(live)))
+  } while (isCurrent(seat, live) && (await isPaused(live).catch(() => true))) // not told in time: asked again
   if (!isCurrent(seat, live)) return
   seat.context.emit({ kind: 'agent', vm: seat.ref(), reachable: true, reason: null })
   await seat.note('there is room on the disk again, the guest goes on')

@@ -37,7 +37,7 @@ export async function unplugDisk(qmp: QmpClient, port: number, throttled: boolea
 }
 
 async function unplugDevice(qmp: QmpClient, name: string): Promise<void> {
-  const deadline = Date.now() + UNPLUG_TIMEOUT_MS
+  const deadline = performance.now() + UNPLUG_TIMEOUT_MS
   for (;;) {
     const gone = qmp.nextEvent(({ event, data }) => event === 'DEVICE_DELETED' && data['device'] === name, UNPLUG_RETRY_MS)
     gone.catch(() => undefined)
@@ -53,7 +53,7 @@ async function unplugDevice(qmp: QmpClient, name: string): Promise<void> {
       return
     } catch (error) {
       if (!(error instanceof BerthError && error.code === 'timeout')) throw error
-      if (Date.now() >= deadline) {
+      if (performance.now() >= deadline) {
         throw new BerthError('guest_unreachable', 'The guest did not let go of the volume in time; try again.', { cause: error })
       }
     }

@@ -3,6 +3,7 @@
  * Each is called in the seat's line.
  */
 import { rm } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
 import type { FirstBoot, KeptSpec, VmRef, VmSpec, VmStarted } from '../../engine/host-port.ts'
 import { asBerthError, BerthError } from '../../instance/errors.ts'
@@ -20,7 +21,7 @@ import type { ProcessIdentity } from './identity.ts'
 import { keepLink } from './link-keeper.ts'
 import type { PluggedDisk } from './machine.ts'
 import { planPorts } from './ports.ts'
-import { untilGone } from './process.ts'
+import { killVm, untilGone } from './process.ts'
 import type { Live, Seat } from './seat.ts'
 import { holdShares, mountShares, type HeldShare } from './shares.ts'
 import { newRecord, type PluggedVolume } from './vm-record.ts'
@@ -28,6 +29,7 @@ import type { Vmm } from './vmm.ts'
 
 /** After the application has ended the guest powers off by itself; one that hangs is ended. */
 const POWER_OFF_TIMEOUT_MS = 15_000
+const RETRY_MS = 1_000
 
 /** Makes all that a VM needs and that is not there; the same again changes nothing. */
 export async function prepare(seat: Seat, spec: KeptSpec): Promise<Prepared> {
@@ -125,7 +127,7 @@ async function startPrepared(seat: Seat, spec: VmSpec, prepared: Prepared, first
   } catch (error) {
     await seat.note(`start failed: ${asBerthError(error).message}`)
     await clearAway(seat)
-    await seat.save({ status: 'prepared', process: null })
+    await seat.believe({ status: 'prepared', process: null })
     throw error
   }
 }
@@ -172,10 +174,20 @@ export function settleIn(seat: Seat, vmm: Vmm): Live {
   const live: Live = { vmm, link: null, exit: null }
   seat.live = live
   continueAfterFullDisk(seat, live)
-  void live.vmm.ended.then(() => seat.serially(() => ended(seat, live))).catch((error: unknown) => {
-    seat.context.log.warn({ err: error, instance: seat.id }, 'the end of a VM could not be recorded')
-  })
+  void live.vmm.ended.then(() => noticeEnd(seat, live))
   return live
+}
+
+/** An end that can't be seen to now (too many wait for the instance, no file can be opened) is not forgotten. */
+async function noticeEnd(seat: Seat, live: Live): Promise<void> {
+  while (seat.live === live) {
+    try {
+      await seat.serially(() => ended(seat, live))
+    } catch (error) {
+      seat.context.log.warn({ err: error, instance: seat.id }, 'the end of a VM could not be recorded; it is tried again')
+      await sleep(RETRY_MS, undefined, { ref: false })
+    }
+  }
 }
 
 /** Ends the VM in good order; gives how its application ended. Drops a saved state. */
@@ -185,9 +197,10 @@ export async function stop(seat: Seat, ref: VmRef, graceMs: number): Promise<App
   if (record === null) return null
   if (live === null) {
     await endBlank(seat)
-    if (record.status === 'suspended' || record.status === 'resuming') {
-      await seat.note('stop: the saved state is dropped')
-      await seat.save({ status: 'exited', saved: null, exit: null, process: null })
+    if (record.status !== 'prepared' && record.status !== 'exited') {
+      await seat.note(record.status === 'suspended' || record.status === 'resuming' ? 'stop: the saved state is dropped' : 'stop: a VM that nobody controls is ended')
+      await killLeft(seat)
+      await seat.believe({ status: 'exited', saved: null, exit: null, process: null })
       await clearAway(seat)
     }
     return seat.record?.exit ?? null
@@ -205,8 +218,14 @@ export async function destroy(seat: Seat, ref: VmRef): Promise<void> {
     seat.live = null
     link?.close()
     await vmm.kill()
-  }
+  } else await killLeft(seat)
   await removeEverything(seat)
+}
+
+/** Ends the VMM of the record, which may run although nobody holds it: one that could not be taken over or ended in time. */
+async function killLeft(seat: Seat): Promise<void> {
+  const left = seat.record?.process ?? null
+  if (left !== null) await killVm(left)
 }
 
 /** The VM ended by itself. */
@@ -222,9 +241,9 @@ export async function settleEnd(seat: Seat, live: Live): Promise<AppExit> {
   seat.live = null
   live.link?.close()
   live.vmm.detach()
-  await seat.save({ status: 'exited', exit, process: null, saved: null })
+  await seat.believe({ status: 'exited', exit, process: null, saved: null })
   await seat.note(`ended: ${exit.message}, code ${exit.code}`)
-  await clearAway(seat)
+  await clearAway(seat).catch((error: unknown) => seat.context.log.warn({ err: error, instance: seat.id }, 'something of an ended VM is left until its next start'))
   return exit
 }
 

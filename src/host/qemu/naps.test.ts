@@ -15,7 +15,7 @@ function napping(id: string, refusals: number): { readonly seat: Seat; readonly 
     if (quits <= refusals) throw new Error('it does not end')
   }
   const vmm = { ended: new Promise(() => undefined), hasEnded: false, identity: { pid: process.pid }, quit, qmp: { execute: async () => ({}) } }
-  const seat = { id, known: { spec: SPEC }, context: { cgroups: { remove: async () => undefined } }, save: async () => undefined, serially: (work: () => Promise<void>) => work() }
+  const seat = { id, known: { spec: SPEC }, context: { cgroups: { remove: async () => undefined } }, believe: async () => undefined, serially: (work: () => Promise<void>) => work() }
   return { seat: seat as unknown as Seat, live: { vmm, link: null, exit: null } as unknown as Live, quits: () => quits }
 }
 

@@ -117,7 +117,7 @@ export class Naps {
 /** Ends a VM that is saved, with what it had beside its files. */
 export async function endVm(seat: Seat, { vmm }: Live): Promise<void> {
   await vmm.quit()
-  await seat.save({ process: null })
+  await seat.believe({ process: null })
   await seat.context.cgroups.remove(seat.id)
 }
 

@@ -119,10 +119,10 @@ export async function loadPrivateMemory(memory: PrivateMemory, path: string): Pr
 
 /** Waits until a VMM that was just started has mapped its memory, which it does before it makes its machine. */
 export async function untilMapped(memory: PrivateMemory, identity: ProcessIdentity): Promise<void> {
-  const deadline = Date.now() + MAP_TIMEOUT_MS
+  const deadline = performance.now() + MAP_TIMEOUT_MS
   // A process that has ended, or is about to become the VMM, has none.
   for (let maps = ''; !maps.includes(memory.memoryPath); maps = await readFile(`/proc/${memory.pid}/maps`, 'utf8').catch(() => '')) {
-    if (Date.now() >= deadline) throw new BerthError('timeout', 'QEMU did not map its memory in time; the machine may be overloaded.')
+    if (performance.now() >= deadline) throw new BerthError('timeout', 'QEMU did not map its memory in time; the machine may be overloaded.')
     if (!(await isAlive(identity))) throw new BerthError('internal', 'QEMU ended before it had mapped its memory.')
     await sleep(MAP_LOOK_MS)
   }

@@ -89,9 +89,9 @@ export async function killVm(identity: ProcessIdentity): Promise<void> {
 
 /** Waits for the process to end; false if the time limit came first. */
 export async function untilGone(identity: ProcessIdentity, timeoutMs: number): Promise<boolean> {
-  const deadline = Date.now() + timeoutMs
+  const deadline = performance.now() + timeoutMs
   for (let pauseMs = LOOK_AFTER_MS; await isAlive(identity); pauseMs = Math.min(LOOK_EVERY_MS, pauseMs * 2)) {
-    if (Date.now() >= deadline) return false
+    if (performance.now() >= deadline) return false
     await sleep(pauseMs)
   }
   return true

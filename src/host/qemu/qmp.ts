@@ -71,10 +71,10 @@ export class QmpClient {
    * throws when waiting has become pointless (the process has ended).
    */
   static async connect(path: string, options: { readonly timeoutMs: number; readonly guard?: () => void }): Promise<QmpClient> {
-    const deadline = Date.now() + options.timeoutMs
+    const deadline = performance.now() + options.timeoutMs
     const socket = await openSocket(path, deadline, options.guard)
     const client = new QmpClient(socket)
-    const timer = setTimeout(() => client.#greeting.reject(late('its greeting')), Math.max(1, deadline - Date.now()))
+    const timer = setTimeout(() => client.#greeting.reject(late('its greeting')), Math.max(1, deadline - performance.now()))
     try {
       const version = readVersion(await client.#greeting.promise)
       await client.execute('qmp_capabilities')
@@ -223,7 +223,7 @@ async function openSocket(path: string, deadline: number, guard: (() => void) | 
       return await connectOnce(path)
     } catch (error) {
       if (!isNotYetThere(error)) throw new BerthError('internal', `QEMU's control socket ${path} can't be used.`, { cause: error })
-      if (Date.now() >= deadline) throw new BerthError('timeout', `QEMU did not open its control socket ${path} in time.`, { cause: error })
+      if (performance.now() >= deadline) throw new BerthError('timeout', `QEMU did not open its control socket ${path} in time.`, { cause: error })
     }
     await sleep(CONNECT_RETRY_MS)
   }

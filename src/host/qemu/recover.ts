@@ -12,7 +12,7 @@ import { rm, stat } from 'node:fs/promises'
 import { asBerthError } from '../../instance/errors.ts'
 import type { AppExit } from '../../instance/model.ts'
 import { connectLink } from './cold-boot.ts'
-import { bootId, isAlive } from './identity.ts'
+import { bootId, isAlive, signalProcess } from './identity.ts'
 import { clearAway, connect, settleIn } from './lifecycle.ts'
 import { besideOf, sweepCopies } from './disk-copy.ts'
 import { wakeGuest } from './identity-care.ts'
@@ -24,7 +24,7 @@ import { whyNotTrusted } from './standby-ops.ts'
 import { readCause, Vmm } from './vmm.ts'
 
 /** QEMU answers in milliseconds, unless the machine is very busy. */
-const ADOPT_TIMEOUT_MS = 10_000
+const ADOPT_TIMEOUT_MS = 30_000
 const LINK_TIMEOUT_MS = 1_500
 
 export async function recover(seat: Seat): Promise<void> {
@@ -62,6 +62,8 @@ async function takeOver(seat: Seat): Promise<void> {
   if (record.process === null) return await writeOff(seat)
   let vmm: Vmm
   try {
+    // One that somebody stopped can't answer, and would be taken for one that hangs.
+    await signalProcess(record.process, 'SIGCONT')
     vmm = await Vmm.adopt(record.process, seat.paths, ADOPT_TIMEOUT_MS)
   } catch (error) {
     // A QEMU that can't be controlled is of no use to anybody, and must not run beside its successor.
@@ -69,19 +71,34 @@ async function takeOver(seat: Seat): Promise<void> {
     await killVm(record.process)
     return await writeOff(seat)
   }
-  await sweepCopies(vmm.qmp)
-  // A standby, restore or copy that was cut off left it paused.
-  const status = await vmm.qmp.execute('query-status')
-  if (typeof status === 'object' && status !== null && 'running' in status && status.running !== true) await vmm.qmp.execute('cont')
-  await seat.save({ status: 'running', saved: null })
-  // Costs nothing if its rules are in place, and puts them there if somebody flushed them.
-  await connect(seat.context, record.spec, { running: true })
+  // From here on it is ours, whatever of the rest can't be done now.
   const live = settleIn(seat, vmm)
+  await seat.believe({ status: 'running', saved: null })
+  await unlessFailing(seat, 'what a copy left in it', () => sweepCopies(vmm.qmp))
+  await unlessFailing(seat, 'whether it stands still', async () => {
+    // A standby, restore or copy that was cut off left it paused.
+    const status = await vmm.qmp.execute('query-status')
+    if (typeof status === 'object' && status !== null && 'running' in status && status.running !== true) await vmm.qmp.execute('cont')
+  })
+  // Costs nothing if its rules are in place, and puts them there if somebody flushed them.
+  seat.isUnplugged = !(await unlessFailing(seat, 'its network', () => connect(seat.context, record.spec, { running: true })))
   // A guest that is busy is looked for in the background; it must not hold up the others.
   const link = await connectLink(seat.context, { instanceId: seat.id }, vmm, LINK_TIMEOUT_MS).catch(() => null)
   if (link !== null) await wakeGuest(seat, link)
   keepLink(seat, live, link)
   await seat.note('taken over by a new server')
+}
+
+/** False if it failed: one thing that is amiss must not leave a VM that runs without anybody who holds it. */
+async function unlessFailing(seat: Seat, what: string, work: () => Promise<unknown>): Promise<boolean> {
+  try {
+    await work()
+    return true
+  } catch (error) {
+    await seat.note(`taken over, but ${what} could not be seen to: ${asBerthError(error).message}`)
+    seat.context.log.warn({ err: error, instance: seat.id, what }, 'something of a VM that was taken over could not be seen to')
+    return false
+  }
 }
 
 /** The VM is gone; its files may tell how. */

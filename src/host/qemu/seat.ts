@@ -38,6 +38,8 @@ export class Seat {
   fromPool: FromPool | null = null
   /** What `prepare` made and `start` takes. */
   prepared: Prepared | null = null
+  /** It runs, and its network could not be seen to: that is tried again. */
+  isUnplugged = false
   #record: VmRecord | null
   #line: Promise<unknown> = Promise.resolve()
   #waiting = 0
@@ -111,6 +113,19 @@ export class Seat {
     await writeRecord(this.paths.record, record, options)
     this.#record = record
     return record
+  }
+
+  /**
+   * What is true already (its VM has ended, or runs on): it holds even where it can't be written, because the disk is
+   * full for instance. A server that finds the older record sees by the VM's process what became of it.
+   */
+  async believe(change: Partial<VmRecord>): Promise<void> {
+    try {
+      await this.save(change)
+    } catch (error) {
+      this.#record = { ...this.known, ...change }
+      this.context.log.warn({ err: error, instance: this.id }, "an instance's record could not be written; what is known of it holds all the same")
+    }
   }
 
   /** The first record of a VM. */

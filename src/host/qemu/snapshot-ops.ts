@@ -155,8 +155,9 @@ async function atOneMoment<T>(seat: Seat, { vmm }: Live, link: GuestLink, work: 
   await link.freeze()
   try {
     if (writesOut) await link.sync()
-    await vmm.qmp.execute('stop')
     try {
+      // Of one that did not answer in time nobody knows whether it stands still: it is continued as well.
+      await vmm.qmp.execute('stop')
       return await work()
     } finally {
       if (!vmm.hasEnded) await vmm.qmp.execute('cont')

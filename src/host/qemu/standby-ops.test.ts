@@ -24,6 +24,9 @@ test('a VM that woke while the disk had no room for its record is ended, and can
       if (change.status === 'running') throw new Error('no room')
       record = { ...record, ...change }
     },
+    believe: async (change: Partial<VmRecord>) => {
+      record = { ...record, ...change }
+    },
   } as unknown as Seat
   await assert.rejects(resume(seat, spec), /no room/)
   assert.deepEqual(done, ['killed', 'group removed'])

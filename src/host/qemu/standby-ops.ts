@@ -94,7 +94,7 @@ async function goOn(seat: Seat, vmm: Vmm, saved: SavedState, startedAt: number):
     link?.then((answered) => answered.close()).catch(() => undefined) // it never answered
     await vmm.kill()
     await seat.context.cgroups.remove(seat.id)
-    await seat.save({ status: 'suspended', saved, process: null })
+    await seat.believe({ status: 'suspended', saved, process: null })
     throw error
   }
 }
@@ -107,7 +107,7 @@ async function readied(seat: Seat, spec: KeptSpec, { vmm }: Live): Promise<Vmm> 
     return vmm
   } catch (error) {
     await vmm.kill()
-    await seat.save({ process: null })
+    await seat.believe({ process: null })
     await seat.context.cgroups.remove(seat.id)
     throw error
   }
@@ -144,7 +144,7 @@ async function loadSaved(seat: Seat, spec: KeptSpec, saved: SavedState): Promise
     }
   } catch (error) {
     await context.cgroups.remove(seat.id)
-    await seat.save({ status: 'suspended', saved, process: null })
+    await seat.believe({ status: 'suspended', saved, process: null })
     await seat.note(`restore failed, the saved state is kept: ${asBerthError(error).message}`)
     throw error
   } finally {
@@ -192,13 +192,21 @@ async function freeze(seat: Seat, link: GuestLink): Promise<boolean> {
   }
 }
 
-/** After a failed save: as before. */
+/** After a failed save: as before, whatever else can't be done. */
 async function runOn(seat: Seat, live: Live): Promise<void> {
-  await rm(seat.paths.state, { force: true })
-  if ((seat.known.template ?? null) !== null) await rm(seat.paths.memory, { force: true })
+  const half = [seat.paths.state, ...((seat.known.template ?? null) === null ? [] : [seat.paths.memory])]
+  // What stays is void without a record that tells of it, and the next standby writes over it.
+  await Promise.allSettled(half.map((path) => rm(path, { force: true })))
   if (live.vmm.hasEnded) return
-  await live.vmm.qmp.execute('cont')
-  await seat.save({ status: 'running', saved: null })
+  await seat.believe({ status: 'running', saved: null })
+  try {
+    await live.vmm.qmp.execute('cont')
+  } catch (error) {
+    // A QEMU that hangs does what it was told when it can, and its guest's agent is looked for until then.
+    keepLink(seat, live, null)
+    seat.context.log.warn({ err: error, instance: seat.id }, 'a VM that was to run on does not answer yet')
+    return
+  }
   await wake(seat, live)
 }
 

@@ -9,6 +9,7 @@
  */
 import { asBerthError } from '../../instance/errors.ts'
 import type { VmContext } from './context.ts'
+import { connect } from './lifecycle.ts'
 import type { Seat } from './seat.ts'
 import { resume, suspend } from './standby-ops.ts'
 
@@ -17,7 +18,9 @@ export const TAP_LOOK_EVERY_MS = 5_000
 
 /** Looks once at all of them. */
 export async function repairTaps(context: VmContext, seats: Iterable<Seat>): Promise<void> {
-  const plugged = [...seats].filter((seat) => !seat.busy && hasTap(seat))
+  const all = [...seats]
+  await Promise.all(all.filter(({ isUnplugged, busy }) => isUnplugged && !busy).map((seat) => seat.serially(() => plugAgain(seat))))
+  const plugged = all.filter((seat) => !seat.busy && hasTap(seat))
   const missing = new Set(await context.network.missing(plugged.map(({ id }) => id)))
   await Promise.all(plugged.filter(({ id }) => missing.has(id)).map((seat) => seat.serially(() => repair(seat))))
   await context.pool?.endUnplugged()
@@ -25,6 +28,16 @@ export async function repairTaps(context: VmContext, seats: Iterable<Seat>): Pro
 
 function hasTap(seat: Seat): boolean {
   return seat.live !== null && seat.record?.status === 'running' && seat.record.spec.network !== null
+}
+
+/** Its network could not be seen to when it was taken over: a tool failed, or a port of its own is another program's now. */
+async function plugAgain(seat: Seat): Promise<void> {
+  if (seat.live !== null && seat.record?.status === 'running') {
+    const error = await connect(seat.context, seat.record.spec, { running: true }).then(() => null, asBerthError)
+    if (error !== null) return
+    await seat.note('its network is seen to again')
+  }
+  seat.isUnplugged = false
 }
 
 async function repair(seat: Seat): Promise<void> {

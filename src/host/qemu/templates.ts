@@ -105,14 +105,14 @@ export class Templates {
     const known = this.#newest(key)
     if (this.#closing.signal.aborted || this.#wanted.has(text) || this.#wanted.size >= MAX_WANTED) return
     if (known !== undefined && this.#ready.has(known.id)) return
-    if (Date.now() - (this.#failedAt.get(text) ?? 0) < RETRY_AFTER_MS) return
+    if (performance.now() - (this.#failedAt.get(text) ?? Number.NEGATIVE_INFINITY) < RETRY_AFTER_MS) return
     this.#wanted.set(text, key)
     void this.#enqueue(async () => {
       try {
         if (!this.#closing.signal.aborted) await this.#make(key)
         this.onChange()
       } catch (error) {
-        this.#failedAt.set(text, Date.now())
+        this.#failedAt.set(text, performance.now())
         if (!this.#closing.signal.aborted) this.#home.log.warn({ err: error, key: text }, 'a template could not be made; instances of its size boot from nothing')
       } finally {
         this.#wanted.delete(text)

@@ -1,0 +1,75 @@
+/**
+ * Real VMs to which something happens that the host can't write down, read or repair at that moment: whatever it is, the
+ * VM stays somebody's. It is told as what it is, it can be used and ended, and nothing of it is left.
+ */
+import assert from 'node:assert/strict'
+import { mkdir, readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { after, before, describe, it } from 'node:test'
+import type { VmSpec } from '../src/engine/host-port.ts'
+import { runCommand } from '../src/host/command.ts'
+import { eventually, isRoot, openLab, qemusOf, refOf, shell, traces, untilExited, type Lab } from './host-lab.ts'
+
+describe('a VM stays somebody’s', () => {
+  let lab: Lab
+  /** One VM goes through all of it. */
+  let spec: VmSpec
+  before(async () => {
+    lab = await openLab()
+    spec = lab.spec()
+    await lab.host.start(spec)
+  })
+  after(() => lab.close())
+
+  const file = (name: string) => join(lab.dataDir, 'instances', spec.instanceId, name)
+  const statusOf = async () => (await lab.host.inventory()).find(({ instanceId }) => instanceId === spec.instanceId)?.status
+
+  it('when its standby fails and nothing of that can be cleared away: it runs on, its programs awake', async () => {
+    await shell(lab.host, spec, 'echo $$ > /tmp/kept')
+    // Neither written, nor removed as a file.
+    await mkdir(file('state'))
+    await assert.rejects(lab.host.suspend(refOf(spec)))
+    assert.equal(await statusOf(), 'running')
+    assert.match(await eventually('the guest', () => shell(lab.host, spec, 'cat /tmp/kept').catch(() => null)), /^\d+$/)
+    await rm(file('state'), { recursive: true })
+    await lab.host.suspend(refOf(spec))
+    await lab.host.resume(spec)
+    assert.match(await shell(lab.host, spec, 'cat /tmp/kept'), /^\d+$/)
+  })
+
+  it('when its process was stopped while no server was there: the next one lets it go on', async () => {
+    const [pid] = await qemusOf(spec.instanceId)
+    assert.ok(pid !== undefined)
+    process.kill(pid, 'SIGSTOP')
+    await lab.reopen()
+    assert.deepEqual(await qemusOf(spec.instanceId), [pid])
+    assert.match(await eventually('the guest', () => shell(lab.host, spec, 'cat /tmp/kept').catch(() => null)), /^\d+$/)
+  })
+
+  it('when its end can’t be written down: it has ended, says how, and starts again', async () => {
+    // As on a full disk: the record can't be replaced.
+    await mkdir(`${file('vm.json')}.new`)
+    const [pid] = await qemusOf(spec.instanceId)
+    assert.ok(pid !== undefined)
+    process.kill(pid, 'SIGKILL')
+    assert.match((await untilExited(lab, spec)).exit.message, /VMM died/)
+    assert.equal(await statusOf(), 'exited')
+    assert.equal((JSON.parse(await readFile(file('vm.json'), 'utf8')) as { status: string }).status, 'running')
+    await rm(`${file('vm.json')}.new`, { recursive: true })
+    spec = { ...spec, generation: 2 }
+    await lab.host.start(spec)
+    assert.equal(await shell(lab.host, spec, 'echo alive'), 'alive')
+  })
+
+  it('when its network can’t be seen to by a new server: it is used, and ended with all that it has', { skip: !isRoot && 'a bridge needs root' }, async () => {
+    // Somebody took the bridge away, and the new one has another subnet: the VM's address is none any more.
+    await runCommand('ip', ['link', 'delete', 'dev', lab.bridgeName])
+    await lab.reopen({ network: { mode: 'bridge', bridgeName: lab.bridgeName, subnet: '172.17.254.0/24' } })
+    assert.match(await readFile(file('server.log'), 'utf8'), /taken over, but its network could not be seen to: The address/)
+    assert.equal(await eventually('the guest', () => shell(lab.host, spec, 'echo alive').catch(() => null)), 'alive')
+    await lab.host.stop(refOf(spec), { graceMs: 0 })
+    assert.deepEqual(await qemusOf(spec.instanceId), [])
+    await lab.host.destroy(refOf(spec))
+    assert.deepEqual(await traces(lab, spec.instanceId), [])
+  })
+})
