@@ -195,7 +195,7 @@ describe('what each key is shown', () => {
     'list-snapshots',
     'wait-for-instance',
   ]
-  const EXEC = ['exec-command', 'list-files', 'read-file', 'write-file']
+  const EXEC = ['edit-file', 'exec-command', 'get-command', 'list-files', 'read-file', 'start-command', 'stop-command', 'write-file']
 
   for (const era of ERAS) {
     test(`tools follow the scopes of the key (${era})`, async () => {
@@ -219,9 +219,9 @@ describe('what each key is shown', () => {
   })
 
   test('a client may ask to be shown less', async () => {
-    assert.deepEqual(await shown(mcp.key, { 'berth-mcp-read-only': 'true' }), [...READ, 'list-files', 'read-file'].toSorted())
+    assert.deepEqual(await shown(mcp.key, { 'berth-mcp-read-only': 'true' }), [...READ, 'get-command', 'list-files', 'read-file'].toSorted())
     assert.ok(!(await shown(mcp.key, { 'berth-mcp-no-exec': '1' })).some(name => EXEC.includes(name)))
-    assert.deepEqual(await shown(mcp.key, { 'berth-mcp-toolsets': 'exec' }), ['exec-command'])
+    assert.deepEqual(await shown(mcp.key, { 'berth-mcp-toolsets': 'exec' }), ['exec-command', 'get-command', 'start-command', 'stop-command'])
   })
 
   test('a server that offers less offers it to no one', async () => {

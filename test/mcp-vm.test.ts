@@ -312,9 +312,13 @@ describe('the inspector’s command line', () => {
     ]
     assert.equal(read.content, 'kept')
     assert.deepEqual(listed.entries.map(({ path }) => path), ['note'])
+    assert.deepEqual(await call('edit-file', { id, path: '/root/said/note', old_text: 'kept', new_text: 'kept well' }), { path: '/root/said/note', replaced: 1, size: 9 })
+    const { command_id: commandId } = (await call('start-command', { id, command: ['sleep', '9991'], wait_ms: 0 })) as { command_id: string }
+    assert.equal(((await call('get-command', { id, command_id: commandId })) as { status: string }).status, 'running')
+    assert.deepEqual(Object.entries((await call('stop-command', { id, command_id: commandId })) as object).slice(1, 3), [['status', 'ended'], ['exit_code', 143]])
     assert.equal(await phase('suspend-instance'), 'standby')
     const said = (await call('exec-command', { id, command: ['cat', '/root/said/note'] })) as { stdout: string; exit_code: number }
-    assert.deepEqual([said.stdout, said.exit_code], ['kept', 0])
+    assert.deepEqual([said.stdout, said.exit_code], ['kept well', 0])
     assert.equal(await phase('update-instance', { tags: { seen: 'yes' } }), 'running')
     assert.equal(await phase('restart-instance', patient), 'running')
     assert.equal(await phase('stop-instance', { force: true, ...patient }), 'stopped')

@@ -6,15 +6,16 @@ import { z } from 'zod'
 import { shortened } from './advertised.ts'
 
 test('what says nothing is left out, also below; what is a property’s name stays', () => {
-  const schema = z.strictObject({ format: z.int(), maximum: z.string().nullable(), list: z.array(z.strictObject({ at: z.int().nullable() })).nullable() })
+  const schema = z.strictObject({ format: z.int(), maximum: z.string().nullable(), list: z.array(z.strictObject({ at: z.int().nullable() })).nullable(), when: z.iso.datetime() })
   assert.deepEqual(shortened(z.toJSONSchema(schema)), {
     type: 'object',
     properties: {
       format: { type: 'integer' },
       maximum: { type: ['string', 'null'] },
       list: { type: ['array', 'null'], items: { type: 'object', properties: { at: { type: ['integer', 'null'] } }, required: ['at'], additionalProperties: false } },
+      when: { type: 'string', format: 'date-time' },
     },
-    required: ['format', 'maximum', 'list'],
+    required: ['format', 'maximum', 'list', 'when'],
     additionalProperties: false,
   })
 })

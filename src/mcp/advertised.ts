@@ -28,13 +28,19 @@ export function advertised(schema: StandardSchemaWithJSON): StandardSchemaWithJS
 export function shortened(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(shortened)
   if (typeof value !== 'object' || value === null) return value
-  const entries = Object.entries(nullableInOne(value as Node)).filter(([key, each]) => !saysNothing(key, each))
+  const node = nullableInOne(value as Node)
+  const entries = Object.entries(node).filter(([key, each]) => !saysNothing(key, each) && !isTold(key, node))
   return Object.fromEntries(entries.map(([key, each]) => [key, key === 'properties' ? eachShortened(each as Node) : shortened(each)]))
 }
 
 /** The names of properties are no keywords. */
 function eachShortened(properties: Node): Node {
   return Object.fromEntries(Object.entries(properties).map(([name, each]) => [name, shortened(each)]))
+}
+
+/** The pattern of a time is long, and its format says the same. */
+function isTold(key: string, { format }: Node): boolean {
+  return key === 'pattern' && format === 'date-time'
 }
 
 function saysNothing(key: string, value: unknown): boolean {

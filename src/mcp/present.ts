@@ -1,4 +1,5 @@
 /** Berth's records → what tools answer. Pure. Values of variables are never told: they may be secrets. */
+import { healthNow } from '../instance/health.ts'
 import { spellId } from '../instance/ids.ts'
 import type { Instance, InstanceEvent, TimestampMs } from '../instance/model.ts'
 import { koyebStatus, koyebWords } from '../instance/projection.ts'
@@ -37,6 +38,7 @@ export function presentSummary(instance: Instance): wire.Summary {
 
 export function presentInstance(instance: Instance): wire.Instance {
   const { spec, exit } = instance
+  const health = healthNow(instance)
   return {
     ...presentSummary(instance),
     desired: instance.desired,
@@ -60,7 +62,10 @@ export function presentInstance(instance: Instance): wire.Instance {
     command: spec.cmd === null ? null : [...spec.cmd],
     env_names: Object.keys(spec.env),
     secrets: [...(spec.secrets ?? [])],
+    secret_env: { ...spec.secretEnv },
     tags: { ...spec.tags },
+    health: health === null ? null : { status: health.status, message: health.message },
+    sleeps_after_s: spec.idleAfterMs === undefined || spec.idleAfterMs === null ? null : spec.idleAfterMs / 1000,
     restart: spec.restart.kind,
     started_at: timeOrNull(instance.startedAt),
     stopped_at: timeOrNull(instance.stoppedAt),

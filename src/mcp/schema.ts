@@ -1,6 +1,7 @@
 /** The shapes that several tools share: how an instance, an event and a page look to a model. Closed, snake case. */
 import { z } from 'zod'
-import type { PortMapping } from '../instance/model.ts'
+import type { RestartPolicy } from '../instance/model.ts'
+import type { AutoStandby as AutoStandbyPolicy } from '../instance/auto-standby.ts'
 import { KOYEB_STATUSES } from '../instance/projection.ts'
 import { PHASES } from '../instance/phase.ts'
 
@@ -16,15 +17,38 @@ export const WAIT_DEFAULT_MS = 120_000
 export const InstanceWord = z.string().min(1).max(WORD_LIMIT_CHARACTERS).regex(/^[A-Za-z0-9_-]+$/).describe('Id or name of the instance')
 export const GuestPath = z.string().min(1).max(4095).startsWith('/', 'must be an absolute path')
 export const Env = z.record(z.string().min(1).max(256), z.string().max(131_071))
-export const Argv = z.array(z.string().max(131_071)).min(1).max(256)
+export const Argv = z
+  .array(z.string().max(131_071), { error: ({ code }) => (code === 'invalid_type' ? 'must be a list of words like ["ls","-la"]; for shell syntax write ["/bin/sh","-c","…"]' : undefined) })
+  .min(1)
+  .max(256)
 export const Ports = z
-  .array(z.strictObject({ host_port: z.int().min(1).max(65_535), guest_port: z.int().min(1).max(65_535), protocol: z.enum(['tcp', 'udp']).default('tcp') }))
+  .array(
+    z.strictObject({
+      host_port: z.int().min(1).max(65_535).optional().describe('A free one is taken without it, and told in the answer'),
+      guest_port: z.int().min(1).max(65_535),
+      protocol: z.enum(['tcp', 'udp']).default('tcp'),
+    }),
+  )
   .max(PORTS_LIMIT)
-export function acceptPort({ host_port: hostPort, guest_port: guestPort, protocol }: z.output<typeof Ports>[number]): PortMapping {
-  return { hostPort, guestPort, protocol }
-}
+export type Ports = z.output<typeof Ports>
 
 export const SecretNames = z.array(z.string().min(1).max(128)).max(100)
+/** `{{ secret.NAME }}` in a value stands for the secret's. */
+export const SecretEnv = z.record(z.string().min(1).max(256), z.string().max(131_071)).describe('Variables with secrets in their values: {"URL":"https://bot:{{ secret.NAME }}@host"}')
+export const AutoStandby = z
+  .strictObject({
+    idle_after_s: z.int().min(1).max(2_592_000),
+    ignore_sources: z.array(z.string().min(1).max(64)).max(64).default([]).describe('Networks like 10.0.0.0/8 whose connections do not count'),
+    ignore_ports: z.array(z.int().min(1).max(65_535)).max(64).default([]).describe('Ports of the guest to which they do not count'),
+  })
+  .nullable()
+export function acceptAutoStandby(wanted: z.output<typeof AutoStandby>): AutoStandbyPolicy | null {
+  return wanted === null ? null : { enabled: true, idleAfterMs: wanted.idle_after_s * 1000, ignoreSources: wanted.ignore_sources, ignorePorts: wanted.ignore_ports }
+}
+export const Restart = z.enum(['never', 'always', 'on-failure'])
+export function acceptRestart(kind: z.output<typeof Restart>): RestartPolicy {
+  return kind === 'never' ? { kind } : { kind, backoffMs: 1000, maxAttempts: 0, stableAfterMs: 60_000 }
+}
 export const InstanceName = z.string().min(1).max(63).describe('Lower-case letters, digits, dashes')
 export const Tags = z.record(z.string().min(1).max(128), z.string().max(256))
 export const Status = z.enum(KOYEB_STATUSES)
@@ -76,8 +100,11 @@ export const Instance = z.strictObject({
   command: z.array(z.string()).nullable(),
   env_names: z.array(z.string()).describe('Names of its variables; values are not shown'),
   secrets: z.array(z.string()).describe('Names; values are never shown'),
+  secret_env: z.record(z.string(), z.string()).describe('As it was given, without values of secrets'),
   tags: z.record(z.string(), z.string()),
-  restart: z.enum(['never', 'always', 'on-failure']),
+  health: z.strictObject({ status: z.enum(['starting', 'healthy', 'unhealthy', 'unknown']), message: z.string().nullable() }).nullable().describe('What its health checks say; null without any'),
+  sleeps_after_s: z.number().nullable(),
+  restart: Restart,
   started_at: TimeOrNull,
   stopped_at: TimeOrNull,
   expires_at: TimeOrNull,

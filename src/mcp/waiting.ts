@@ -37,7 +37,7 @@ export async function waitForImage(context: ToolContext, name: string, timeoutMs
     const share = answer.progress === null ? '' : ` (${Math.floor(answer.progress * 100)} %)`
     return { answer, isOver: answer.status === 'ready' || answer.status === 'failed', message: `image ${answer.name} is ${answer.status}${share}` }
   })
-  if (image.status === 'failed') throw new BerthError('image_failed', `The image ${image.name} could not be pulled: ${image.error ?? 'nobody said why'}`)
+  if (image.status === 'failed') throw new BerthError('image_failed', `The image ${image.name} could not be pulled: ${image.error ?? 'nobody said why'} What is here already list-images tells.`)
   if (image.status !== 'ready') throw new BerthError('timeout', `The image ${image.name} is still ${image.status}: call again in a moment, it goes on meanwhile.`)
   return image
 }

@@ -1,7 +1,9 @@
 /** Every tool. */
 import type { Tool } from '../tool.ts'
 import { catalogueTools } from './catalogue.ts'
+import { commandTools } from './commands.ts'
 import { createInstance } from './create.ts'
+import { editFile } from './edit.ts'
 import { execCommand } from './exec.ts'
 import { fileTools } from './files.ts'
 import { instanceTools } from './instances.ts'
@@ -10,4 +12,4 @@ import { marketTools } from './market.ts'
 import { observeTools } from './observe.ts'
 import { snapshotTools } from './snapshots.ts'
 
-export const ALL_TOOLS: readonly Tool[] = [...catalogueTools, createInstance, execCommand, ...fileTools, ...instanceTools, ...lifecycleTools, ...marketTools, ...observeTools, ...snapshotTools]
+export const ALL_TOOLS: readonly Tool[] = [...catalogueTools, ...commandTools, createInstance, editFile, execCommand, ...fileTools, ...instanceTools, ...lifecycleTools, ...marketTools, ...observeTools, ...snapshotTools]

@@ -5,11 +5,13 @@ import type { Catalogue, InstanceType, Region } from '../../instance/catalogue.t
 import { placeIn } from '../../instance/catalogue.ts'
 import { BerthError } from '../../instance/errors.ts'
 import { quoteGo } from '../../instance/go-text.ts'
-import type { FirewallRulesetId, Image, ImageConfig, Place, VolumeId } from '../../instance/model.ts'
+import type { FirewallRulesetId, Image, ImageConfig, Place, PortMapping, VolumeId } from '../../instance/model.ts'
 import { checkedPublicKey } from '../../instance/ssh-key.ts'
+import { acceptHealthChecks, HealthChecks } from '../health-checks.ts'
+import { publishing } from '../ports.ts'
 import { presentBrief } from '../present.ts'
 import { findFileSystem, findFirewall, withRead } from '../resolve.ts'
-import { acceptPort, Argv, Brief, Env, GuestPath, InstanceName, Ports, SecretNames, Tags, Wait, WAIT_LIMIT_MS } from '../schema.ts'
+import { acceptAutoStandby, acceptRestart, Argv, AutoStandby, Brief, Env, GuestPath, InstanceName, Ports, Restart, SecretEnv, SecretNames, Tags, Wait, WAIT_LIMIT_MS } from '../schema.ts'
 import { defineTool } from '../tool.ts'
 import type { ToolContext } from '../tool.ts'
 import { waitFor, waitForImage } from '../waiting.ts'
@@ -35,9 +37,10 @@ const Input = z.strictObject({
   disk_gib: z.number().min(0.01).max(65_536).optional().describe('Instead of the type’s'),
   env: Env.optional(),
   secrets: SecretNames.optional().describe('Names from list-secrets: it has their values as variables of the same names'),
+  secret_env: SecretEnv.optional(),
   command: Argv.optional().describe('What its application is (argv, no shell), instead of the image’s command'),
   entrypoint: Argv.optional().describe('Instead of the image’s entrypoint'),
-  ports: Ports.optional().describe('Published on the host; without it only the host reaches the instance'),
+  ports: Ports.optional().describe('Published on the host, like [{"guest_port":80}]; without it only the host reaches the instance'),
   volumes: z
     .array(z.strictObject({ volume: z.string().min(1).max(128).describe('Id or name'), path: GuestPath, mode: z.enum(['rw', 'ro']).default('rw') }))
     .max(VOLUMES_LIMIT)
@@ -51,7 +54,10 @@ const Input = z.strictObject({
   ssh_keys: z.array(z.string().min(1).max(4096)).max(SSH_KEYS_LIMIT).optional().describe('Names of SSH keys of the project, or public keys (ssh-ed25519 …)'),
   user_data: z.string().min(1).max(USER_DATA_LIMIT_CHARACTERS).optional().describe('Runs once at the first start: a script (#!…) or #cloud-config'),
   tags: Tags.optional(),
+  health_checks: HealthChecks.optional(),
+  restart: Restart.optional(),
   sleeps_after_s: z.int().min(1).max(2_592_000).optional().describe('Sleeps when nobody has used it for so long; a command or a connection wakes it'),
+  auto_standby: AutoStandby.optional().describe('Sleeps when nobody has had a connection to it for so long; a tool wakes it, a connection does not'),
   expires_in_s: z.int().min(1).max(31_536_000).optional().describe('Deleted by itself after so long'),
   wait: Wait,
   timeout_ms: z.int().min(0).max(WAIT_LIMIT_MS).default(CREATE_WAIT_MS).describe('How long to wait for the image and the instance'),
@@ -83,7 +89,9 @@ export const createInstance = defineTool({
     const idle = args.command === undefined && args.entrypoint === undefined && config !== null ? idleCommand(config) : null
     const request = await requestOf(args, idle, context)
     const options = args.idempotency_key === undefined ? {} : { idempotencyKey: args.idempotency_key, idempotencyBasis: args }
-    const recorded = await context.engine.instances.create(context.caller, request, options)
+    const recorded = await publishing(args.ports ?? [], [], ports =>
+      context.engine.instances.create(context.caller, args.ports === undefined ? request : { ...request, network: networkOf(ports) }, options),
+    )
     context.note({ instance: recorded.id })
     if (!args.wait) return answer(recorded, idle !== null, false)
     const leftMs = Math.max(0, args.timeout_ms - (performance.now() - startedAt))
@@ -139,6 +147,10 @@ async function requestOf(args: Input, idle: IdleCommand | null, context: ToolCon
     ...(overlayBytes === undefined ? {} : { overlayBytes }),
     ...(args.env === undefined ? {} : { env: args.env }),
     ...(args.secrets === undefined ? {} : { secrets: args.secrets }),
+    ...(args.secret_env === undefined ? {} : { secretEnv: args.secret_env }),
+    ...(args.health_checks === undefined ? {} : { healthChecks: acceptHealthChecks(args.health_checks) }),
+    ...(args.restart === undefined ? {} : { restart: acceptRestart(args.restart) }),
+    ...(args.auto_standby === undefined ? {} : { autoStandby: acceptAutoStandby(args.auto_standby) }),
     ...(entrypoint === undefined ? {} : { entrypoint }),
     ...(cmd === undefined ? {} : { cmd }),
     ...(volumes.length === 0 ? {} : { volumes }),
@@ -149,7 +161,6 @@ async function requestOf(args: Input, idle: IdleCommand | null, context: ToolCon
     ...(args.sleeps_after_s === undefined ? {} : { idleAfterMs: args.sleeps_after_s * 1000 }),
     ...(args.tags === undefined ? {} : { tags: args.tags }),
     ...(args.expires_in_s === undefined ? {} : { expiresAt: context.now() + args.expires_in_s * 1000 }),
-    ...(args.ports === undefined ? {} : { network: networkOf(args.ports) }),
     ...(place === null ? {} : { place }),
   }
 }
@@ -169,13 +180,8 @@ async function publicKeysOf({ engine, caller }: ToolContext, words: readonly str
   })
 }
 
-function networkOf(ports: NonNullable<Input['ports']>): NonNullable<CreateInstance['network']> {
-  return {
-    enabled: true,
-    downloadBytesPerSecond: null,
-    uploadBytesPerSecond: null,
-    ports: ports.map(acceptPort),
-  }
+function networkOf(ports: readonly PortMapping[]): NonNullable<CreateInstance['network']> {
+  return { enabled: true, downloadBytesPerSecond: null, uploadBytesPerSecond: null, ports }
 }
 
 export function typeOf(catalogue: Catalogue, id: string): InstanceType {

@@ -49,7 +49,7 @@ export const execCommand = defineTool({
   title: 'Run a command in an instance',
   description:
     'Runs argv (no shell) in an instance and returns stdout, stderr and exit code. A non-zero exit code is a normal result. ' +
-    'An instance that sleeps is woken. The command is killed at timeout_ms; start long work with a program that goes on by itself.',
+    'An instance that sleeps is woken. The command is killed at timeout_ms: start-command is for servers and long work.',
   toolset: 'exec',
   scope: 'exec',
   hints: { readOnly: false, destructive: true, idempotent: false, openWorld: true },
@@ -63,19 +63,23 @@ export const execCommand = defineTool({
     const found = await (args.id_type === 'SERVICE_ID' ? findOfService(engine, caller, args.id) : findInstance(engine, caller, args.id))
     context.note({ instance: found.id, argv: args.command })
     requirePatience(context.signal)
-    const session = await engine.instances.exec(
-      caller,
-      found.id,
-      {
-        command: args.command,
-        env: args.env ?? {},
-        workingDir: args.workdir ?? null,
-        user: args.user ?? null,
-        tty: args.tty ? { rows: args.tty_size?.height ?? 24, cols: args.tty_size?.width ?? 80 } : null,
-        timeoutMs: args.timeout_ms,
-      },
-      { wake: true },
-    )
+    const session = await engine.instances
+      .exec(
+        caller,
+        found.id,
+        {
+          command: args.command,
+          env: args.env ?? {},
+          workingDir: args.workdir ?? null,
+          user: args.user ?? null,
+          tty: args.tty ? { rows: args.tty_size?.height ?? 24, cols: args.tty_size?.width ?? 80 } : null,
+          timeoutMs: args.timeout_ms,
+        },
+        { wake: true },
+      )
+      .catch((error: unknown) => {
+        throw withHint(error, args.command)
+      })
     const ran = await runToEnd(session, {
       stdin,
       limitBytes: args.max_output_bytes,
@@ -99,6 +103,12 @@ export const execCommand = defineTool({
   },
 })
 
+/** A line of a shell that was given as one word is the usual slip. */
+export function withHint(error: unknown, [program = '']: readonly string[]): unknown {
+  if (!(error instanceof BerthError) || error.code !== 'command_not_found' || !/\s/.test(program)) return error
+  return new BerthError(error.code, `${error.message}: one word of command is one argument, so write ["ls","-la"], or ["/bin/sh","-c","ls -la | wc -l"] for a shell.`, { cause: error, details: error.details })
+}
+
 function stdinOf({ stdin, stdin_encoding: encoding }: Input): Buffer | null {
   if (stdin === undefined) return null
   if (encoding === 'base64' && !/^[A-Za-z0-9+/]*={0,2}$/.test(stdin.replaceAll(/\s/g, ''))) {
@@ -108,7 +118,7 @@ function stdinOf({ stdin, stdin_encoding: encoding }: Input): Buffer | null {
 }
 
 function rendered(data: z.output<typeof Output>, timeoutMs: number): string {
-  const head = data.timed_out ? `timed out after ${timeoutMs} ms and was killed` : `exit_code: ${data.exit_code}${data.signal === null ? '' : ` (${data.signal})`}`
+  const head = data.timed_out ? `timed out after ${timeoutMs} ms and was killed; start-command runs what takes longer` : `exit_code: ${data.exit_code}${data.signal === null ? '' : ` (${data.signal})`}`
   const part = (name: 'stdout' | 'stderr'): readonly string[] => {
     const total = data.output_bytes[name]
     if (total === 0) return []

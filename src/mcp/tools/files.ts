@@ -29,13 +29,18 @@ const READS = { readOnly: true, destructive: false, idempotent: true, openWorld:
 export const readFile = defineTool({
   name: 'read-file',
   title: 'Read a file of an instance',
-  description: 'The content of one file, as text or, if it is not text, in base64. An instance that sleeps is woken.',
+  description: 'The content of one file, or of a part of it, as text or, if it is not text, in base64. An instance that sleeps is woken.',
   toolset: 'files',
   scope: 'exec',
   hints: READS,
-  input: z.strictObject({ id: InstanceWord, path: GuestPath, max_bytes: z.int().min(1).max(READ_LIMIT_BYTES).default(65_536) }),
+  input: z.strictObject({
+    id: InstanceWord,
+    path: GuestPath,
+    offset: z.int().default(0).describe('Byte to begin at; negative counts from the end'),
+    max_bytes: z.int().min(1).max(READ_LIMIT_BYTES).default(65_536),
+  }),
   output: z.strictObject({ content: z.string(), encoding: z.enum(['utf-8', 'base64']), size: z.int(), truncated: z.boolean() }),
-  async run({ id, path, max_bytes: maxBytes }, context) {
+  async run({ id, path, offset, max_bytes: maxBytes }, context) {
     const { engine, caller } = context
     const instance = await findInstance(engine, caller, id)
     context.note({ instance: instance.id })
@@ -43,18 +48,24 @@ export const readFile = defineTool({
     if (!info.exists) throw new BerthError('guest_path', info.error ?? `There is no ${quoteGo(path)} in the instance.`)
     if (info.kind !== 'file') throw new BerthError('guest_path', `${quoteGo(path)} is no file${info.kind === 'directory' ? ': list-files shows what is in it' : ''}.`)
     const capture = new Capture(maxBytes)
+    const from = offset < 0 ? Math.max(0, info.sizeBytes + offset) : offset
+    let before = from
     const items = await engine.instances.copyOut(caller, instance.id, path, { followLinks: true })
     for await (const item of items) {
       requirePatience(context.signal)
       if (item.type === 'error') throw new BerthError('guest_path', item.message)
-      if (item.type === 'data') capture.add(item.data)
+      if (item.type !== 'data') continue
+      const skipped = Math.min(before, item.data.length)
+      before -= skipped
+      capture.add(item.data.subarray(skipped))
       if (capture.totalBytes > maxBytes) break
     }
     const bytes = capture.bytes()
     const encoding = encodingOf(bytes)
     // Files of /proc say they are empty.
-    const size = Math.max(info.sizeBytes, capture.totalBytes)
-    const note = capture.truncated ? `\n[cut: ${size} bytes in all]` : ''
+    const size = Math.max(info.sizeBytes, from - before + capture.totalBytes)
+    const part = [...(from > 0 ? [`bytes from ${from} on`] : []), ...(capture.truncated ? [`cut; offset ${from + bytes.length} goes on`] : [])]
+    const note = part.length === 0 ? '' : `\n[${part.join(', ')}; ${size} bytes in all]`
     const text = encoding === 'base64' ? `${size} bytes, not text; base64 in the structured output` : shortened(plain(bytes.toString()), TEXT_LIMIT_CHARACTERS) + note
     return { data: { content: encode(bytes, encoding), encoding, size, truncated: capture.truncated }, text }
   },
@@ -63,7 +74,7 @@ export const readFile = defineTool({
 export const writeFile = defineTool({
   name: 'write-file',
   title: 'Write a file in an instance',
-  description: 'Makes a file, with the directories above it; it arrives whole or not at all. Replaces one that is there only with overwrite.',
+  description: 'Makes a file, with the directories above it; it arrives whole or not at all. Replaces one that is there only with overwrite; edit-file changes a part of it.',
   toolset: 'files',
   scope: 'exec',
   hints: { readOnly: false, destructive: true, idempotent: true, openWorld: false },
@@ -91,8 +102,8 @@ export const writeFile = defineTool({
   },
 })
 
-async function* oneFile(data: Buffer, mode: number, now: number): AsyncIterable<CopyItem> {
-  const entry = { path: '', kind: 'file', mode, uid: null, gid: null, sizeBytes: data.length, mtimeSeconds: Math.floor(now / 1000), linkTarget: null } as const
+export async function* oneFile(data: Buffer, mode: number, now: number, owner: { readonly uid: number | null; readonly gid: number | null } = { uid: null, gid: null }): AsyncIterable<CopyItem> {
+  const entry = { path: '', kind: 'file', mode, ...owner, sizeBytes: data.length, mtimeSeconds: Math.floor(now / 1000), linkTarget: null } as const
   yield { type: 'entry', entry }
   for (let at = 0; at < data.length; at += 65_536) yield { type: 'data', data: data.subarray(at, at + 65_536) }
 }

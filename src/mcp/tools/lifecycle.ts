@@ -7,9 +7,11 @@ import type { Instance as InstanceRecord } from '../../instance/model.ts'
 import { KOYEB_STATUSES, koyebStatus, phasesOfKoyebStatus } from '../../instance/projection.ts'
 import type { Phase } from '../../instance/phase.ts'
 import { isServing } from '../../instance/phase.ts'
+import { acceptHealthChecks, HealthChecks } from '../health-checks.ts'
+import { publishing } from '../ports.ts'
 import { presentBrief, presentInstance } from '../present.ts'
 import { findInstance, readInstanceId } from '../resolve.ts'
-import { acceptPort, Brief, Env, InstanceName, InstanceWord, One, Ports, SecretNames, Status, Tags, Wait, WaitMs } from '../schema.ts'
+import { acceptAutoStandby, acceptRestart, AutoStandby, Brief, Env, InstanceName, InstanceWord, One, Ports, Restart, SecretNames, Status, Tags, Wait, WaitMs } from '../schema.ts'
 import { called, defineTool } from '../tool.ts'
 import type { Tool, ToolContext } from '../tool.ts'
 import { waitFor } from '../waiting.ts'
@@ -145,29 +147,34 @@ export const updateInstance = defineTool({
     type: z.string().min(1).max(63).optional().describe('Size from list-instance-types; its disk stays'),
     vcpus: z.int().min(1).max(1024).optional(),
     memory_mib: z.int().min(16).max(16_777_216).optional(),
-    ports: Ports.optional().describe('All of its published ports, instead of those it has'),
+    ports: Ports.optional().describe('All of its published ports, instead of those it has; like [{"guest_port":80}]'),
     env: Env.optional().describe('All of its variables, instead of those it has'),
     secrets: SecretNames.optional().describe('Names of all of its secrets, instead of those it has'),
     tags: Tags.optional().describe('All of its tags, instead of those it has'),
-    restart: z.enum(['never', 'always', 'on-failure']).optional(),
+    health_checks: HealthChecks.optional().describe('All of its checks, instead of those it has; [] is none'),
+    auto_standby: AutoStandby.optional().describe('As in create-instance; null is never'),
+    restart: Restart.optional(),
     expires_in_s: z.int().min(1).max(31_536_000).nullable().optional().describe('Deleted by itself after so long; null is never'),
   }),
   output: One,
-  async run({ id, env, secrets, tags, restart, expires_in_s: expiresInS, ...wish }, context) {
+  async run({ id, env, secrets, tags, health_checks: healthChecks, auto_standby: autoStandby, restart, expires_in_s: expiresInS, ports, ...wish }, context) {
     const { engine, caller } = context
     const found = await findInstance(engine, caller, id)
     context.note({ instance: found.id })
     const shape = shapeOf(wish, found, context)
-    const reshaped = shape === null ? found : await engine.instances.reshape(caller, found.id, shape)
+    const reshape = (whole: InstanceShape): Promise<InstanceRecord> => engine.instances.reshape(caller, found.id, whole)
+    const reshaped = ports !== undefined ? await publishing(ports, found.spec.network.ports, mapped => reshape({ ...shape, ports: mapped })) : shape === null ? found : await reshape(shape)
     const change: InstanceChange = {
       ...(env === undefined ? {} : { env }),
       ...(secrets === undefined ? {} : { secrets }),
       ...(tags === undefined ? {} : { tags }),
-      ...(restart === undefined ? {} : { restart: restart === 'never' ? { kind: 'never' } : { kind: restart, backoffMs: 1000, maxAttempts: 0, stableAfterMs: 60_000 } }),
+      ...(healthChecks === undefined ? {} : { healthChecks: acceptHealthChecks(healthChecks) }),
+      ...(autoStandby === undefined ? {} : { autoStandby: acceptAutoStandby(autoStandby) }),
+      ...(restart === undefined ? {} : { restart: acceptRestart(restart) }),
       ...(expiresInS === undefined ? {} : { expiresAt: expiresInS === null ? null : context.now() + expiresInS * 1000 }),
     }
     const isAll = Object.keys(change).length === 0
-    if (isAll && shape === null) throw new BerthError('invalid_request', 'Say what shall change: name, type, vcpus, memory_mib, ports, env, secrets, tags, restart or expires_in_s.')
+    if (isAll && shape === null && ports === undefined) throw new BerthError('invalid_request', 'Say what shall change: name, type, vcpus, memory_mib, ports, env, secrets, tags, health_checks, auto_standby, restart or expires_in_s.')
     const instance = isAll ? reshaped : await engine.instances.update(caller, found.id, change)
     return { data: { instance: presentInstance(instance) }, text: describe(instance) }
   },
@@ -178,12 +185,11 @@ interface ShapeWish {
   readonly type?: string | undefined
   readonly vcpus?: number | undefined
   readonly memory_mib?: number | undefined
-  readonly ports?: z.output<typeof Ports> | undefined
 }
 
-function shapeOf({ name, type: typeId, vcpus, memory_mib: memoryMib, ports }: ShapeWish, { spec }: InstanceRecord, { catalogue }: ToolContext): InstanceShape | null {
+function shapeOf({ name, type: typeId, vcpus, memory_mib: memoryMib }: ShapeWish, { spec }: InstanceRecord, { catalogue }: ToolContext): InstanceShape | null {
   const isSized = typeId !== undefined || vcpus !== undefined || memoryMib !== undefined
-  if (name === undefined && ports === undefined && !isSized) return null
+  if (name === undefined && !isSized) return null
   const type = typeId === undefined ? null : typeOf(catalogue, typeId)
   const region = catalogue.regions.find(each => each.id === spec.place?.region) ?? null
   const size = {
@@ -191,7 +197,7 @@ function shapeOf({ name, type: typeId, vcpus, memory_mib: memoryMib, ports }: Sh
     memoryBytes: memoryMib === undefined ? (type?.memoryBytes ?? spec.memoryBytes) : memoryMib * MIB,
     place: type === null ? (spec.place ?? null) : placeOf(catalogue, region, type),
   }
-  return { ...(name === undefined ? {} : { name }), ...(ports === undefined ? {} : { ports: ports.map(acceptPort) }), ...(isSized ? { size } : {}) }
+  return { ...(name === undefined ? {} : { name }), ...(isSized ? { size } : {}) }
 }
 
 export const deleteInstance = defineTool({
