@@ -136,6 +136,17 @@ test('a client that leaves ends its command', async () => {
   await eventually('the command is gone', async () => ((await exec('pidof', 'sleep')).stdout.trim().split(' ').length <= 1 ? true : null), WAIT_MS)
 })
 
+test('a command that does not care for its client’s leaving is killed 5 s later', async () => {
+  const session = await openSession({ url: server.url, key: server.key, contract })
+  const stubborn = 'trap "echo hung up > /tmp/told" HUP; echo $$ > /tmp/pid; echo started; while :; do sleep 0.1; done'
+  session.send({ id, body: { command: ['sh', '-c', stubborn], disableTty: true } })
+  await session.until('started')
+  const lives = 'kill -0 $(cat /tmp/pid) && cat /tmp/told'
+  session.socket.terminate()
+  await eventually('it was told, and lives', async () => ((await exec('sh', '-c', lives)).stdout === 'hung up\n' ? true : null), WAIT_MS)
+  await eventually('it is gone', async () => ((await exec('sh', '-c', lives)).exitCode === 0 ? null : true), WAIT_MS)
+})
+
 test('one HTTP request runs a command', async () => {
   const { result } = (await ok('GET', `/v1/streams/instances/exec?id=${id}&body.command=uname&body.command=-s`)) as { result: { stdout: { data: string }; exit_code: number } }
   assert.deepEqual([Buffer.from(result.stdout.data, 'base64').toString(), result.exit_code], ['Linux\n', 0])

@@ -86,7 +86,7 @@ export function fieldError(field: string, description: string, cause?: unknown):
 export function presentError(error: BerthError): WireError {
   const code = WIRE[error.code]
   const { status } = CODES[code]
-  const body: wire.ErrorBody = { status, code, message: error.message, ...(status === 400 ? { fields: fieldsOf(error) } : {}) }
+  const body: wire.ErrorBody = { status, code, message: sentenceOf(error), ...(status === 400 ? { fields: fieldsOf(error) } : {}) }
   return { status, headers: {}, body }
 }
 
@@ -94,7 +94,12 @@ export function presentError(error: BerthError): WireError {
 export function presentStatus(error: BerthError): wire.RpcStatus {
   const message = WIRE[error.code]
   // Its console shows the details only next to failed_precondition; its CLI shows message and code.
-  return { code: CODES[message].grpc, message, details: [{ '@type': 'type.googleapis.com/koyeb.Error', message: error.message }] }
+  return { code: CODES[message].grpc, message, details: [{ '@type': 'type.googleapis.com/koyeb.Error', message: sentenceOf(error) }] }
+}
+
+/** Of a defect the log tells more than a client may know. */
+function sentenceOf({ code, message }: BerthError): string {
+  return code === 'internal' ? 'Berth met an error of its own: the server’s log says which.' : message
 }
 
 function fieldsOf(error: BerthError): readonly wire.ErrorField[] {

@@ -14,10 +14,10 @@ export const CLOSE = { normal: 1000, goingAway: 1001, policy: 1008, internal: 10
 export class FrameSocket extends MessageSocket {
   #answered = true
 
-  constructor(socket: WebSocket) {
+  constructor(socket: WebSocket, { pingEveryMs = PING_EVERY_MS }: { readonly pingEveryMs?: number } = {}) {
     super(socket)
     socket.on('pong', () => (this.#answered = true))
-    const pinging = setInterval(() => this.#ping(), PING_EVERY_MS)
+    const pinging = setInterval(() => this.#ping(), pingEveryMs)
     this.gone.addEventListener('abort', () => clearInterval(pinging))
   }
 
