@@ -267,6 +267,7 @@ test('a service is VMs: a dead replica is replaced, an idle one sleeps, and a re
       instance_types: [{ type: 'nano' }],
       ports: [{ port: 8000, protocol: 'http' }],
       scalings: [{ min: 1, max: 1 }],
+      config_files: [{ path: '/www/told.txt', permissions: '0444', content: '{{ KOYEB_SERVICE_NAME }} {{ KOYEB_REPLICA_INDEX }} {{ KOYEB_INSTANCE_ID }} on {{ PORT }}\n' }],
     },
   })) as { service: { id: string } }
   const replica = (status: string) =>
@@ -286,6 +287,8 @@ test('a service is VMs: a dead replica is replaced, an idle one sleeps, and a re
   const first = await replica('HEALTHY')
   const port = await publicPort()
   assert.match(await visit(port), /^served by web-0-/)
+  const told = await fetch(`http://127.0.0.1:${port}/told.txt`, { headers: { connection: 'close' } })
+  assert.equal(await told.text(), `web 0 ${first.id} on 8000\n`)
 
   await server.request('DELETE', `/berth/v1/instances/${first.id}`)
   const second = await eventually('another takes its slot', async () => {

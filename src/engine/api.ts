@@ -5,6 +5,7 @@
  * `not_found`. Scopes are checked here, not in dialects. Calls that change something return as soon as
  * the wish is recorded; `wait` is separate, and a waiter that goes away interrupts nothing.
  */
+import type { ConfigFile } from '../instance/config-file.ts'
 import type { ErrorCode, ErrorDetails } from '../instance/errors.ts'
 import type {
   ApiKey,
@@ -76,6 +77,8 @@ export type CreateInstance = Pick<InstanceSpec, 'image'> &
      * (docs/user-data.md). Kept until then and never told; `USER_DATA_LIMIT_BYTES` long at most.
      */
     readonly userData?: string
+    /** Put into the guest at its first start, before its application. Kept until then and never told. */
+    readonly files?: readonly ConfigFile[]
   }
 
 /** What may change on a living instance. */

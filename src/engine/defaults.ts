@@ -60,6 +60,7 @@ export function specOf(request: CreateInstance, name: string): InstanceSpec {
     place: request.place ?? null,
     ...(request.secrets === undefined || request.secrets.length === 0 ? {} : { secrets: [...new Set(request.secrets)] }),
     ...(request.secretEnv === undefined || Object.keys(request.secretEnv).length === 0 ? {} : { secretEnv: request.secretEnv }),
+    ...(request.derivedEnv === undefined || Object.keys(request.derivedEnv).length === 0 ? {} : { derivedEnv: request.derivedEnv }),
     ...(request.healthChecks === undefined || request.healthChecks.length === 0 ? {} : { healthChecks: request.healthChecks }),
     ...(request.idleAfterMs === undefined || request.idleAfterMs === null ? {} : { idleAfterMs: request.idleAfterMs }),
     ...(request.autoStandby === undefined || request.autoStandby === null ? {} : { autoStandby: request.autoStandby }),

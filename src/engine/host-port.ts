@@ -209,6 +209,8 @@ export interface FirstBoot {
   readonly files: readonly GuestFile[]
   /** and a program among them that runs once after it, as root, with its output in the instance's log. */
   readonly script: string | null
+  /** For whichever image: what is there before its application starts, over all of the above. */
+  readonly configFiles: readonly GuestFile[]
 }
 
 export interface GuestFile {

@@ -34,6 +34,7 @@ import { refuseOrderAnnotations, requireGrant } from './market/grant.ts'
 import type { IdempotencyRecord, StoreTx } from './store-port.ts'
 import { checkSecrets } from './secrets.ts'
 import { withSshPort } from './ssh-port.ts'
+import { checkConfigFiles } from '../instance/config-file.ts'
 import { checkUserData } from './user-data/first-boot.ts'
 import type { Waiting } from './waiting.ts'
 
@@ -238,6 +239,8 @@ async function create(
   checkSpec(asked, limitsIn(core, asked), core.now())
   const userData = request.userData === undefined || request.userData === '' ? null : request.userData
   if (userData !== null) checkUserData(userData)
+  const { files = [] } = request
+  checkConfigFiles(files)
   checkAnnotations(request.annotations ?? {}, core.config.limits.maxAnnotationsBytes)
   if (image.digest !== null) await checkRunnable(core, image.digest, asked)
   const volumeIds = asked.volumes.map(mount => mount.volumeId)
@@ -259,10 +262,10 @@ async function create(
     }
     await checkFileSystems(change.tx, caller, spec)
     await checkFirewallRulesets(change.tx, caller, spec.firewallRulesets)
-    await checkSecrets(change.tx, caller, spec)
+    await checkSecrets(change.tx, caller, { ...spec, files })
     const draft = draftOf(id, caller, spec, request, image, core.now())
     const inserted = await change.insert(draft)
-    if (userData !== null || spec.sshKeys.length > 0) await change.tx.insertFirstBoot(id, { userData })
+    if (userData !== null || spec.sshKeys.length > 0 || files.length > 0) await change.tx.insertFirstBoot(id, { userData, files })
     const { reservation, address } = await placeNew(change.tx, candidates, inserted, core)
     for (const { volumeId, path, mode } of spec.volumes) await change.tx.putAttachment(volumeId, { instanceId: id, path, mode })
     if (idempotency !== null) await change.tx.putIdempotent({ ...idempotency, instanceId: id, createdAt: core.now() })

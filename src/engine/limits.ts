@@ -30,7 +30,7 @@ export function checkSpec(spec: InstanceSpec, limits: Limits, nowMs: number): vo
   checkCount('vcpus', spec.vcpus, 1, limits.maxVcpus)
   checkSizes(spec, limits)
   checkRate('diskIoBytesPerSecond', spec.diskIoBytesPerSecond)
-  checkEnv({ ...spec.env, ...spec.secretEnv })
+  checkEnv({ ...spec.env, ...spec.secretEnv, ...spec.derivedEnv })
   checkTags(spec.tags)
   if (spec.entrypoint !== null && spec.entrypoint.length > 0) checkCommand(spec.entrypoint)
   if (spec.cmd !== null && spec.cmd.length > 0) checkCommand(['entrypoint', ...spec.cmd])

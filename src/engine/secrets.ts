@@ -3,6 +3,7 @@
  * gets their values as variables of the same names, or in the place of `{{ secret.NAME }}` in variables of other names.
  * A secret stays while an instance that lives, an order of the market, or a deployment of a service, names it.
  */
+import type { ConfigFile } from '../instance/config-file.ts'
 import { BerthError } from '../instance/errors.ts'
 import { quoteGo } from '../instance/go-text.ts'
 import type { Instance, InstanceSpec, ProjectId, Secret } from '../instance/model.ts'
@@ -20,7 +21,7 @@ const NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/
 const VARIABLE = /^[A-Za-z_][A-Za-z0-9_]{0,127}$/
 const REFERENCE = /\{\{\s*secret\.([A-Za-z0-9_][A-Za-z0-9_.-]{0,127})\s*\}\}/g
 
-type Naming = Partial<Pick<InstanceSpec, 'secrets' | 'secretEnv'>>
+type Naming = Partial<Pick<InstanceSpec, 'secrets' | 'secretEnv' | 'derivedEnv'>> & { readonly files?: readonly Pick<ConfigFile, 'content'>[] }
 
 export interface Secrets {
   /** Makes it, or replaces its value; instances get the new one with their next start. With `only` it must be new, or be there. */
@@ -78,8 +79,9 @@ export function referenceTo(name: string): string {
   return `{{ secret.${name} }}`
 }
 
-function namesIn({ secrets = [], secretEnv = {} }: Naming): readonly string[] {
-  return [...new Set([...secrets, ...Object.values(secretEnv).flatMap(referencesIn)])]
+function namesIn({ secrets = [], secretEnv = {}, derivedEnv = {}, files = [] }: Naming): readonly string[] {
+  const texts = [...Object.values(secretEnv), ...Object.values(derivedEnv), ...files.map(({ content }) => content)]
+  return [...new Set([...secrets, ...texts.flatMap(referencesIn)])]
 }
 
 /** Throws `invalid_request` for names that the project does not have, or that are no variables where they have to be. */

@@ -4,6 +4,7 @@
  * A transaction is serialisable and all-or-nothing; a function given to `transaction` may run again
  * after a conflict, so it has no effects but those on its `tx`. What commits is durable.
  */
+import type { ConfigFile } from '../instance/config-file.ts'
 import type { AuditDetails, AuditLine } from '../instance/audit.ts'
 import type {
   ApiKey,
@@ -223,6 +224,7 @@ export interface AuditQuery {
 export interface FirstBootRecord {
   /** As it was given; null is none (there are SSH keys then). */
   readonly userData: string | null
+  readonly files: readonly ConfigFile[]
 }
 
 /** What an instance holds of a host: all of it or none, in the transaction that places it. */

@@ -3,6 +3,8 @@ import { resolveCommand } from '../instance/command.ts'
 import { BerthError } from '../instance/errors.ts'
 import type { Instance } from '../instance/model.ts'
 import type { Core } from './core.ts'
+import { derive, DERIVED_FILE_LIMIT_BYTES } from './derived-text.ts'
+import type { Derivation } from './derived-text.ts'
 import { firstBootOf } from './user-data/first-boot.ts'
 import type { FirstBoot, VmNetwork, VmRef, VmSpec } from './host-port.ts'
 import { firewallOf } from './firewall-rules.ts'
@@ -33,7 +35,7 @@ export async function vmSpecOf(core: Core, instance: Instance): Promise<VmSpec> 
     overlayBytes: spec.overlayBytes,
     diskIoBytesPerSecond: spec.diskIoBytesPerSecond,
     command: resolved.command,
-    env: { ...resolved.env, ...(await secretVariables(core.store.read, instance)) },
+    env: (await variablesOf(core, instance, resolved.env)).variables,
     workingDir: resolved.workingDir,
     user: resolved.user,
     network: await networkOf(core, instance),
@@ -47,8 +49,19 @@ export async function vmSpecOf(core: Core, instance: Instance): Promise<VmSpec> 
 export async function firstBootFor(core: Core, instance: Instance): Promise<FirstBoot | null> {
   const record = await core.store.read.firstBoot(instance.id)
   if (record === null) return null
-  const { hostname, name, sshKeys } = instance.spec
-  return firstBootOf({ instanceId: instance.id, hostname: hostname ?? name, sshKeys, userData: record.userData })
+  const { userData, files } = record
+  const { hostname, name, sshKeys, env } = instance.spec
+  const { text } = await variablesOf(core, instance, env, files.map(({ content }) => content))
+  const configFiles = files.map(({ path, mode, content }) => ({ path, mode, data: Buffer.from(text(content, DERIVED_FILE_LIMIT_BYTES)) }))
+  // Nothing for an init of the image's own, where there are only files.
+  if (userData === null && sshKeys.length === 0) return { seed: [], files: [], script: null, configFiles }
+  return { ...firstBootOf({ instanceId: instance.id, hostname: hostname ?? name, sshKeys, userData }), configFiles }
+}
+
+/** All variables of an instance over those of `base`, and how its other texts are filled in. */
+async function variablesOf(core: Core, instance: Instance, base: Readonly<Record<string, string>>, texts: readonly string[] = []): Promise<Derivation> {
+  const known = { ...base, ...(await secretVariables(core.store.read, instance)) }
+  return derive(core.store.read, instance, known, texts)
 }
 
 async function networkOf(core: Core, instance: Instance): Promise<VmNetwork | null> {

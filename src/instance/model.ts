@@ -130,6 +130,8 @@ export interface InstanceSpec {
   readonly secrets?: readonly string[]
   /** Variables in whose values `{{ secret.NAME }}` stands for the value of that secret; absent is none. */
   readonly secretEnv?: Readonly<Record<string, string>>
+  /** Variables in whose values names stand for other variables, secrets, and what is known at the start (derived-text.ts); absent is none. */
+  readonly derivedEnv?: Readonly<Record<string, string>>
   /** What its application is asked to know that it serves; absent and empty is nothing. */
   readonly healthChecks?: readonly HealthCheck[]
   /** Goes to standby once nobody has used it for this long, and wakes for who does; absent and null is never. */

@@ -6,6 +6,7 @@
  * A slot (replica index) has at most one living instance; one that dies is replaced by a new instance in the same
  * slot. An instance knows its place by its annotations (`ANNOTATION`). Ids are lower-case UUID v4.
  */
+import type { ConfigFile } from './config-file.ts'
 import type { InstanceId, InstanceSpec, ProjectId, TimestampMs } from './model.ts'
 
 /** What an instance of a service carries in its annotations. */
@@ -73,8 +74,17 @@ export type DeploymentState =
   | 'failed'
   | 'canceled'
 
+/** What a replica may be told about itself in its variables. */
+export const REPLICA_FACTS = ['app-id', 'app-name', 'service-id', 'service-name', 'set-id', 'replica-index', 'project-id', 'project-name', 'instance-id', 'host-id'] as const
+export type ReplicaFact = (typeof REPLICA_FACTS)[number]
+
 /** What each replica is made from. */
-export type ReplicaTemplate = Pick<InstanceSpec, 'image' | 'vcpus' | 'memoryBytes' | 'overlayBytes' | 'env' | 'secretEnv' | 'entrypoint' | 'cmd' | 'place' | 'healthChecks'>
+export type ReplicaTemplate = Pick<InstanceSpec, 'image' | 'vcpus' | 'memoryBytes' | 'overlayBytes' | 'env' | 'secretEnv' | 'derivedEnv' | 'entrypoint' | 'cmd' | 'place' | 'healthChecks'> & {
+  /** Variables that tell each replica what it is; those of `env`, `secretEnv` and `derivedEnv` count before them. */
+  readonly factEnv?: Readonly<Record<string, ReplicaFact>>
+  /** What each replica finds in its file system. */
+  readonly files?: readonly ConfigFile[]
+}
 
 export interface ReplicaSet {
   readonly id: string

@@ -186,6 +186,8 @@ export interface AuditTable {
 export interface FirstBootTable {
   instance_id: string
   user_data: string | null
+  /** JSON; null is none. */
+  files: string | null
 }
 
 export interface FileSystemTable {

@@ -4,7 +4,6 @@
  * passes and is shown again.
  */
 import type { NewDeployment } from '../../engine/api.ts'
-import { referencesIn, referenceTo } from '../../engine/secrets.ts'
 import type { Catalogue, InstanceType, Region } from '../../instance/catalogue.ts'
 import { placeIn, regionNamed, regionsOf, typeNamed, typesOf } from '../../instance/catalogue.ts'
 import type { ReplicaSet, ReplicaTemplate } from '../../instance/service.ts'
@@ -12,9 +11,11 @@ import type { Json } from './body.ts'
 import { asFlag, asInteger, asList, asObject, asText, asTexts, requiredText } from './body.ts'
 import { fieldError } from './errors.ts'
 import { homeRegion } from './present.ts'
+import { acceptConfigFiles } from './config-files.ts'
 import { shapedDefinition } from './definition-shape.ts'
 import { acceptHealthChecks } from './health-checks.ts'
 import { quoted } from './query.ts'
+import { acceptVariables } from './variables.ts'
 
 export const SERVICE_TYPES = ['WEB', 'WORKER', 'SANDBOX'] as const
 /** As the original has it where nothing says how long. */
@@ -46,9 +47,7 @@ export function acceptDefinition(value: unknown, catalogue: Catalogue): Accepted
   for (const [field, why] of REFUSED) if (given[field] !== undefined) throw fieldError(`definition.${field}`, why)
   const definition = shapedDefinition(given)
   refuseWalls(definition)
-  for (const field of ['volumes', 'config_files']) {
-    if (asList(`definition.${field}`, definition[field]).length > 0) throw fieldError(`definition.${field}`, 'it is not supported by this server')
-  }
+  if (asList('definition.volumes', definition['volumes']).length > 0) throw fieldError('definition.volumes', 'it is not supported by this server')
   const kind = acceptKind(asText('definition.type', definition['type']))
   const docker = asObject('definition.docker', definition['docker'])
   if (asText('definition.docker.image_registry_secret', docker['image_registry_secret']) !== '') {
@@ -152,15 +151,20 @@ function acceptTemplate(definition: Json, docker: Json, region: string, type: In
   const command = asText('definition.docker.command', docker['command'])
   const args = asTexts('definition.docker.args', docker['args'])
   const entrypoint = asTexts('definition.docker.entrypoint', docker['entrypoint'])
-  const { env, secretEnv } = acceptEnv(definition, region)
+  const ports = asList('definition.ports', definition['ports']).map((item, index) => {
+    const field = `definition.ports[${index}]`
+    return { port: acceptPort(field, item), protocol: asText(`${field}.protocol`, asObject(field, item)['protocol']) || 'http' }
+  })
+  const isWeb = acceptKind(asText('definition.type', definition['type'])) === 'WEB'
+  const files = acceptConfigFiles(definition)
   const cmd = [...(command === '' ? [] : [command]), ...args]
   return {
     image,
     vcpus: type.vcpus,
     memoryBytes: type.memoryBytes,
     overlayBytes: type.diskBytes,
-    env,
-    ...(Object.keys(secretEnv).length === 0 ? {} : { secretEnv }),
+    ...acceptVariables(definition, { region, type, isWeb, ports }),
+    ...(files.length === 0 ? {} : { files }),
     entrypoint: entrypoint.length === 0 ? null : entrypoint,
     cmd: cmd.length === 0 ? null : cmd,
   }
@@ -174,25 +178,6 @@ function acceptType(wanted: Json | null, catalogue: Catalogue): InstanceType {
     throw fieldError('definition.instance_types', `there is no type ${quoted(name)}; choose from ${offered.map(one => one.names.koyeb).join(', ')}`)
   }
   return type
-}
-
-/** Variables of a region, and those in whose values secrets stand. The last one of a name counts. */
-function acceptEnv(definition: Json, region: string): Pick<ReplicaTemplate, 'env'> & Required<Pick<ReplicaTemplate, 'secretEnv'>> {
-  const all = new Map<string, string>()
-  for (const [index, item] of asList('definition.env', definition['env']).entries()) {
-    const field = `definition.env[${index}]`
-    const entry = asObject(field, item)
-    const [secret, value] = [asText(`${field}.secret`, entry['secret']), asText(`${field}.value`, entry['value'])]
-    if (secret !== '' && value !== '') throw fieldError(field, 'give either value or secret')
-    if (secret !== '' && referencesIn(referenceTo(secret)).length === 0) throw fieldError(`${field}.secret`, `${quoted(secret)} is not the name of a secret`)
-    const key = requiredText(`${field}.key`, entry['key'])
-    if (appliesTo(asTexts(`${field}.scopes`, entry['scopes']), region)) all.set(key, secret === '' ? value : referenceTo(secret))
-  }
-  const ports = asList('definition.ports', definition['ports']).map((port, index) => acceptPort(`definition.ports[${index}]`, port))
-  // As the original has it for what serves.
-  if (acceptKind(asText('definition.type', definition['type'])) === 'WEB' && ports.length > 0 && !all.has('PORT')) all.set('PORT', String(Math.min(...ports)))
-  const [secretEnv, env] = [true, false].map(isSecret => Object.fromEntries([...all].filter(([, value]) => referencesIn(value).length > 0 === isSecret)))
-  return { env: env ?? {}, secretEnv: secretEnv ?? {} }
 }
 
 function acceptPort(field: string, value: unknown): number {
@@ -223,10 +208,6 @@ function scoped(field: string, value: unknown, region: string): Json | null {
   const entries = asList(field, value).map((item, index) => asObject(`${field}[${index}]`, item))
   const scopesOf = (entry: Json) => asTexts(`${field}.scopes`, entry['scopes'])
   return entries.find(entry => scopesOf(entry).includes(`region:${region}`)) ?? entries.find(entry => scopesOf(entry).length === 0) ?? null
-}
-
-function appliesTo(scopes: readonly string[], region: string): boolean {
-  return scopes.length === 0 || scopes.includes(`region:${region}`)
 }
 
 /** What is shown again: all that was given, and the defaults of what was not. */

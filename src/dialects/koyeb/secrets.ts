@@ -62,11 +62,17 @@ export async function revealSecret(surface: Surface, request: FastifyRequest): P
   throw new BerthError('forbidden', 'Values of secrets are never told: set another one where this one is lost.')
 }
 
-/** Throws unless the project has every secret that the variables of a definition name. */
+/** Throws unless the project has every secret that the variables and files of a definition name. */
 export async function requireSecrets(surface: Surface, caller: Identity, { sets }: NewDeployment, definition: unknown): Promise<void> {
-  if (sets.every(({ template }) => template.secretEnv === undefined)) return
+  if (sets.every(({ template: { secretEnv, derivedEnv, files } }) => secretEnv === undefined && derivedEnv === undefined && files === undefined)) return
   const known = new Set((await surface.engine.secrets.list(caller)).map(({ name }) => name))
-  for (const [index, item] of asList('definition.env', asObject('definition', definition)['env']).entries()) {
+  const given = asObject('definition', definition)
+  for (const [index, item] of asList('definition.config_files', given['config_files']).entries()) {
+    const content = asText('definition.config_files.content', asObject('definition.config_files', item)['content'])
+    const missing = referencesIn(content).find(name => !known.has(name))
+    if (missing !== undefined) throw fieldError(`definition.config_files[${index}].content`, `there is no secret ${quoted(missing)}; make it first`)
+  }
+  for (const [index, item] of asList('definition.env', given['env']).entries()) {
     const entry = asObject('definition.env', item)
     const [secret, value] = [asText('definition.env.secret', entry['secret']), asText('definition.env.value', entry['value'])]
     for (const [field, names] of [['secret', secret === '' ? [] : [secret]], ['value', referencesIn(value)]] as const) {

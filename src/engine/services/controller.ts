@@ -21,6 +21,7 @@ import type { StoreTx } from '../store-port.ts'
 import type { Activity } from './activity.ts'
 import type { Plan, ServiceAction, Slot } from './plan.ts'
 import { planService } from './plan.ts'
+import { variablesOfReplica } from './replica-variables.ts'
 
 /** Before what could not be made is tried again. */
 const RETRY_MS = 5000
@@ -159,7 +160,7 @@ export class ServiceController {
     const caller = callerOf(service)
     switch (action.kind) {
       case 'create':
-        await this.#instances.create(caller, this.#requestOf(service, action.slot))
+        await this.#instances.create(caller, await this.#requestOf(service, action.slot))
         return
       case 'delete':
         await this.#instances.delete(caller, action.instance.id, { graceful: action.graceful })
@@ -169,10 +170,13 @@ export class ServiceController {
     }
   }
 
-  #requestOf(service: Service, { deployment, set, index }: Slot): Parameters<Instances['create']>[1] {
+  async #requestOf(service: Service, slot: Slot): Promise<Parameters<Instances['create']>[1]> {
+    const { deployment, set, index } = slot
     const suffix = `-${index}-${randomBytes(2).toString('hex')}`
+    const { factEnv: _factEnv, ...template } = set.template
     return {
-      ...set.template,
+      ...template,
+      ...(await variablesOfReplica(this.#core.store.read, service, slot)),
       name: service.name.slice(0, NAME_LIMIT_CHARACTERS - suffix.length).replace(/-+$/, '') + suffix,
       pull: 'missing',
       annotations: {

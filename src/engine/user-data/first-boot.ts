@@ -28,7 +28,7 @@ export function checkUserData(userData: string): void {
   for (const part of partsOf(userData)) if (part.kind === 'cloud-config') readCloudConfig(part.text)
 }
 
-export function firstBootOf(wish: FirstBootWish): FirstBoot {
+export function firstBootOf(wish: FirstBootWish): Omit<FirstBoot, 'configFiles'> {
   return { seed: seedOf(wish), ...plan(wish.userData) }
 }
 

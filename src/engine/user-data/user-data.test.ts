@@ -14,7 +14,7 @@ import { partsOf, USER_DATA_LIMIT_BYTES } from './parts.ts'
 import { quoted } from './shell.ts'
 
 const config = (yaml: string) => readCloudConfig(`#cloud-config\n${yaml}`)
-const boot = (userData: string | null): FirstBoot => firstBootOf({ instanceId: '2f4b1f0a-6c1c-4c0e-9b42-0a6c3b7f7c11', hostname: 'web', sshKeys: ['ssh-ed25519 AAAA me'], userData })
+const boot = (userData: string | null): Omit<FirstBoot, 'configFiles'> => firstBootOf({ instanceId: '2f4b1f0a-6c1c-4c0e-9b42-0a6c3b7f7c11', hostname: 'web', sshKeys: ['ssh-ed25519 AAAA me'], userData })
 const textOf = (from: FirstBoot['files'], path: string) => Buffer.from(from.find(file => file.path === path)?.data ?? '').toString()
 const scriptOf = (userData: string) => {
   const { files, script } = boot(userData)

@@ -56,10 +56,10 @@ const COPY_CHUNK_BYTES = 65_536
 const CLOUD_INIT = '/usr/bin/cloud-init'
 
 /** Writes what a first boot needs before the application starts; gives the program that is to run beside it. */
-async function putFirstBoot(link: GuestLink, spec: VmSpec, { seed, files, script }: FirstBoot): Promise<string | null> {
+async function putFirstBoot(link: GuestLink, spec: VmSpec, { seed, files, script, configFiles }: FirstBoot): Promise<string | null> {
   const isInit = INITS.has(basename(spec.command[0] ?? ''))
   const hasCloudInit = isInit && (await link.stat(CLOUD_INIT, { followLinks: true })).exists
-  const wanted = hasCloudInit ? seed : files
+  const wanted = [...(hasCloudInit ? seed : files), ...configFiles]
   if (wanted.length > 0) await link.copyIn('/', copyItems(wanted))
   return hasCloudInit ? null : script
 }

@@ -267,7 +267,7 @@ export function createSimulatedHost(options: SimulatedOptions = {}): SimulatedHo
         const vm = prepared(spec)
         const life = lifeOf(spec.command)
         const started = launch(vm, life.runsForMs)
-        for (const file of firstBoot?.files ?? []) putFile(vm, file)
+        for (const file of [...(firstBoot?.files ?? []), ...(firstBoot?.configFiles ?? [])]) putFile(vm, file)
         if (firstBoot !== null && spec.sshKeys.length > 0) putFile(vm, authorizedKeys(spec.sshKeys))
         log(vm, life.output)
         return started

@@ -11,6 +11,7 @@ import { firstBoots } from './0008-first-boots.ts'
 import { slots } from './0009-slots.ts'
 import { health } from './0010-health.ts'
 import { secrets } from './0011-secrets.ts'
+import { firstFiles } from './0014-first-files.ts'
 import { sealedSecrets } from './0013-sealed-secrets.ts'
 
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
@@ -26,4 +27,5 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0010-health': health,
   '0011-secrets': secrets,
   '0013-sealed-secrets': sealedSecrets,
+  '0014-first-files': firstFiles,
 }
