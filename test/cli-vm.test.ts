@@ -70,6 +70,12 @@ test('run ends with 127 where there is no such command, and with 126 where it is
   assert.match(directory.stderr, /^berth: \/etc can't be executed: .+\n$/)
 })
 
+test('run says why where nothing could start, as where another program has the port', async () => {
+  const { status, stderr } = await berth('run', '--rm', '-m', '128M', '-p', `${new URL(server.url).port}:80`, IMAGE)
+  assert.equal(status, 125)
+  assert.match(stderr, /^berth: [^\n]*[Pp]ort \d+\/tcp of the host is used by another program; choose another port, or stop that program\.\n$/)
+})
+
 test('a signal that ends the application is 128 and the signal', async () => {
   assert.equal((await run(...SH, 'kill -9 $$')).status, 137)
 })

@@ -58,7 +58,8 @@ export function table<T>(rows: readonly T[], columns: readonly Column<T>[]): str
         const colour = column.colour?.(row) ?? null
         return colour === null ? text : paint(colour, text)
       })
-      .join(GAP),
+      .join(GAP)
+      .trimEnd(),
   )
   return `${[head, ...lines].join('\n')}\n`
 }

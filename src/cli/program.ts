@@ -73,7 +73,7 @@ export async function run(args: readonly string[]): Promise<void> {
     const program = await makeProgram(name)
     await program.parseAsync([...args], { from: 'user' })
   } catch (error) {
-    process.exitCode = report(error, name)
+    process.exitCode = report(error, name, args)
   }
   // Whatever is still open (a terminal's input, a kept connection) must not keep the command alive.
   await new Promise((resolve) => process.stdout.write('', resolve))
@@ -108,7 +108,7 @@ function sortCommands(program: Command): void {
 
 /** Commander's way out is an exception for every command, so that one place decides on status and words. */
 function throwNotExit(command: Command): void {
-  command.exitOverride().configureOutput({ writeErr: () => undefined })
+  command.exitOverride().configureOutput({ outputError: () => undefined })
   for (const each of command.commands) throwNotExit(each)
 }
 
@@ -123,16 +123,14 @@ function commandName(args: readonly string[]): string | null {
   return null
 }
 
-function report(error: unknown, name: string | null): number {
+function report(error: unknown, name: string | null, args: readonly string[]): number {
   const isForeign = name !== null && FOREIGN_STATUS.has(name)
   if (error instanceof CommanderError) {
     if (error.exitCode === 0) return 0
-    if (error.code === 'commander.help') {
-      process.stderr.write('\n')
-      return isForeign ? STATUS.berthFailed : STATUS.usage
-    }
+    // The help stands there already.
+    if (error.code === 'commander.help') return isForeign ? STATUS.berthFailed : STATUS.usage
     const hint = name === null || !(name in COMMANDS) ? 'berth --help' : `berth ${name} --help`
-    complain(`${error.message.replace(/^error: /, '').replaceAll('\n', ' ').replace(/\.?$/, '')}; see "${hint}".`)
+    complain(`${usageSentence(error.message, args)}; see "${hint}".`)
     return isForeign ? STATUS.berthFailed : STATUS.usage
   }
   if (error instanceof CliError) {
@@ -141,6 +139,14 @@ function report(error: unknown, name: string | null): number {
   }
   complain(`Berth's command line met an error of its own: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`)
   return isForeign ? STATUS.berthFailed : STATUS.failure
+}
+
+/** What was asked wrongly, without its full stop. */
+function usageSentence(message: string, args: readonly string[]): string {
+  // A collection's bare name lists it, so to the parser a misspelt command is a word too many for the list.
+  const misspelt = args.includes('ls') || args.includes('list') ? null : /^error: too many arguments for 'ls'.*: ([^,]+)/.exec(message)
+  if (misspelt !== null) return `unknown command '${misspelt[1] ?? ''}'`
+  return message.replace(/^error: /, '').replaceAll('\n', ' ').replace(/\.?$/, '')
 }
 
 function complain(text: string): void {

@@ -56,7 +56,7 @@ import { openDevice, openJail, type Jail } from './qemu/jail.ts'
 import { endBlank } from './qemu/from-pool.ts'
 import { destroy, prepare, setFirewall, setPorts, start, stop } from './qemu/lifecycle.ts'
 import { DEFAULT_LOG_LIMIT_BYTES } from './qemu/log-file.ts'
-import { LogRounds, readLogs, rotateLogs } from './qemu/logs.ts'
+import { LogRounds, noLog, readLogs, rotateLogs } from './qemu/logs.ts'
 import type { Accelerator } from './qemu/machine.ts'
 import { networkKind } from './qemu/clone.ts'
 import { Naps } from './qemu/naps.ts'
@@ -315,8 +315,8 @@ class QemuHost implements Host {
   }
 
   async *logs(vm: VmRef, query: LogQuery): AsyncIterable<LogRecord> {
-    const seat = this.#existing(vm)
-    yield* readLogs(seat, query)
+    if (!this.#seats.has(vm.instanceId)) throw noLog()
+    yield* readLogs(this.#existing(vm), query)
   }
 
   stats(vm: VmRef): Promise<VmStats> {

@@ -30,8 +30,13 @@ export interface DataLock {
 /** Takes the directory, or throws `already_exists` with who has it. */
 export function lockDataDir(dataDir: string): DataLock {
   const file = join(dataDir, LOCK_FILE)
-  // Made here, since SQLite would let others read it.
-  closeSync(openSync(file, 'a', 0o600))
+  try {
+    // Made here, since SQLite would let others read it.
+    closeSync(openSync(file, 'a', 0o600))
+  } catch (error) {
+    const problem = error instanceof Error ? error.message : String(error)
+    throw new BerthError('invalid_request', `The data directory ${dataDir} can't be used: ${problem}; choose another with --data-dir, or be the user that owns it.`, { cause: error })
+  }
   const database = new DatabaseSync(file)
   try {
     database.exec('PRAGMA busy_timeout = 0; PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE')

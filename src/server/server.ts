@@ -5,7 +5,9 @@
  * On the way down nothing is interrupted that a client could not repeat: new connections are refused, streams and
  * waits end, operations in flight reach a safe point, and the VMs run on for the next server to find.
  */
+import { once } from 'node:events'
 import { existsSync, mkdirSync } from 'node:fs'
+import { createServer } from 'node:net'
 import { dirname, join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
@@ -63,6 +65,7 @@ export async function runServer(config: ServerConfig, log: Logger = makeLog(conf
   const lock = takeDataDir(config.dataDir)
   const undo: (() => unknown)[] = [() => lock.release()]
   try {
+    await requireFreeAddress(config.listen)
     const assembly = await assemble(config, log)
     undo.push(() => assembly.close())
     const system: Caller = { projectId: assembly.defaultProject, keyId: null, scopes: SCOPES, via: 'server' }
@@ -153,14 +156,31 @@ async function listen(app: FastifyInstance, config: ServerConfig): Promise<strin
   try {
     await app.listen({ host, port })
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? error.code : null
-    const why = code === 'EADDRINUSE' ? 'something else listens there' : error instanceof Error ? error.message : String(error)
-    throw new BerthError('port_in_use', `Berth can't listen on ${host}:${port}: ${why}; choose another address with --listen.`, { cause: error })
+    throw cannotListen(config.listen, error)
   }
   const address = app.server.address()
   const actual = typeof address === 'object' && address !== null ? address.port : port
   const reachable = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host
   return `http://${reachable.includes(':') ? `[${reachable}]` : reachable}:${actual}`
+}
+
+/** Asked before a host is opened, which begins work that would have to be broken off. */
+async function requireFreeAddress(address: ServerConfig['listen']): Promise<void> {
+  const probe = createServer()
+  try {
+    probe.listen(address)
+    await once(probe, 'listening')
+  } catch (error) {
+    throw cannotListen(address, error)
+  } finally {
+    probe.close()
+  }
+}
+
+function cannotListen({ host, port }: ServerConfig['listen'], error: unknown): BerthError {
+  const code = error instanceof Error && 'code' in error ? error.code : null
+  const why = code === 'EADDRINUSE' ? 'something else listens there' : error instanceof Error ? error.message : String(error)
+  return new BerthError('port_in_use', `Berth can't listen on ${host}:${port}: ${why}; choose another address with --listen.`, { cause: error })
 }
 
 interface Parts {

@@ -25,13 +25,18 @@ export function register(program: Command, context: Context): void {
         table(resources.lines, [
           { title: 'RESOURCE', text: ({ kind }) => kind },
           { title: 'TAKEN', text: ({ kind, allocated }) => amount(kind, allocated), align: 'right' },
-          { title: 'LIMIT', text: ({ kind, limit }) => amount(kind, limit), align: 'right' },
-          { title: 'THERE IS', text: ({ kind, capacity }) => amount(kind, capacity), align: 'right' },
+          { title: 'LIMIT', text: ({ kind, limit }) => limitOf(kind, limit), align: 'right' },
+          { title: 'THERE IS', text: ({ kind, capacity }) => limitOf(kind, capacity), align: 'right' },
           { title: 'OVER-COMMIT', text: ({ overcommit }) => String(overcommit), align: 'right' },
         ]),
       )
     },
   )
+}
+
+/** A machine that does not say how fast its network is has no limit there. */
+function limitOf(kind: string, value: number): string {
+  return kind === 'network' && value === 0 ? '-' : amount(kind, value)
 }
 
 function amount(kind: string, value: number): string {

@@ -83,7 +83,7 @@ Examples:
   berth run --rm -it alpine sh`
 
 export function register(program: Command, context: Context): void {
-  idleOptions(healthOptions(withServer(program.command('run <image> [command...]').description('make an instance from an image, run it, show its output'))))
+  const run = withServer(program.command('run <image> [command...]').description('make an instance from an image, run it, show its output'))
     .passThroughOptions()
     .option('-d, --detach', 'print the id and leave it running')
     .option('--name <name>', 'otherwise one is made')
@@ -115,6 +115,7 @@ export function register(program: Command, context: Context): void {
     .option('--platform <os/arch>', 'of the image, other than this machine')
     .option('-i, --interactive', 'give the command our input')
     .option('-t, --tty', 'give the command a terminal')
+  idleOptions(healthOptions(run))
     .addHelpText('after', HELP)
     .action(async (image: string, words: readonly string[], options: RunOptions, command: Command) => {
       const argv = words[0] === '--' ? words.slice(1) : words
@@ -196,7 +197,12 @@ async function attached(client: Client, wish: Wish, remove: boolean): Promise<nu
   const release = onInterrupt(client, id, name)
   try {
     const write = makeLineWriter(false)
-    for await (const record of client.records<LogRecordBody>(`${path}/logs`, { query: { untilExit: true } })) await write(record)
+    try {
+      for await (const record of client.records<LogRecordBody>(`${path}/logs`, { query: { untilExit: true } })) await write(record)
+    } catch (error) {
+      // It failed before it had a log; why, the instance itself tells.
+      if (!isApiError(error, 'log_not_found')) throw error
+    }
     return statusOf(await ended(client, id))
   } finally {
     release()

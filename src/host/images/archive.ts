@@ -180,7 +180,7 @@ async function extract(file: string, name: string, workDir: string, signal: Abor
 }
 
 function notATar(error: unknown): BerthError {
-  if (error instanceof ToolFailure && error.why === 'exit') return damaged('The archive is not a complete tar file.', error)
+  if (error instanceof ToolFailure && error.why === 'exit') return damaged('The archive is not a complete tar file: give an OCI archive, or what "docker save" wrote.', error)
   if (error instanceof ToolFailure && error.why === 'too-much-output') return damaged('The archive holds far too many files for an image.', error)
   return imageFailure('import', ARCHIVE_NAME, error)
 }

@@ -64,7 +64,10 @@ const PULL_RULES: readonly Rule[] = [
     pattern:
       /connection refused|no such host|i\/o timeout|timeout|deadline exceeded|EOF|connection reset|broken pipe|no route to host|network is unreachable|server misbehaving|\b50[0-9]\b|pinging container registry|use of closed/i,
     code: 'registry_unreachable',
-    say: (name, host) => `The registry ${host} could not be reached, or broke off while it sent ${name}; try again.`,
+    say: (name, host) =>
+      host === 'localhost'
+        ? `There is no image ${name} here, and no registry at localhost; check the name, or import it with \`berth images import FILE ${name}\`.`
+        : `The registry ${host} could not be reached, or broke off while it sent ${name}; try again.`,
   },
 ]
 

@@ -7,7 +7,7 @@ import type { Seat } from './seat.ts'
 
 /** Lines already there, then, with `follow`, new ones until aborted or until the instance is removed. */
 export async function* readLogs(seat: Seat, query: LogQuery): AsyncGenerator<LogRecord> {
-  if (seat.record === null) throw new BerthError('not_found', 'This host has no such instance.')
+  if (seat.record === null) throw noLog()
   const files = filesOf(seat, query.source)
   const offsets: number[] = []
   let left = query.tail
@@ -33,6 +33,11 @@ export async function* readLogs(seat: Seat, query: LogQuery): AsyncGenerator<Log
   } finally {
     over.abort()
   }
+}
+
+/** For an instance that this host never prepared, or has removed. */
+export function noLog(): BerthError {
+  return new BerthError('log_not_found', 'There is no log of this instance: it has never started here.')
 }
 
 /** Rounds that pass over a VM which wrote nothing since the last look at it. */
