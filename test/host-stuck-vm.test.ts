@@ -61,6 +61,20 @@ describe('a VM stays somebody’s', () => {
     assert.equal(await shell(lab.host, spec, 'echo alive'), 'alive')
   })
 
+  it('or is ended, when it can’t be written down that it runs', async () => {
+    const other = lab.spec()
+    const record = join(lab.dataDir, 'instances', other.instanceId, 'vm.json')
+    const starting = lab.host.start(other)
+    const failing = assert.rejects(starting)
+    await eventually('its process', async () => /"status": "starting"/.test(await readFile(record, 'utf8').catch(() => '')))
+    await mkdir(`${record}.new`)
+    await failing
+    assert.deepEqual(await qemusOf(other.instanceId), [])
+    await rm(`${record}.new`, { recursive: true })
+    await lab.host.destroy(refOf(other))
+    assert.deepEqual(await traces(lab, other.instanceId), [])
+  })
+
   it('when its network can’t be seen to by a new server: it is used, and ended with all that it has', { skip: !isRoot && 'a bridge needs root' }, async () => {
     // Somebody took the bridge away, and the new one has another subnet: the VM's address is none any more.
     await runCommand('ip', ['link', 'delete', 'dev', lab.bridgeName])

@@ -115,12 +115,12 @@ async function startPrepared(seat: Seat, spec: VmSpec, prepared: Prepared, first
     try {
       await mountShares(running.link, seat.context.artifacts, spec, prepared.shares)
       await startApplication(running.link, spec, firstBoot)
+      await seat.save({ status: 'running' })
     } catch (error) {
       running.link.close()
       await running.vmm.kill()
       throw error
     }
-    await seat.save({ status: 'running' })
     keepLink(seat, settleIn(seat, running.vmm), running.link)
     await seat.note(`running after ${Math.round(performance.now() - begun)} ms (${HOW[how]})`)
     return { startedAt, how }
