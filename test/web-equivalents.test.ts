@@ -13,7 +13,9 @@ import { OVERLAY_BYTES } from '../src/web/api/mounts.ts'
 import type { Catalogue, InstanceDetail } from '../src/web/api/types.ts'
 import { equivalentsOf } from '../src/web/pages/launch/equivalents.ts'
 import type { Equivalent } from '../src/web/pages/launch/equivalents.ts'
-import { envOf, splitWords } from '../src/web/pages/launch/wish.ts'
+import { FIRST_CHECK } from '../src/web/pages/launch/health.ts'
+import { splitWords } from '../src/web/pages/launch/shell-text.ts'
+import { envOf } from '../src/web/pages/launch/wish.ts'
 import type { Wish } from '../src/web/pages/launch/wish.ts'
 import { CLI_MAIN, commandEnv } from './support/berth-command.ts'
 import { exec } from './support/exec-socket.ts'
@@ -67,7 +69,10 @@ const full = (name: string, firstPort: number): Wish => ({
   sshKeys: [KEY_NAME],
   userData: SCRIPT,
   restart: 'on-failure',
+  healthChecks: [{ ...FIRST_CHECK, kind: 'exec', command: `test -e "${ENV_FILE}"`, intervalSeconds: 7.5, failures: 100 }],
   idleMinutes: null,
+  quietMinutes: 90,
+  ignored: ['10.1.0.0/16', '22'],
 })
 
 let server: TestServer
@@ -186,10 +191,12 @@ for (const [at, id] of (['berth', 'native', 'hypeman'] as const).entries()) {
     await holdsCommand(made.id, wish)
     await holdsVolumes(made.id)
     if (id === 'hypeman') {
-      assert.deepEqual(losses, ['It knows no SSH keys.', 'It knows no user data.', 'It knows no shared file systems and no firewalls.', 'Neither secrets nor standby without use are given here.'])
+      assert.deepEqual(losses, ['It knows no SSH keys.', 'It knows no user data.', 'It knows no shared file systems and no firewalls.', 'Neither secrets nor standby without use are given here.', 'Health checks are not given here.'])
     } else {
       assert.deepEqual(losses, [])
       assert.deepEqual(made.secrets, wish.secrets)
+      assert.deepEqual(made.autoStandby, { enabled: true, idleAfterMs: 5_400_000, ignoreSources: ['10.1.0.0/16'], ignorePorts: [22] })
+      assert.deepEqual(made.healthChecks.map(({ exec: asked, intervalMs, unhealthyAfter }) => [asked?.command.at(-1)?.endsWith(ENV_FILE) || asked?.command.at(-1)?.endsWith(`${ENV_FILE}"`), intervalMs, unhealthyAfter]), [[true, 7500, 100]])
       assert.deepEqual(made.sshKeys, [publicKey])
       assert.equal(made.firewallRulesets?.length, 1)
       await holdsUserData(made.id)
@@ -211,7 +218,7 @@ test('what is copied for Koyeb makes a service whose instance runs what the form
   const { deployment } = (await server.request('GET', `/v1/deployments/${services[0]?.latest_deployment_id}`)).body as { deployment: { definition: { ports: readonly object[] } } }
   assert.deepEqual(deployment.definition.ports, [{ port: 80, protocol: 'tcp' }])
   await holdsCommand(made.id, wish)
-  assert.equal(losses.length, 7)
+  assert.equal(losses.length, 8)
 })
 
 test('what is copied for Lambda and Mithril launches an instance of the type told beside it, with its key and user data', async () => {

@@ -1,7 +1,7 @@
 /** What one does in the forms and tables of the dashboard, on a simulated host: each is seen on the page, and in the API. */
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
-import type { Browser, Page } from 'playwright-core'
+import type { Browser, Page, Request } from 'playwright-core'
 import { openBrowser, signIn, visit } from './support/browser.ts'
 import type { Visit } from './support/browser.ts'
 import { PREFIX } from './support/native-client.ts'
@@ -17,6 +17,8 @@ interface Told {
   readonly env: Readonly<Record<string, string>>
   readonly secrets: readonly string[]
   readonly idleAfterMs: number | null
+  readonly autoStandby: object | null
+  readonly healthChecks: readonly { readonly tcp: { readonly port: number } | null; readonly http: object | null; readonly intervalMs: number; readonly unhealthyAfter: number }[]
   readonly restart: { readonly policy: string }
   readonly fileSystems: readonly unknown[]
   readonly firewallRulesets: readonly string[] | null
@@ -236,6 +238,7 @@ test('a secret is made, given to an instance, replaced, and deleted; its value i
   await dialog().getByLabel('Value', { exact: true }).fill('hush-2')
   await dialog().getByRole('button', { name: 'Set' }).click()
   await page.getByText('TOKEN has its new value').waitFor()
+  await dialog().waitFor({ state: 'detached' })
   assert.ok(!(await page.content()).includes('hush'))
   await ask('DELETE', '/instances/keeper?wait=true')
   await page.getByRole('button', { name: 'Delete TOKEN' }).click()
@@ -283,5 +286,116 @@ test('a bid is placed for two, paused, resumed, and ended together with its inst
   await dialog().getByRole('button', { name: 'Delete' }).click()
   await page.getByText('No bids').waitFor()
   for (const one of instanceIds) await eventually('its instance is gone', async () => ((await told(one)).phase === 'deleted' ? true : null))
+  seen.check()
+})
+
+test('a bid that loses says why, and wins once the others are gone', async () => {
+  const crowd = { name: 'crowd', type: 'medium', region: 'simulated', image: 'localhost/busybox', pull: 'missing', quantity: 8, limitMicros: 50_000 }
+  assert.equal((await ask<{ status: string }>('POST', '/market/bids', crowd)).status, 'allocated')
+  await page.goto('/ui/market')
+  await page.getByRole('button', { name: 'Bid for medium in simulated' }).click()
+  await dialog().getByText('$0.06 would win now.').waitFor()
+  await dialog().getByLabel('Name').fill('modest')
+  await dialog().getByLabel('At most, in cents').fill('3')
+  await dialog().getByRole('button', { name: 'Place the bid' }).click()
+  await page.getByText('modest competes').waitFor()
+  await page.getByRole('tab', { name: 'Bids and reservations' }).click()
+  const row = page.getByRole('row', { name: /^modest/ })
+  await row.getByText('none of 1').waitFor()
+  assert.equal((await ask<{ status: string }>('GET', '/market/bids/modest')).status, 'open')
+  await row.getByText(/is outbid: .* it offers \$0\.03/).waitFor()
+  await page.getByRole('button', { name: 'Delete crowd' }).click()
+  await dialog().getByRole('button', { name: 'Delete' }).click()
+  await row.getByText('allocated').waitFor()
+  await row.getByRole('link', { name: /^modest/ }).waitFor()
+  await ask('DELETE', '/market/bids/modest')
+  await page.getByText('No bids').waitFor()
+  seen.check()
+})
+
+test('a reservation that has not begun is canceled, and then stands among those that are over', async () => {
+  const inHours = (hours: number) => new Date(Date.now() + hours * 3_600_000).toISOString()
+  await ask('POST', '/market/reservations', { name: 'spring', type: 'medium', region: 'simulated', image: 'localhost/busybox', pull: 'missing', quantity: 2, startAt: inHours(5), endAt: inHours(9) })
+  await page.goto('/ui/market/orders')
+  const row = page.getByRole('row', { name: /^spring/ })
+  await row.getByText('pending').waitFor()
+  await row.getByText('none of 2').waitFor()
+  await page.getByRole('button', { name: 'Delete spring' }).click()
+  await dialog().getByText('nothing is charged').waitFor()
+  await dialog().getByRole('button', { name: 'Delete' }).click()
+  await row.waitFor({ state: 'detached' })
+  await page.getByRole('switch', { name: 'Also those that are over' }).check()
+  await row.getByText('canceled').waitFor()
+  seen.check()
+})
+
+test('health checks, the idle time and automatic standby are given at launch, stand on the page, and are changed there', async () => {
+  await page.goto('/ui/launch')
+  await page.getByLabel('Name', { exact: true }).fill('watched')
+  await page.getByRole('button', { name: /^Health checks/ }).click()
+  await page.getByRole('button', { name: 'Add a check' }).click()
+  await page.getByLabel('Port of the check').fill('8080')
+  await page.getByLabel('Path of the check').fill('/up')
+  await page.getByLabel('Every', { exact: true }).fill('30')
+  await page.getByRole('button', { name: /^Restart and standby/ }).click()
+  await page.getByLabel('Standby after minutes without a connection').fill('30')
+  await page.getByRole('combobox', { name: 'Connections that do not count' }).fill('22')
+  await page.keyboard.press('Enter')
+  await page.getByText(/--health-check http:8080\/up[\s\S]*--health-interval 30s[\s\S]*--auto-standby 30m[\s\S]*--auto-standby-ignore 22/).waitFor()
+  await page.getByRole('main').getByRole('button', { name: 'Launch' }).click()
+  await page.getByText('in standby after 30 min; port 22 does not count').waitFor()
+  await page.getByText('GET http://…:8080/up, every 30 s; 3 failures are too many').waitFor()
+  await page.getByRole('button', { name: 'More' }).click()
+  await page.getByRole('menuitem', { name: 'Change…' }).click()
+  await dialog().getByLabel('Standby after minutes without use').fill('10')
+  await dialog().getByLabel('Standby after minutes without a connection').fill('')
+  await dialog().getByRole('combobox', { name: 'What is asked' }).click()
+  await page.getByRole('option', { name: 'TCP' }).click()
+  await dialog().getByLabel('Port of the check').fill('')
+  await dialog().getByText('A check needs its port').waitFor()
+  assert.ok(await dialog().getByRole('button', { name: 'Change' }).isDisabled())
+  await dialog().getByLabel('Port of the check').fill('9090')
+  await dialog().getByLabel('Failures').fill('1')
+  await dialog().getByRole('button', { name: 'Change' }).click()
+  await dialog().waitFor({ state: 'detached' })
+  await page.getByText('in standby after 10 min').waitFor()
+  await page.getByText('TCP port 9090, every 30 s; one failure is too many').waitFor()
+  const { idleAfterMs, autoStandby, healthChecks } = await told('watched')
+  assert.deepEqual([idleAfterMs, autoStandby], [600_000, null])
+  assert.deepEqual(healthChecks.map(({ tcp, http, intervalMs, unhealthyAfter }) => [tcp?.port, http, intervalMs, unhealthyAfter]), [[9090, null, 30_000, 1]])
+  await ask('DELETE', '/instances/watched?wait=true')
+  seen.check()
+})
+
+test('a record that arrives late does not undo what has happened since it was written', async () => {
+  await launch('late')
+  await page.goto('/?q=late')
+  const row = page.getByRole('row', { name: /late/ })
+  await row.getByText('running').waitFor()
+  const [isHeld, release] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  let first: Request | null = null
+  const records = /\/instances\?id=/
+  await page.route(records, async route => {
+    if (first !== null) return route.continue()
+    first = route.request()
+    const response = await route.fetch()
+    isHeld.resolve()
+    await release.promise
+    return route.fulfill({ response })
+  })
+  await ask('POST', '/instances/late/standby?wait=true')
+  await row.getByText('standby').waitFor()
+  await isHeld.promise
+  await ask('POST', '/instances/late/restore?wait=true')
+  await row.getByText('running').waitFor()
+  // It is asked for once more, and not before.
+  const next = page.waitForResponse(response => records.test(response.url()) && response.request() !== first)
+  release.resolve()
+  await next
+  await page.unrouteAll({ behavior: 'wait' })
+  await row.getByText('running').waitFor()
+  assert.equal(await row.getByText('standby').count(), 0)
+  await ask('DELETE', '/instances/late?wait=true')
+  await page.getByText('Nothing fits the filter').waitFor()
   seen.check()
 })

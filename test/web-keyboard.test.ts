@@ -26,8 +26,11 @@ after(async () => {
 const press = async (...keys: readonly string[]) => {
   for (const key of keys) await page.keyboard.press(key)
 }
-/** The text or the id of what has the focus. */
-const focused = () => page.evaluate<string>(`document.activeElement.id === 'main' ? 'main' : (document.activeElement.getAttribute('aria-label') ?? document.activeElement.textContent).trim()`)
+/** The id, the label or the text of what has the focus. */
+const focused = () =>
+  page.evaluate<string>(`(element => element.id === 'main' ? 'main' : (element.getAttribute('aria-label') ?? element.labels?.[0]?.textContent ?? element.textContent).trim())(document.activeElement)`)
+/** A terminal is typed into only once it listens. */
+const inTerminal = () => eventually('the focus is in the terminal', async () => ((await page.evaluate(`document.activeElement.closest('.xterm') !== null`)) ? true : null))
 const focusIs = async (what: string) => {
   let last = ''
   await eventually(`the focus is on ${what}`, async () => ((last = await focused()) === what ? true : null)).catch(() => assert.fail(`the focus is on "${last.slice(0, 200)}", and not on ${what}`))
@@ -36,9 +39,11 @@ const focusIs = async (what: string) => {
 test('one signs in where the focus is already, and skips what stands on every page', async () => {
   await page.goto('/')
   await page.getByLabel('Key', { exact: true }).waitFor()
+  await focusIs('Key')
   await page.keyboard.type('no key at all')
   await press('Enter')
   await page.getByText(/key/i).and(page.locator('[id$=-error]')).waitFor()
+  await focusIs('Key')
   await press('Control+A')
   await page.keyboard.type(server.key)
   await press('Enter')
@@ -75,6 +80,7 @@ test('the terminal is opened, typed into, and left again, although Tab belongs t
   await tabTo(page, /^Overview$/)
   await press('ArrowRight')
   await page.getByText('Connected').waitFor()
+  await inTerminal()
   await page.keyboard.type('echo keys-$((6 * 7))\n')
   await terminalShows(page, /keys-42/)
   await press('Control+Shift+ArrowUp')
@@ -97,6 +103,7 @@ test('a dialog holds the focus, Escape closes it, and the focus is where it was;
   await toItem('Change…')
   await press('Enter')
   await page.getByRole('dialog').getByLabel('Name').waitFor()
+  await focusIs('Name')
   for (let count = 0; count < 15; count++) {
     await press('Tab')
     assert.ok(await page.evaluate(`document.activeElement.closest('[role=dialog], .mantine-Modal-root') !== null`), `the focus has left the dialog for ${await focused()}`)

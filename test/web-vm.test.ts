@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import type { Browser, Page } from 'playwright-core'
-import { openBrowser, selectWord, signIn, terminalShows, visit, watchPage } from './support/browser.ts'
+import { fromElsewhere, openBrowser, selectWord, signIn, terminalShows, visit, watchPage } from './support/browser.ts'
 import type { Visit } from './support/browser.ts'
 import { exec } from './support/exec-socket.ts'
 import { PREFIX } from './support/native-client.ts'
@@ -79,17 +79,24 @@ test('what is typed into the terminal is answered by the VM', async () => {
   // A colour that is no name of the palette is drawn by a style of its own.
   await page.keyboard.type("printf '\\033[38;2;1;2;3mpainted-%s\\033[0m\\n' 7\n")
   await page.locator('.xterm-rows span', { hasText: 'painted-7' }).last().waitFor()
-  assert.equal(await page.evaluate(`getComputedStyle([...document.querySelectorAll('.xterm-rows span')].findLast(span => span.textContent === 'painted-7')).color`), 'rgb(1, 2, 3)')
+  const colour = () => page.evaluate<string | null>(`(span => span === undefined ? null : getComputedStyle(span).color)([...document.querySelectorAll('.xterm-rows span')].findLast(span => span.textContent === 'painted-7'))`)
+  await eventually('the word is drawn in its colour', async () => ((await colour()) === 'rgb(1, 2, 3)' ? true : null))
+  // The shell learns of its size some time after the window has it.
+  const untilColumns = async (condition: string, word: string) => {
+    await page.keyboard.type(`while set -- $(stty size); ! [ $2 ${condition} ]; do sleep 0.1; done; echo ${word}-$((8 * 8))\n`)
+    await terminalShows(page, new RegExp(`${word}-64`))
+  }
   await page.setViewportSize({ width: 800, height: 700 })
-  await page.keyboard.type('stty size\n')
-  await terminalShows(page, /\d+ (?:[4-9]\d|1[01]\d)\s/)
+  await untilColumns('-lt 120', 'narrow')
   await page.setViewportSize({ width: 1280, height: 800 })
+  await untilColumns('-ge 120', 'wide')
   tour.check()
 })
 
 test('what is in the clipboard is pasted into the terminal', async () => {
   await page.evaluate(`navigator.clipboard.writeText('echo "pasted-$((6 * 9))"')`)
   await page.keyboard.press('Control+Shift+V')
+  await terminalShows(page, /pasted-\$\(\(6/)
   await page.keyboard.press('Enter')
   await terminalShows(page, /pasted-54/)
   tour.check()
@@ -97,7 +104,8 @@ test('what is in the clipboard is pasted into the terminal', async () => {
 
 test('what is selected in the terminal is copied, by its keys and by its button', async () => {
   await page.keyboard.type('echo first-$((7 * 8)); echo second-$((7 * 9))\n')
-  await terminalShows(page, /first-56[\s\S]*second-63/)
+  // With its prompt the shell is done: nothing scrolls away from under the pointer.
+  await terminalShows(page, /first-56\s[\s\S]*second-63\s+\S*[#$]/)
   const clipboard = () => page.evaluate<string>('navigator.clipboard.readText()')
   await selectWord(page, 'first-56')
   await page.keyboard.press('Control+Shift+C')
@@ -107,6 +115,39 @@ test('what is selected in the terminal is copied, by its keys and by its button'
   await page.getByText('Copied', { exact: true }).waitFor()
   assert.equal(await clipboard(), 'second-63')
   tour.check()
+})
+
+test('over plain http from elsewhere, where a page is given no clipboard, copying works all the same', async () => {
+  const address = fromElsewhere(server.url)
+  const { page: far, context, check } = await visit(browser, address)
+  const [, instance = ''] = /(\/ui\/instances\/[^/]+)/.exec(page.url()) ?? []
+  await far.goto(`${instance}/terminal`)
+  await signIn(far, server.key)
+  await far.getByText('Connected').waitFor()
+  assert.deepEqual(await far.evaluate('[isSecureContext, typeof navigator.clipboard]'), [false, 'undefined'])
+  await far.keyboard.type('echo word-$((9 * 9))\n')
+  await terminalShows(far, /word-81\s+\S*[#$]/)
+  await selectWord(far, 'word-81')
+  await far.keyboard.press('Control+Shift+C')
+  await far.keyboard.type('echo again-')
+  await far.keyboard.press('Control+Shift+V')
+  await terminalShows(far, /again-word-81/)
+  await selectWord(far, 'again-word-81')
+  await far.getByRole('button', { name: 'Copy', exact: true }).click()
+  await far.getByText('Copied', { exact: true }).waitFor()
+  const pasted = async () => {
+    await far.getByRole('link', { name: 'Berth: instances' }).click()
+    await far.getByLabel('Search instances').fill('')
+    await far.keyboard.press('Control+V')
+    return far.getByLabel('Search instances').inputValue()
+  }
+  assert.equal(await pasted(), 'again-word-81')
+  await far.goto(instance)
+  await far.getByRole('button', { name: 'Copy the address' }).first().click()
+  await far.getByRole('button', { name: 'Copied' }).waitFor()
+  assert.match(await pasted(), /^\d+\.\d+\.\d+\.\d+$/)
+  check()
+  await context.close()
 })
 
 test('ten megabytes go in and come out as they were', async () => {
@@ -149,6 +190,7 @@ test('standby ends the shell, restore brings back the same memory, and the time 
   await page.getByRole('button', { name: 'Standby' }).click()
   await page.getByText(/tour in standby in \d/).waitFor()
   await phaseIs('standby')
+  await page.getByText(/The VM is gone|It sleeps/).waitFor()
   await page.getByRole('button', { name: 'Restore' }).click()
   await page.getByText(/tour restored in \d/).waitFor()
   await page.getByText('Connected').waitFor()
@@ -160,7 +202,7 @@ test('standby ends the shell, restore brings back the same memory, and the time 
 
 test('a VM that dies while the terminal is open is told, and the terminal opens again with the next one', async () => {
   for (const pid of vmmsOf(server.dataDir)) process.kill(pid, 'SIGKILL')
-  await page.getByText(/The VM is gone|The shell ended|The connection broke/).waitFor()
+  await page.getByText(/The VM is gone|No VM runs|The shell ended|The connection broke/).waitFor()
   await phaseIs('stopped')
   await page.getByRole('button', { name: 'Start' }).click()
   await phaseIs('running')

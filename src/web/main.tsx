@@ -19,7 +19,8 @@ const RETRIES = 2
 const queries = new QueryClient({
   defaultOptions: {
     queries: {
-      staleTime: 10_000,
+      // What is shown again is read again: others change it, too, and most of it has no stream of events.
+      staleTime: 0,
       refetchOnWindowFocus: true,
       // What was refused stays refused; what did not arrive is tried again.
       retry: (count, error) => count < RETRIES && error instanceof ApiError && error.code === 'offline',

@@ -20,6 +20,8 @@ const FLAGS = [
   '--disable-background-networking',
   '--disable-component-update',
   '--disable-sync',
+  // Neither this machine's own address nor https: to such pages a browser gives less.
+  '--host-resolver-rules=MAP elsewhere.test 127.0.0.1',
 ]
 /** Axe runs as the test's own script, past the policy of the page. */
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
@@ -27,6 +29,11 @@ const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.mi
 const TABS_LIMIT = 60
 /** Who goes on to another page leaves requests behind; and Chromium drops them when the machine gets another network. */
 const LEFT_BEHIND = /net::ERR_(ABORTED|NETWORK_CHANGED)/
+/** So many times slower than it is, and further from the server: finds tests that only pass while the page is quick. */
+const SLOWER = Number(process.env['BERTH_BROWSER_SLOWER'] ?? 1)
+const FAR_MS = 150
+/** The second is said of every page of plain http. */
+const TOLD_ELSEWHERE = /^(Failed to load resource|The Cross-Origin-Opener-Policy header has been ignored)/
 const RULES = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']
 
 export async function openBrowser(): Promise<Browser> {
@@ -40,12 +47,25 @@ export interface Visit {
   readonly check: () => void
 }
 
+/** The same server, as a machine elsewhere in the network sees it over plain http. */
+export function fromElsewhere(url: string): string {
+  return `http://elsewhere.test:${new URL(url).port}`
+}
+
 /** A browser of a new visitor. */
 export async function visit(browser: Browser, url: string, options: BrowserContextOptions = {}): Promise<Visit> {
   const context = await browser.newContext({ baseURL: url, acceptDownloads: true, locale: 'en-US', timezoneId: 'UTC', reducedMotion: 'reduce', ...options })
   context.setDefaultTimeout(WAIT_MS)
   const page = await context.newPage()
+  if (SLOWER > 1) await slowDown(page)
   return { context, page, check: watchPage(page, url) }
+}
+
+async function slowDown(page: Page): Promise<void> {
+  const devtools = await page.context().newCDPSession(page)
+  await devtools.send('Emulation.setCPUThrottlingRate', { rate: SLOWER })
+  await devtools.send('Network.enable')
+  await devtools.send('Network.emulateNetworkConditions', { offline: false, latency: FAR_MS, downloadThroughput: -1, uploadThroughput: -1 })
 }
 
 /** Watches the page from now on; what is returned fails on what it did that it must not. */
@@ -66,7 +86,7 @@ export function watchPage(page: Page, url: string): () => void {
   })
   page.on('console', message => {
     // What was refused, or did not arrive, is told above, with what the console leaves out.
-    if (['error', 'warning'].includes(message.type()) && !message.text().startsWith('Failed to load resource')) problems.push(`the console: ${message.text()}`)
+    if (['error', 'warning'].includes(message.type()) && !TOLD_ELSEWHERE.test(message.text())) problems.push(`the console: ${message.text()}`)
   })
   return () => assert.deepEqual(problems, [])
 }

@@ -1,18 +1,16 @@
 /** Text that a click copies. */
-import { ActionIcon, CopyButton, Tooltip } from '@mantine/core'
+import { ActionIcon, Tooltip } from '@mantine/core'
 import { Check, Copy } from 'lucide-react'
+import { useCopy } from './clipboard.ts'
 
 export function CopyIcon({ text, label }: { readonly text: string; readonly label: string }) {
+  const { copied, copy } = useCopy(text)
   return (
-    <CopyButton value={text} timeout={1500}>
-      {({ copied, copy }) => (
-        <Tooltip label={copied ? 'Copied' : label}>
-          <ActionIcon variant="subtle" color="gray" size="sm" onClick={copy} aria-label={copied ? 'Copied' : label}>
-            {copied ? <Check size={13} /> : <Copy size={13} />}
-          </ActionIcon>
-        </Tooltip>
-      )}
-    </CopyButton>
+    <Tooltip label={copied ? 'Copied' : label}>
+      <ActionIcon variant="subtle" color={copied ? 'teal' : 'gray'} size="sm" onClick={copy} aria-label={copied ? 'Copied' : label}>
+        {copied ? <Check size={13} /> : <Copy size={13} />}
+      </ActionIcon>
+    </Tooltip>
   )
 }
 

@@ -30,15 +30,28 @@ export function spanSince(time: string, now: number): string {
   return formatSpan(Math.max(1000, Math.floor((now - Date.parse(time)) / 1000) * 1000))
 }
 
-const STAMP = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' })
-const CLOCK = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', fractionalSecondDigits: 3, hour12: false })
+const SECONDS = { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' } as const
+const DAY = { month: 'short', day: 'numeric' } as const
+const STAMP = new Intl.DateTimeFormat(undefined, { ...DAY, ...SECONDS })
+const STAMP_OF_YEAR = new Intl.DateTimeFormat(undefined, { year: 'numeric', ...DAY, ...SECONDS })
+const CLOCK = new Intl.DateTimeFormat(undefined, { ...SECONDS, fractionalSecondDigits: 3 })
+const DAY_CLOCK = new Intl.DateTimeFormat(undefined, { ...DAY, ...SECONDS, fractionalSecondDigits: 3 })
 
+/** Nov 28, 11:42:26; with its year where that is another one. */
 export function formatTime(time: string): string {
-  return STAMP.format(new Date(time))
+  const at = new Date(time)
+  return (at.getFullYear() === new Date().getFullYear() ? STAMP : STAMP_OF_YEAR).format(at)
 }
 
+/** 11:42:26.310 */
 export function formatClock(time: string): string {
   return CLOCK.format(new Date(time))
+}
+
+/** The same, with its day where that is not today. */
+export function formatMoment(time: string): string {
+  const at = new Date(time)
+  return (at.toDateString() === new Date().toDateString() ? CLOCK : DAY_CLOCK).format(at)
 }
 
 /** `docker.io/library/nginx:latest` → `nginx`; what is not the default is kept. */

@@ -1,6 +1,6 @@
 /** Short messages at the edge of the page: something was done, or was refused. */
 import { notifications } from '@mantine/notifications'
-import { sentenceOf } from './states.tsx'
+import { sentenceOf } from './sentence.ts'
 
 export function tellDone(message: string): void {
   notifications.show({ message, color: 'teal', autoClose: 4000 })

@@ -40,3 +40,13 @@ export function Status({ tone, word }: { readonly tone: Tone; readonly word: str
     </span>
   )
 }
+
+/** A status in a table, and why it is so. */
+export function StateCell({ tone, word, note }: { readonly tone: Tone; readonly word: string; readonly note: string | null }) {
+  return (
+    <>
+      <Status tone={tone} word={word} />
+      {note !== null && note !== '' && <div className="cell-note">{note}</div>}
+    </>
+  )
+}

@@ -6,6 +6,12 @@ import uPlot from 'uplot'
 
 const HEIGHT = 180
 const AXIS_WIDTH = 74
+/** Room for a time on its axis. */
+const TIME_SPACE = 64
+const [MINUTE, DAY] = [60, 86_400]
+const WITH_SECONDS = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' })
+const TO_MINUTES = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' })
+const DATE = new Intl.DateTimeFormat(undefined, { month: 'short', day: 'numeric' })
 const COLOURS = { light: ['#0b7085', '#b4551a'], dark: ['#45bfd3', '#f0a35e'] }
 
 interface PlotProps {
@@ -41,7 +47,7 @@ export function Plot({ label, times, lines, format, max }: PlotProps) {
         legend: { show: false },
         cursor: { drag: { x: false, y: false }, y: false },
         scales: { y: { range: (_self, _min, dataMax) => [0, max ?? Math.max(dataMax * 1.15, 1)] } },
-        axes: [axis, { ...axis, size: AXIS_WIDTH, splits: (_self, _axis, low, high) => [low, high / 2, high], values: (_self, splits) => splits.map(value => formatter.current(value)) }],
+        axes: [{ ...axis, space: TIME_SPACE, values: (_self, splits, _axis, _space, step) => splits.map(at => formatTick(at, step)) }, { ...axis, size: AXIS_WIDTH, splits: (_self, _axis, low, high) => [low, high / 2, high], values: (_self, splits) => splits.map(value => formatter.current(value)) }],
         series: [{}, ...names.split('\n').map((name, index) => ({ label: name, stroke: COLOURS[scheme][index] ?? muted, width: 1.6, points: { show: false }, fill: `${COLOURS[scheme][index] ?? muted}1c` }))],
       },
       [[], ...names.split('\n').map(() => [])],
@@ -63,4 +69,11 @@ export function Plot({ label, times, lines, format, max }: PlotProps) {
   })
 
   return <div ref={box} role="img" aria-label={label} style={{ height: HEIGHT, overflow: 'hidden' }} />
+}
+
+/** 11:43:10, 11:43, or the day where one begins. */
+function formatTick(seconds: number, step: number): string {
+  const at = new Date(seconds * 1000)
+  if (step >= DAY || (step >= MINUTE && at.getHours() === 0 && at.getMinutes() === 0)) return DATE.format(at)
+  return (step < MINUTE ? WITH_SECONDS : TO_MINUTES).format(at)
 }

@@ -4,6 +4,7 @@ import { CircleAlert, RotateCw } from 'lucide-react'
 import type { LucideIcon } from 'lucide-react'
 import type { ReactNode } from 'react'
 import { CopyIcon } from './copy-text.tsx'
+import { sentenceOf } from './sentence.ts'
 
 interface EmptyProps {
   readonly icon: LucideIcon
@@ -65,8 +66,4 @@ export function LoadingRows({ rows = 6 }: { readonly rows?: number }) {
       ))}
     </Stack>
   )
-}
-
-export function sentenceOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
 }

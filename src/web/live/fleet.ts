@@ -7,6 +7,9 @@
  * are gathered, and the records that they name are asked for together. After a break the stream goes on behind the
  * last event that was seen.
  *
+ * Answers overtake each other: so records are asked for one request after the other, and what has changed again while
+ * its record was on its way is left alone and asked for once more.
+ *
  * The list comes in pages, and the first of them is shown at once. What has changed since the reading began is newer
  * than what a page says of it.
  */
@@ -39,6 +42,9 @@ let lastSeq: string | null = null
 let touched = new Set<string>()
 let gathered: InstanceEvent[] = []
 let gatherTimer: number | undefined
+/** Whose records are to be asked for. */
+let outdated = new Set<string>()
+let isAsking = false
 const listeners = new Set<() => void>()
 const eventListeners = new Set<EventListener>()
 
@@ -90,6 +96,7 @@ export function watchFleet(): () => void {
     window.clearTimeout(gatherTimer)
     gatherTimer = undefined
     gathered = []
+    outdated = new Set()
     lastSeq = null
     publish(EMPTY)
     setConnection('connecting')
@@ -98,7 +105,10 @@ export function watchFleet(): () => void {
 
 /** Takes in a record that an answer brought, before its event comes. */
 export function learn(instance: Instance): void {
-  if (fleet.instances !== null) merge(new Map([[instance.id, instance]]), new Set())
+  const known = fleet.byId.get(instance.id)
+  if (fleet.instances === null || (known !== undefined && Date.parse(known.phaseSince) > Date.parse(instance.phaseSince))) return
+  if (isAsking) outdated.add(instance.id)
+  merge(new Map([[instance.id, instance]]), new Set())
 }
 
 async function reload(signal: AbortSignal): Promise<void> {
@@ -112,6 +122,7 @@ async function reload(signal: AbortSignal): Promise<void> {
       if (isFirst) publish(withListed(listed, false))
     }
     publish(withListed(listed, true))
+    void refresh(signal)
   } catch (error) {
     // With a stream that broke the signal is over, and the list is read again by the next one.
     if (!signal.aborted && maySucceedLater(error)) setTimeout(() => void reload(signal), RELOAD_MS)
@@ -141,7 +152,8 @@ function applySoon(signal: AbortSignal): void {
     const events = gathered
     gathered = []
     applyEvents(events)
-    void refresh([...new Set(events.map(({ instanceId }) => instanceId))], signal)
+    for (const { instanceId } of events) outdated.add(instanceId)
+    void refresh(signal)
   }, GATHER_MS)
 }
 
@@ -159,18 +171,27 @@ function applyEvents(events: readonly InstanceEvent[]): void {
   merge(changed, gone)
 }
 
-async function refresh(ids: readonly string[], signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return
-  for (let at = 0; at < ids.length; at += IDS_LIMIT) {
-    try {
-      const some = ids.slice(at, at + IDS_LIMIT)
-      const { items } = await call<Page<Instance>>('GET', '/instances', { query: { id: some, limit: IDS_LIMIT }, signal })
-      const found = new Map(items.map(item => [item.id, item]))
-      merge(found, new Set(some.filter(id => !found.has(id))))
-    } catch (error) {
-      if (!signal.aborted && maySucceedLater(error)) setTimeout(() => void refresh(ids.slice(at), signal), RELOAD_MS)
-      return
+/** Asks for what is outdated until nothing is. */
+async function refresh(signal: AbortSignal): Promise<void> {
+  if (isAsking) return
+  isAsking = true
+  try {
+    while (outdated.size > 0 && !signal.aborted) {
+      const some = [...outdated].slice(0, IDS_LIMIT)
+      for (const id of some) outdated.delete(id)
+      try {
+        const { items } = await call<Page<Instance>>('GET', '/instances', { query: { id: some, limit: IDS_LIMIT }, signal })
+        const found = new Map(items.map(item => [item.id, item]))
+        const settled = some.filter(id => !outdated.has(id))
+        merge(new Map(settled.flatMap(id => found.get(id) ?? []).map(item => [item.id, item])), new Set(settled.filter(id => !found.has(id))))
+      } catch (error) {
+        for (const id of some) outdated.add(id)
+        if (!signal.aborted && maySucceedLater(error)) setTimeout(() => void refresh(signal), RELOAD_MS)
+        return
+      }
     }
+  } finally {
+    isAsking = false
   }
 }
 

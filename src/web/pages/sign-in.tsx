@@ -4,7 +4,7 @@ import { Anchor as AnchorIcon } from 'lucide-react'
 import { useEffect, useState } from 'react'
 import type { FormEvent } from 'react'
 import { signIn } from '../api/session.ts'
-import { sentenceOf } from '../components/states.tsx'
+import { sentenceOf } from '../components/sentence.ts'
 
 export function SignInPage({ wasSignedIn, onSignedIn }: { readonly wasSignedIn: boolean; readonly onSignedIn: () => void }) {
   const [key, setKey] = useState('')

@@ -31,6 +31,12 @@ export function useAuditFilter(): readonly [AuditFilter, (change: Partial<AuditF
   return [filter, change]
 }
 
+/** The names of keys, by their ids; none for who may not know them. */
+export function useKeyNames(): ReadonlyMap<string, string> {
+  const keys = useQuery({ queryKey: ['keys'], queryFn: ({ signal }) => listAll<Key>('/keys', { signal }), enabled: useMay('admin') })
+  return new Map((keys.data ?? []).map(({ id, name }) => [id, name]))
+}
+
 export function isFiltered(filter: AuditFilter): boolean {
   return NAMES.some(name => filter[name] !== '')
 }
@@ -43,7 +49,7 @@ export function queryOf({ since, ...words }: AuditFilter, now: number): Query {
 
 export function AuditFilters({ filter, onChange }: { readonly filter: AuditFilter; readonly onChange: (change: Partial<AuditFilter>) => void }) {
   const mayAdmin = useMay('admin')
-  const keys = useQuery({ queryKey: ['keys'], queryFn: ({ signal }) => listAll<Key>('/keys', { signal }), enabled: mayAdmin })
+  const keyNames = useKeyNames()
   const [typed, setTyped] = useState({ action: filter.action, target: filter.target })
   const later = useDebouncedCallback(onChange, TYPING_MS)
   const type = (change: Partial<typeof typed>) => {
@@ -61,7 +67,7 @@ export function AuditFilters({ filter, onChange }: { readonly filter: AuditFilte
           aria-label="Key"
           placeholder="Any key"
           w={width}
-          data={(keys.data ?? []).map(({ id, name }) => ({ value: id, label: name }))}
+          data={[...keyNames].map(([value, label]) => ({ value, label }))}
           value={filter.key === '' ? null : filter.key}
           onChange={key => onChange({ key: key ?? '' })}
           clearable

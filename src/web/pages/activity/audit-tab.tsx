@@ -9,12 +9,13 @@ import { formatTime } from '../../components/format.ts'
 import { Panel } from '../../components/page.tsx'
 import { Status } from '../../components/phase.tsx'
 import { EmptyState } from '../../components/states.tsx'
-import { AuditFilters, isFiltered, queryOf, useAuditFilter } from './audit-filter.tsx'
+import { AuditFilters, isFiltered, queryOf, useAuditFilter, useKeyNames } from './audit-filter.tsx'
 
 const PAGE_LINES = 100
 
 export function AuditTab() {
   const [filter, change] = useAuditFilter()
+  const keyNames = useKeyNames()
   const trail = useInfiniteQuery({
     queryKey: ['audit', filter],
     queryFn: ({ pageParam, signal }) => call<Items<AuditLine>>('GET', '/audit', { query: { ...queryOf(filter, Date.now()), limit: PAGE_LINES, cursor: pageParam }, signal }),
@@ -56,8 +57,18 @@ export function AuditTab() {
             { name: 'Target', cell: ({ target }) => target.name ?? target.id ?? '' },
             { name: 'Outcome', cell: ({ outcome }) => <Status tone={outcome === 'ok' ? 'good' : 'bad'} word={outcome} /> },
             { name: 'Through', cell: ({ via, operation }) => (operation === null ? via : `${via}, ${operation}`) },
-            { name: 'Key', cell: ({ keyId }) => <span className="mono">{keyId === null ? '' : keyId.slice(0, 13)}</span> },
-            { name: 'Details', cell: ({ details }) => <span className="mono">{tellDetails(details)}</span> },
+            { name: 'Key', cell: ({ keyId }) => keyId !== null && (keyNames.get(keyId) ?? <span className="mono">{keyId.slice(0, 13)}</span>) },
+            {
+              name: 'Details',
+              cell: ({ details }) => {
+                const text = tellDetails(details)
+                return text !== '' && (
+                  <span className="mono clamp" title={text}>
+                    {text}
+                  </span>
+                )
+              },
+            },
           ]}
         />
         {trail.hasNextPage && (

@@ -2,7 +2,7 @@
 import { History } from 'lucide-react'
 import type { InstanceDetail } from '../../api/types.ts'
 import { DataTable } from '../../components/data-table.tsx'
-import { formatClock, formatSpan, formatTime } from '../../components/format.ts'
+import { formatMoment, formatSpan, formatTime } from '../../components/format.ts'
 import { Panel } from '../../components/page.tsx'
 import { PhaseBadge } from '../../components/phase.tsx'
 import { EmptyState } from '../../components/states.tsx'
@@ -25,7 +25,7 @@ export function EventsTab({ instance }: { readonly instance: InstanceDetail }) {
         keyOf={({ event }) => event.seq}
         empty={<EmptyState icon={History} title="Nothing has happened yet" />}
         fields={[
-          { name: 'When', cell: ({ event }) => <span className="numeric" title={formatTime(event.at)}>{formatClock(event.at)}</span> },
+          { name: 'When', cell: ({ event }) => <span className="numeric" title={formatTime(event.at)}>{formatMoment(event.at)}</span> },
           { name: 'Phase', cell: ({ event }) => (event.kind === 'phase' ? <PhaseBadge phase={event.to} /> : 'note') },
           { name: 'For', cell: ({ ms }) => ms !== null && <span className="numeric">{formatSpan(ms)}</span> },
           { name: 'Why', cell: ({ event }) => event.reason },

@@ -101,10 +101,18 @@ function Listing({ id, directory, onGo }: { readonly id: string; readonly direct
         <thead>
           <tr>
             <th scope="col">Name</th>
-            <th scope="col">Size</th>
-            <th scope="col">Mode</th>
-            <th scope="col">Owner</th>
-            <th scope="col">Changed</th>
+            <th scope="col" className="wide-only" style={{ textAlign: 'right' }}>
+              Size
+            </th>
+            <th scope="col" className="wide-only">
+              Mode
+            </th>
+            <th scope="col" className="wide-only">
+              Owner
+            </th>
+            <th scope="col" className="wide-only">
+              Changed
+            </th>
             <th scope="col">
               <span className="visually-hidden">Download</span>
             </th>
@@ -130,32 +138,40 @@ const ICONS = { directory: Folder, file: File, symlink: Link2, other: File }
 function EntryRow({ id, path, entry, onGo }: { readonly id: string; readonly path: string; readonly entry: Entry; readonly onGo: (path: string) => void }) {
   const Icon = ICONS[entry.kind]
   const opens = entry.kind === 'directory' || entry.kind === 'symlink'
+  const size = entry.kind === 'file' ? formatBytes(entry.sizeBytes) : null
+  const changed = entry.modifiedAt === null || Date.parse(entry.modifiedAt) === 0 ? null : formatTime(entry.modifiedAt)
+  const note = [size, changed].filter(word => word !== null).join(' · ')
   return (
     <tr>
       <td>
         <Group gap={8} wrap="nowrap">
           <Icon size={15} aria-label={entry.kind} color="var(--berth-muted)" style={{ flex: 'none' }} />
           {opens ? (
-            <Anchor component="button" type="button" inherit onClick={() => onGo(path)} ta="left">
+            <Anchor component="button" type="button" inherit onClick={() => onGo(path)} ta="left" className="file-name">
               {entry.name}
             </Anchor>
           ) : (
-            <span>{entry.name}</span>
+            <span className="file-name">{entry.name}</span>
           )}
           {entry.linkTarget !== null && (
-            <Text span size="xs" c="dimmed">
+            <Text span size="xs" c="dimmed" className="file-name">
               → {entry.linkTarget}
             </Text>
           )}
         </Group>
+        {note !== '' && (
+          <Text size="xs" c="dimmed" className="narrow-only numeric" pl={23}>
+            {note}
+          </Text>
+        )}
       </td>
-      <td className="numeric">{entry.kind === 'file' ? formatBytes(entry.sizeBytes) : ''}</td>
-      <td className="mono">{entry.kind === 'other' ? '' : entry.mode.toString(8).padStart(4, '0')}</td>
-      <td className="numeric">{entry.kind === 'other' ? '' : `${entry.uid}:${entry.gid}`}</td>
-      <td className="numeric" style={{ whiteSpace: 'nowrap' }}>
-        {entry.modifiedAt === null || Date.parse(entry.modifiedAt) === 0 ? '–' : formatTime(entry.modifiedAt)}
+      <td className="wide-only numeric" style={{ textAlign: 'right' }}>
+        {size}
       </td>
-      <td>
+      <td className="wide-only mono">{entry.kind === 'other' ? '' : entry.mode.toString(8).padStart(4, '0')}</td>
+      <td className="wide-only numeric">{entry.kind === 'other' ? '' : `${entry.uid}:${entry.gid}`}</td>
+      <td className="wide-only numeric">{changed ?? '–'}</td>
+      <td style={{ textAlign: 'right' }}>
         {entry.kind === 'file' && (
           <Anchor href={apiPath(`/instances/${part(id)}/files`, { path })} download={entry.name} aria-label={`Download ${entry.name}`}>
             <Download size={15} />

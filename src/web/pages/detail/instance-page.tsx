@@ -45,7 +45,8 @@ export function InstancePage({ id, tab }: { readonly id: string; readonly tab: s
   const detail = useQuery({
     queryKey: ['instance', id, version],
     queryFn: ({ signal }) => call<InstanceDetail>('GET', `/instances/${part(id)}`, { signal }),
-    placeholderData: before => before,
+    // Of another instance nothing is shown, not even for a moment.
+    placeholderData: before => (before?.id === id ? before : undefined),
   })
 
   if (detail.data === undefined) {

@@ -8,6 +8,7 @@ import { Facts } from '../../components/facts.tsx'
 import { Link } from '../../components/link.tsx'
 import { Status } from '../../components/phase.tsx'
 import type { Tone } from '../../components/phase.tsx'
+import { tellCheck } from '../launch/health.ts'
 import { CostPanel } from './cost-panel.tsx'
 import { PortsPanel } from './ports-panel.tsx'
 import { TimelinePanel } from './timeline-panel.tsx'
@@ -31,7 +32,8 @@ export function OverviewTab({ instance }: { readonly instance: InstanceDetail })
               ['Restart', instance.restart.policy === 'never' ? 'never' : `${instance.restart.policy} (${instance.restart.attempts} so far)`],
               ['After the machine’s restart', instance.afterHostRestart === 'restart' ? 'started anew' : 'stopped'],
               ['Without use', instance.idleAfterMs === null ? 'runs on' : `in standby after ${formatSpan(instance.idleAfterMs)}; a command or a connection wakes it`],
-              ['Health', <Health key="health" health={instance.health} />],
+              ['Without a connection', instance.autoStandby?.enabled !== true ? null : `in standby after ${formatSpan(instance.autoStandby.idleAfterMs)}${ignoredBy(instance.autoStandby)}`],
+              ['Health', <Health key="health" health={instance.health} checks={instance.healthChecks} />],
               ['Secrets', instance.secrets.length === 0 ? null : <Link key="secrets" inText to="/ui/secrets">{instance.secrets.join(', ')}</Link>],
               ['SSH', instance.sshKeys.length === 0 ? null : <CopyText key="ssh" text={`berth ssh ${instance.name}`} label="Copy the command" />],
               ['Last exit', exit === null ? null : exit.message],
@@ -73,19 +75,24 @@ function PairsPanel({ title, pairs }: { readonly title: string; readonly pairs: 
 
 const HEALTH_TONES: Readonly<Record<NonNullable<InstanceDetail['health']>['status'], Tone>> = { starting: 'busy', healthy: 'good', unhealthy: 'bad', unknown: 'off' }
 
-function Health({ health }: Pick<InstanceDetail, 'health'>) {
-  if (health === null) return 'not checked'
-  const { status, since, message } = health
+function Health({ health, checks }: Pick<InstanceDetail, 'health'> & { readonly checks: InstanceDetail['healthChecks'] }) {
+  if (checks.length === 0) return 'not checked'
+  const notes = [...(health === null || health.message === null ? [] : [health.message]), ...checks.map(tellCheck)]
   return (
     <>
-      <Status tone={HEALTH_TONES[status]} word={status} /> since {formatTime(since)}
-      {message !== null && (
-        <Text size="xs" c="dimmed">
-          {message}
+      {health === null ? 'not checked now' : <Status tone={HEALTH_TONES[health.status]} word={health.status} />} {health !== null && `since ${formatTime(health.since)}`}
+      {notes.map((note, index) => (
+        <Text key={index} size="xs" c="dimmed">
+          {note}
         </Text>
-      )}
+      ))}
     </>
   )
+}
+
+function ignoredBy({ ignoreSources, ignorePorts }: NonNullable<InstanceDetail['autoStandby']>): string {
+  const ignored = [...ignoreSources, ...ignorePorts.map(port => `port ${port}`)]
+  return ignored.length === 0 ? '' : `; ${ignored.join(', ')} ${ignored.length === 1 ? 'does' : 'do'} not count`
 }
 
 function commandOf({ entrypoint, cmd }: InstanceDetail) {

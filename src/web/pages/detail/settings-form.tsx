@@ -1,5 +1,5 @@
-/** What may change on a living instance: its name, its size while it is stopped, its variables, its end. Only what was changed is asked for. */
-import { MultiSelect, NumberInput, Select, SimpleGrid, Textarea, TextInput } from '@mantine/core'
+/** What may change on a living instance: its name, its size while it is stopped, its variables, its standby and health checks, its end. Only what was changed is asked for. */
+import { Input, MultiSelect, NumberInput, Select, SimpleGrid, Textarea, TextInput } from '@mantine/core'
 import { useQueryClient } from '@tanstack/react-query'
 import { useState } from 'react'
 import { call, part } from '../../api/http.ts'
@@ -11,6 +11,12 @@ import { tellDone } from '../../components/notice.tsx'
 import { useCatalogue } from '../../components/prices.tsx'
 import { useList } from '../../components/use-list.ts'
 import { learn } from '../../live/fleet.ts'
+import { HealthFields } from '../launch/health-fields.tsx'
+import { checkDraft, checkProblem, checkRequest } from '../launch/health.ts'
+import type { CheckDraft } from '../launch/health.ts'
+import { SleepFields } from '../launch/sleep-fields.tsx'
+import { autoStandbyOf, idleAfterOf, sleepOf } from '../launch/sleep.ts'
+import type { Sleep } from '../launch/sleep.ts'
 import { envOf } from '../launch/wish.ts'
 import { NAME, RESTARTS } from '../launch/words.ts'
 import type { Restart } from '../launch/words.ts'
@@ -37,7 +43,7 @@ export function SettingsForm({ instance, onClose }: { readonly instance: Instanc
   }
 
   return (
-    <FormModal title={`Change ${instance.name}`} action="Change" size="xl" disabled={nameProblem !== null || Object.keys(json).length === 0} onClose={onClose} onSubmit={submit}>
+    <FormModal title={`Change ${instance.name}`} action="Change" size="xl" disabled={nameProblem !== null || draft.healthChecks.some(check => checkProblem(check) !== null) || Object.keys(json).length === 0} onClose={onClose} onSubmit={submit}>
       <TextInput label="Name" value={draft.name} onChange={event => change({ name: event.currentTarget.value })} error={nameProblem} data-autofocus spellCheck={false} />
       <SimpleGrid cols={{ base: 1, sm: 3 }} spacing="sm">
         <Select
@@ -87,11 +93,15 @@ export function SettingsForm({ instance, onClose }: { readonly instance: Instanc
         />
         <TextInput type="datetime-local" label="Expires" description="Deleted then; empty: never." value={draft.expires} onChange={event => change({ expires: event.currentTarget.value })} />
       </SimpleGrid>
+      <SleepFields sleep={draft} onChange={change} />
+      <Input.Wrapper label="Health checks" labelElement="div">
+        <HealthFields checks={draft.healthChecks} onChange={healthChecks => change({ healthChecks })} />
+      </Input.Wrapper>
     </FormModal>
   )
 }
 
-interface Draft {
+interface Draft extends Sleep {
   readonly name: string
   readonly vcpus: number
   readonly memoryBytes: number
@@ -101,11 +111,12 @@ interface Draft {
   readonly restart: Restart
   /** Local time; empty is never. */
   readonly expires: string
+  readonly healthChecks: readonly CheckDraft[]
 }
 
 function draftOf(instance: InstanceDetail): Draft {
   const { name, vcpus, memoryBytes, env, secrets, tags, restart, expiresAt } = instance
-  return { name, vcpus, memoryBytes, env: linesOf(env), secrets, tags: linesOf(tags), restart: restart.policy, expires: expiresAt === null ? '' : localText(new Date(expiresAt)) }
+  return { name, vcpus, memoryBytes, env: linesOf(env), secrets, tags: linesOf(tags), restart: restart.policy, expires: expiresAt === null ? '' : localText(new Date(expiresAt)), healthChecks: instance.healthChecks.map(checkDraft), ...sleepOf(instance) }
 }
 
 /** What differs, as the API takes it. */
@@ -118,6 +129,9 @@ function requestOf(first: Draft, draft: Draft): Record<string, unknown> {
     ...(has('secrets') ? { secrets: draft.secrets } : {}),
     ...(has('tags') ? { tags: envOf(draft.tags) } : {}),
     ...(has('restart') ? { restart: { policy: draft.restart } } : {}),
+    ...(has('idleMinutes') ? { idleAfterMs: idleAfterOf(draft) } : {}),
+    ...(has('quietMinutes', 'ignored') ? { autoStandby: autoStandbyOf(draft) } : {}),
+    ...(has('healthChecks') ? { healthChecks: draft.healthChecks.map(checkRequest) } : {}),
     ...(has('expires') ? { expiresAt: draft.expires === '' ? null : timeOf(draft.expires) } : {}),
   }
 }

@@ -13,6 +13,7 @@ import { formatBytes, formatTime } from '../../components/format.ts'
 import { useMay } from '../../components/me.tsx'
 import { tellDone } from '../../components/notice.tsx'
 import { Panel } from '../../components/page.tsx'
+import { Status } from '../../components/phase.tsx'
 import { RemoveButton } from '../../components/remove-button.tsx'
 import { EmptyState } from '../../components/states.tsx'
 import { learn } from '../../live/fleet.ts'
@@ -60,7 +61,7 @@ export function SnapshotsTab({ instance }: { readonly instance: Instance }) {
         fields={[
           { name: 'Name', cell: ({ name, id }) => name ?? id.slice(0, 13) },
           { name: 'Holds', cell: ({ kind }) => (kind === 'standby' ? 'memory and disks' : 'disks') },
-          { name: 'State', cell: ({ status }) => status },
+          { name: 'State', cell: ({ status }) => <Status tone={status === 'ready' ? 'good' : 'busy'} word={status} /> },
           { name: 'Size', cell: ({ sizeBytes }) => <span className="numeric">{formatBytes(sizeBytes)}</span>, right: true },
           { name: 'Taken', cell: ({ createdAt }) => <span className="numeric">{formatTime(createdAt)}</span> },
           {

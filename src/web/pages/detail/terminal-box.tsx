@@ -98,7 +98,7 @@ export function copySelection(terminal: Terminal): Promise<void> {
   // Pages of http are given no clipboard, except on this machine; there the terminal's own answer to "copy" is left.
   if (navigator.clipboard !== undefined) return navigator.clipboard.writeText(terminal.getSelection())
   terminal.focus()
-  return document.execCommand('copy') ? Promise.resolve() : Promise.reject(new Error('The browser gives pages of http no clipboard; use its own menu.'))
+  return document.execCommand('copy') ? Promise.resolve() : Promise.reject(new Error('The browser gives pages of http no clipboard: copy by the browser’s own menu.'))
 }
 
 /** Keys with Ctrl-Shift are the terminal's own, as everywhere; false keeps the key from the shell. */

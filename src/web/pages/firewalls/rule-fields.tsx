@@ -18,7 +18,7 @@ export function RuleFields({ rules, onChange }: { readonly rules: readonly RuleD
         const named = (name: string) => (index === 0 ? { label: name } : { 'aria-label': `${name} of rule ${index + 1}` })
         return (
           // Rows have no name of their own, and none changes its place.
-          <Group key={index} gap="xs" align="flex-start">
+          <Group key={index} gap="xs" align="flex-start" w="100%">
             <Select {...named('Protocol')} size="xs" w={84} data={[...PROTOCOLS]} value={rule.protocol} onChange={value => change(index, { protocol: PROTOCOLS.find(each => each === value) ?? rule.protocol })} allowDeselect={false} />
             <TextInput
               {...named('Ports')}
@@ -31,7 +31,7 @@ export function RuleFields({ rules, onChange }: { readonly rules: readonly RuleD
               error={portsProblem(rule)}
             />
             <TextInput {...named('Source network')} size="xs" w={136} placeholder="0.0.0.0/0" value={rule.source} onChange={event => change(index, { source: event.currentTarget.value })} spellCheck={false} />
-            <TextInput {...named('Description')} size="xs" w={156} placeholder="What for" value={rule.description} maxLength={128} onChange={event => change(index, { description: event.currentTarget.value })} />
+            <TextInput {...named('Description')} size="xs" className="grow" placeholder="What for" value={rule.description} maxLength={128} onChange={event => change(index, { description: event.currentTarget.value })} />
             <ActionIcon mt={index === 0 ? { base: 2, sm: 24 } : 2} variant="subtle" color="gray" aria-label={`Remove rule ${index + 1}`} onClick={() => onChange(rules.filter((_, at) => at !== index))}>
               <X size={15} />
             </ActionIcon>

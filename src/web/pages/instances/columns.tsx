@@ -5,7 +5,7 @@ import type { Instance } from '../../api/types.ts'
 import { formatBytes, formatPercent, shortImage, spanSince } from '../../components/format.ts'
 import { Link } from '../../components/link.tsx'
 import { PhaseBadge } from '../../components/phase.tsx'
-import { formatMoney } from '../../components/money.ts'
+import { formatPrice } from '../../components/money.ts'
 import { usePrice } from '../../components/prices.tsx'
 import { memoryOf, ratesOf } from '../../components/rates.ts'
 import { Sparkline } from '../../components/sparkline.tsx'
@@ -17,6 +17,8 @@ export interface Column {
   readonly name: string
   readonly width: string
   readonly sort?: Sort
+  /** Figures stand at the right. */
+  readonly right?: boolean
   readonly cell: (instance: Instance) => ReactNode
 }
 
@@ -34,7 +36,7 @@ const WIDE: readonly Column[] = [
     ),
   },
   { name: 'State', width: '92px', sort: 'phase', cell: ({ phase }) => <PhaseBadge phase={phase} /> },
-  { name: 'Image', width: 'minmax(92px, 1.2fr)', sort: 'image', cell: ({ image }) => <span title={image}>{shortImage(image)}</span> },
+  { name: 'Image', width: 'minmax(92px, 1.2fr)', sort: 'image', cell: ({ image }) => <ImageName name={image} /> },
   {
     name: 'Size',
     width: '110px',
@@ -42,10 +44,10 @@ const WIDE: readonly Column[] = [
     cell: ({ vcpus, memoryBytes }) => `${vcpus} vCPU · ${formatBytes(memoryBytes)}`,
   },
   { name: 'Address', width: '106px', sort: 'ip', cell: ({ network }) => <span className="mono">{network.ip ?? '–'}</span> },
-  { name: 'CPU', width: '98px', cell: instance => <Cpu instance={instance} /> },
-  { name: 'Memory', width: '116px', cell: instance => <Memory instance={instance} /> },
-  { name: 'Price / h', width: '74px', sort: 'price', cell: instance => <Cost instance={instance} /> },
-  { name: 'Age', width: '72px', sort: 'created', cell: instance => <Age instance={instance} /> },
+  { name: 'CPU', width: '104px', right: true, cell: instance => <Cpu instance={instance} /> },
+  { name: 'Memory', width: '122px', right: true, cell: instance => <Memory instance={instance} /> },
+  { name: 'Price / h', width: '70px', sort: 'price', right: true, cell: instance => <Cost instance={instance} /> },
+  { name: 'Age', width: '74px', sort: 'created', right: true, cell: instance => <Age instance={instance} /> },
 ]
 
 const NARROW: readonly Column[] = [
@@ -67,7 +69,7 @@ const NARROW: readonly Column[] = [
     ),
   },
   { name: 'State', width: '100px', sort: 'phase', cell: ({ phase }) => <PhaseBadge phase={phase} /> },
-  { name: 'Age', width: '62px', sort: 'created', cell: instance => <Age instance={instance} /> },
+  { name: 'Age', width: '68px', sort: 'created', right: true, cell: instance => <Age instance={instance} /> },
 ]
 
 export function columnsFor(isNarrow: boolean): readonly Column[] {
@@ -76,6 +78,22 @@ export function columnsFor(isNarrow: boolean): readonly Column[] {
 
 /** Width that the columns need at least; below it the table scrolls sideways. */
 export const WIDE_MIN = '1020px'
+
+/** Its last word is what tells it from others: of the registry before that as much is shown as there is room for. */
+function ImageName({ name }: { readonly name: string }) {
+  const short = shortImage(name)
+  const at = short.lastIndexOf('/') + 1
+  return (
+    <span title={name} style={{ display: 'flex' }}>
+      <span className="truncate" style={{ color: 'var(--berth-muted)' }}>
+        {short.slice(0, at)}
+      </span>
+      <span className="truncate" style={{ flex: 'none', maxWidth: '100%' }}>
+        {short.slice(at)}
+      </span>
+    </span>
+  )
+}
 
 function Age({ instance }: { readonly instance: Instance }) {
   return <span className="numeric">{spanSince(instance.createdAt, useNow())}</span>
@@ -88,7 +106,7 @@ function Cost({ instance }: { readonly instance: Instance }) {
   const isCharged = isServing(instance) || price.kind === 'reserved'
   return (
     <span className="numeric" title={isCharged ? price.kind : `${price.kind}, while it runs`} style={isCharged ? {} : { color: 'var(--berth-muted)' }}>
-      {price.micros === 0 ? 'free' : formatMoney(price.micros)}
+      {price.micros === 0 ? 'free' : formatPrice(price.micros)}
     </span>
   )
 }
@@ -111,7 +129,7 @@ function Memory({ instance }: { readonly instance: Instance }) {
 
 function Figure({ text, values, max, label }: { readonly text: string; readonly values: readonly number[]; readonly max: number; readonly label: string }) {
   return (
-    <span style={{ display: 'flex', alignItems: 'center', gap: 8 }}>
+    <span style={{ display: 'flex', alignItems: 'center', justifyContent: 'flex-end', gap: 8 }}>
       <Sparkline values={values} max={max} label={label} />
       <span className="numeric">{text}</span>
     </span>

@@ -127,12 +127,19 @@ export function InstanceGrid({ rows, filter, onSort, selected, onSelect, isNarro
 }
 
 function HeadCell({ column, filter, onSort }: { readonly column: Column; readonly filter: Filter; readonly onSort: GridProps['onSort'] }) {
-  const { name, sort } = column
-  if (sort === undefined) return <span role="columnheader">{name}</span>
+  const { name, sort, right } = column
+  const side = right === true ? 'right' : undefined
+  if (sort === undefined) {
+    return (
+      <span role="columnheader" className={side}>
+        {name}
+      </span>
+    )
+  }
   const isSorted = filter.sort === sort
   const Arrow = filter.descending ? ArrowDown : ArrowUp
   return (
-    <span role="columnheader" aria-sort={isSorted ? (filter.descending ? 'descending' : 'ascending') : 'none'}>
+    <span role="columnheader" className={side} aria-sort={isSorted ? (filter.descending ? 'descending' : 'ascending') : 'none'}>
       <button type="button" className="sort-button" onClick={() => onSort({ sort, descending: isSorted ? !filter.descending : sort === 'created' })}>
         {name}
         {isSorted && <Arrow size={12} aria-hidden />}
@@ -170,8 +177,8 @@ const Row = memo(function Row({ instance, index, start, template, columns, isSel
       <span role="gridcell" onClick={event => event.stopPropagation()}>
         <Checkbox size="xs" tabIndex={-1} aria-label={`Select ${instance.name}`} checked={isSelected} onChange={() => onToggle(instance.id)} />
       </span>
-      {columns.map(({ name, cell }) => (
-        <span key={name} role="gridcell" className="truncate">
+      {columns.map(({ name, cell, right }) => (
+        <span key={name} role="gridcell" className={right === true ? 'truncate right' : 'truncate'}>
           {cell(instance)}
         </span>
       ))}

@@ -6,8 +6,9 @@
  */
 import { OVERLAY_BYTES } from '../../api/mounts.ts'
 import type { Catalogue } from '../../api/types.ts'
-import { hereDocument, joinLines, quoteJson, quoteWord } from './shell-text.ts'
-import { envOf, requestOf, splitWords, typeFor } from './wish.ts'
+import { checkFlag, FIRST_CHECK } from './health.ts'
+import { hereDocument, joinLines, quoteJson, quoteWord, splitWords } from './shell-text.ts'
+import { envOf, requestOf, typeFor } from './wish.ts'
 import type { Wish } from './wish.ts'
 
 export interface Equivalent {
@@ -42,6 +43,14 @@ function losses(...cases: readonly (readonly [applies: boolean, sentence: string
   return cases.filter(([applies]) => applies).map(([, sentence]) => sentence)
 }
 
+/** What stands in none of the dialects' calls. */
+function unsaid({ secrets, idleMinutes, quietMinutes, healthChecks }: Wish): readonly (readonly [applies: boolean, sentence: string])[] {
+  return [
+    [secrets.length > 0 || idleMinutes !== null || quietMinutes !== null, 'Neither secrets nor standby without use are given here.'],
+    [healthChecks.length > 0, 'Health checks are not given here.'],
+  ]
+}
+
 function berth(wish: Wish): Equivalent {
   const command = splitWords(wish.command)
   const userData = wish.userData.trim() === '' ? '' : wish.userData
@@ -59,15 +68,39 @@ function berth(wish: Wish): Equivalent {
     ...wish.sshKeys.map(name => `--ssh-key ${quoteWord(name)}`),
     ...(userData === '' ? [] : ['--user-data /dev/stdin']),
     ...(wish.restart === 'never' ? [] : [`--restart ${wish.restart}`]),
-    ...(wish.idleMinutes === null ? [] : [`--idle-after ${wish.idleMinutes}m`]),
+    ...wish.healthChecks.map(check => `--health-check ${quoteWord(checkFlag(check))}`),
+    ...healthFlags(wish),
+    ...(wish.idleMinutes === null ? [] : [`--idle-after ${spanFlag(wish.idleMinutes * 60)}`]),
+    ...(wish.quietMinutes === null ? [] : [`--auto-standby ${spanFlag(wish.quietMinutes * 60)}`, ...wish.ignored.map(word => `--auto-standby-ignore ${quoteWord(word)}`)]),
     quoteWord(wish.image) + (command.length === 0 ? '' : ` -- ${command.map(quoteWord).join(' ')}`),
   ]
   return {
     id: 'berth',
     name: 'berth',
     text: userData === '' ? joinLines(parts) : `${joinLines(parts)} ${hereDocument(userData)}`,
-    losses: losses([wish.firewalls?.length === 0, 'A firewall of the global rules alone is given afterwards: berth firewall attach.']),
+    losses: losses(
+      [wish.firewalls?.length === 0, 'A firewall of the global rules alone is given afterwards: berth firewall attach.'],
+      [HEALTH_FLAGS.some(({ name }) => wish.healthChecks.some(check => check[name] !== wish.healthChecks[0]?.[name])), 'All health checks have the times of the first.'],
+    ),
   }
+}
+
+const HEALTH_FLAGS = [
+  { name: 'intervalSeconds', flag: '--health-interval', text: spanFlag },
+  { name: 'timeoutSeconds', flag: '--health-timeout', text: spanFlag },
+  { name: 'graceSeconds', flag: '--health-start-period', text: spanFlag },
+  { name: 'failures', flag: '--health-retries', text: String },
+] as const
+
+/** What is not the default anyway; one for all checks. */
+function healthFlags({ healthChecks: [first] }: Wish): readonly string[] {
+  return first === undefined ? [] : HEALTH_FLAGS.filter(({ name }) => first[name] !== FIRST_CHECK[name]).map(({ name, flag, text }) => `${flag} ${text(first[name])}`)
+}
+
+function spanFlag(seconds: number): string {
+  const ms = Math.round(seconds * 1000)
+  if (ms % 1000 !== 0) return `${ms}ms`
+  return ms > 0 && ms % 60_000 === 0 ? `${ms / 60_000}m` : `${ms / 1000}s`
 }
 
 function native(wish: Wish, { origin }: Place): Equivalent {
@@ -101,7 +134,7 @@ function hypeman(wish: Wish, { origin }: Place): Equivalent {
       [wish.sshKeys.length > 0, 'It knows no SSH keys.'],
       [wish.userData.trim() !== '', 'It knows no user data.'],
       [wish.fileSystems.length > 0 || wish.firewalls !== null, 'It knows no shared file systems and no firewalls.'],
-      [wish.secrets.length > 0 || wish.idleMinutes !== null, 'Neither secrets nor standby without use are given here.'],
+      ...unsaid(wish),
     ),
   }
 }
@@ -136,7 +169,7 @@ function koyeb(wish: Wish, { origin, catalogue }: Place): Equivalent {
       [wish.volumes.length > 0, 'Volumes are attached afterwards.'],
       [wish.sshKeys.length > 0 || wish.userData.trim() !== '', 'It knows no SSH keys and no user data.'],
       [wish.fileSystems.length > 0 || wish.firewalls !== null, 'It knows no shared file systems and no firewalls.'],
-      [wish.secrets.length > 0 || wish.idleMinutes !== null, 'Neither secrets nor standby without use are given here.'],
+      ...unsaid(wish),
     ),
   }
 }
@@ -163,7 +196,7 @@ function lambda(wish: Wish, { origin, catalogue }: Place): Equivalent {
       [wish.ports.length > 0 || wish.volumes.length > 0, 'It knows no ports of the host, and volumes are attached afterwards.'],
       [wish.fileSystems.length > 0, 'File systems are mounted at /lambda/nfs/NAME.'],
       [wish.firewalls !== null && wish.firewalls.length > 0, 'Rulesets are named by their ids there; without any it has the global rules.'],
-      [wish.secrets.length > 0 || wish.idleMinutes !== null, 'Neither secrets nor standby without use are given here.'],
+      ...unsaid(wish),
     ),
   }
 }
@@ -198,7 +231,7 @@ function mithril(wish: Wish, { origin, catalogue }: Place): Equivalent {
       [wish.sshKeys.length > 1, 'Only the first SSH key is given here.'],
       [true, 'It runs a machine image of the project: no command, no environment, no ports.'],
       [wish.fileSystems.length > 0 || wish.firewalls !== null, 'File systems are named by their ids there, and it knows no firewalls.'],
-      [wish.secrets.length > 0 || wish.idleMinutes !== null, 'Neither secrets nor standby without use are given here.'],
+      ...unsaid(wish),
     ),
   }
 }

@@ -1,5 +1,5 @@
 /** The fields of a launch. What few people need is folded away. */
-import { Accordion, Autocomplete, Button, Group, MultiSelect, NumberInput, Select, SimpleGrid, Stack, Text, Textarea, TextInput } from '@mantine/core'
+import { Accordion, Autocomplete, Button, Group, MultiSelect, Select, SimpleGrid, Stack, Text, Textarea, TextInput } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { Rocket } from 'lucide-react'
 import type { FormEvent } from 'react'
@@ -8,10 +8,13 @@ import type { Image, Secret, SshKey } from '../../api/types.ts'
 import { shortImage } from '../../components/format.ts'
 import { useList } from '../../components/use-list.ts'
 import { FirewallFields } from './firewall-fields.tsx'
+import { HealthFields } from './health-fields.tsx'
+import { checkProblem } from './health.ts'
 import { ImageState } from './image-state.tsx'
 import { PortFields } from './port-fields.tsx'
 import { ShareFields } from './share-fields.tsx'
 import { SizeFields } from './size-fields.tsx'
+import { SleepFields } from './sleep-fields.tsx'
 import { VolumeFields } from './volume-fields.tsx'
 import type { InstanceType, Wish } from './wish.ts'
 import { NAME, RESTARTS } from './words.ts'
@@ -24,7 +27,6 @@ interface FormProps {
   readonly onLaunch: () => void
 }
 
-
 export function LaunchForm({ wish, types, busy, onChange, onLaunch }: FormProps) {
   const images = useQuery({ queryKey: ['images'], queryFn: ({ signal }) => listAll<Image>('/images', { signal }) })
   const secrets = useList<Secret>('secrets')
@@ -32,9 +34,11 @@ export function LaunchForm({ wish, types, busy, onChange, onLaunch }: FormProps)
   const names = [...new Set((images.data ?? []).filter(({ status }) => status !== 'failed').map(({ name }) => shortImage(name)))]
   const nameProblem = wish.name === '' || NAME.test(wish.name) ? null : 'Lower-case letters, digits and dashes, at most 63.'
 
+  const isWhole = nameProblem === null && wish.image.trim() !== '' && wish.healthChecks.every(check => checkProblem(check) === null)
+
   const submit = (event: FormEvent) => {
     event.preventDefault()
-    if (nameProblem === null && wish.image.trim() !== '') onLaunch()
+    if (isWhole) onLaunch()
   }
 
   return (
@@ -161,12 +165,20 @@ export function LaunchForm({ wish, types, busy, onChange, onLaunch }: FormProps)
               </Stack>
             </Accordion.Panel>
           </Accordion.Item>
-          <Accordion.Item value="restart">
+          <Accordion.Item value="health">
             <Accordion.Control>
-              <Label text="Restart and standby" note={[wish.restart === 'never' ? null : wish.restart, wish.idleMinutes === null ? null : `standby after ${wish.idleMinutes} min`].filter(word => word !== null).join(', ') || null} />
+              <Label text="Health checks" note={wish.healthChecks.length === 0 ? null : String(wish.healthChecks.length)} />
             </Accordion.Control>
             <Accordion.Panel>
-              <SimpleGrid cols={{ base: 1, sm: 2 }} spacing="md">
+              <HealthFields checks={wish.healthChecks} onChange={healthChecks => onChange({ healthChecks })} />
+            </Accordion.Panel>
+          </Accordion.Item>
+          <Accordion.Item value="restart">
+            <Accordion.Control>
+              <Label text="Restart and standby" note={restNote(wish)} />
+            </Accordion.Control>
+            <Accordion.Panel>
+              <Stack gap="sm">
                 <Select
                   label="Restart"
                   description="When the application has ended by itself."
@@ -175,28 +187,25 @@ export function LaunchForm({ wish, types, busy, onChange, onLaunch }: FormProps)
                   onChange={value => onChange({ restart: (value ?? 'never') as Wish['restart'] })}
                   allowDeselect={false}
                 />
-                <NumberInput
-                  label="Standby after minutes without use"
-                  description="A command or a connection wakes it. Empty: never."
-                  min={1}
-                  max={43_200}
-                  allowDecimal={false}
-                  value={wish.idleMinutes ?? ''}
-                  onChange={value => onChange({ idleMinutes: typeof value === 'number' ? value : null })}
-                  hideControls
-                />
-              </SimpleGrid>
+                <SleepFields sleep={wish} onChange={onChange} />
+              </Stack>
             </Accordion.Panel>
           </Accordion.Item>
         </Accordion>
         <Group justify="flex-end">
-          <Button type="submit" size="sm" leftSection={<Rocket size={15} />} loading={busy} disabled={wish.image.trim() === ''}>
+          <Button type="submit" size="sm" leftSection={<Rocket size={15} />} loading={busy} disabled={!isWhole}>
             Launch
           </Button>
         </Group>
       </Stack>
     </form>
   )
+}
+
+function restNote({ restart, idleMinutes, quietMinutes }: Wish): string | null {
+  const sleeps = [idleMinutes, quietMinutes].filter(minutes => minutes !== null)
+  const words = [...(restart === 'never' ? [] : [RESTARTS.find(({ value }) => value === restart)?.label.toLowerCase() ?? restart]), ...(sleeps.length === 0 ? [] : [`standby after ${Math.min(...sleeps)} min`])]
+  return words.length === 0 ? null : words.join(', ')
 }
 
 function Label({ text, note }: { readonly text: string; readonly note: string | null }) {

@@ -38,3 +38,28 @@ function layOut(value: unknown, indent: string): string {
   const [open, close] = Array.isArray(value) ? ['[', ']'] : ['{', '}']
   return `${open}\n${parts.map(part => inner + part).join(',\n')}\n${indent}${close}`
 }
+
+/** Words with the quotes of a shell: `sh -c "echo hi"` is three. */
+export function splitWords(text: string): readonly string[] {
+  const words: string[] = []
+  let word: string | null = null
+  let quote: string | null = null
+  for (let at = 0; at < text.length; at++) {
+    const character = text[at] ?? ''
+    if (character === '\\' && isEscape(quote, text[at + 1])) word = (word ?? '') + (text[++at] ?? '')
+    else if (quote !== null && character === quote) quote = null
+    else if (quote === null && (character === '"' || character === "'")) {
+      quote = character
+      word ??= ''
+    } else if (quote === null && /\s/.test(character)) {
+      if (word !== null) words.push(word)
+      word = null
+    } else word = (word ?? '') + character
+  }
+  return word === null ? words : [...words, word]
+}
+
+/** Whether a backslash before that character takes its meaning from it. */
+function isEscape(quote: string | null, next = ''): boolean {
+  return quote === null || (quote === '"' && next !== '' && '"\\$`'.includes(next))
+}

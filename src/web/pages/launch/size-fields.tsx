@@ -1,7 +1,7 @@
 /** The size: a type of the catalogue, or one's own. */
 import { Chip, Group, Input, NumberInput, SimpleGrid, Slider, Stack, Text } from '@mantine/core'
 import { formatBytes } from '../../components/format.ts'
-import { formatMoney } from '../../components/money.ts'
+import { formatPrice } from '../../components/money.ts'
 import { pricedAs } from '../../components/prices.tsx'
 import type { InstanceType, Wish } from './wish.ts'
 
@@ -37,7 +37,7 @@ export function SizeFields({ wish, types, onChange }: SizeProps) {
               <Chip key={id} value={id} size="xs" radius="md">
                 {description}{' '}
                 <span className="numeric">
-                  {formatMoney(priceMicrosPerHour)}/h
+                  {formatPrice(priceMicrosPerHour)}/h
                 </span>
               </Chip>
             ))}
@@ -81,7 +81,7 @@ export function SizeFields({ wish, types, onChange }: SizeProps) {
         <Text size="xs" c="dimmed" role="status">
           {priced === null
             ? 'Larger than every type of the catalogue: it costs nothing.'
-            : `${formatMoney(priced.priceMicrosPerHour)} for each hour that it runs${chosen === undefined ? `: as ${priced.id}, the cheapest type that has as much` : ''}.`}
+            : `${formatPrice(priced.priceMicrosPerHour)} for each hour that it runs${chosen === undefined ? `: as ${priced.id}, the cheapest type that has as much` : ''}.`}
         </Text>
       )}
     </Stack>

@@ -2,8 +2,13 @@
 import { mountRequest } from '../../api/mounts.ts'
 import type { Mount } from '../../api/mounts.ts'
 import type { Catalogue } from '../../api/types.ts'
+import { checkRequest } from './health.ts'
+import type { CheckDraft } from './health.ts'
+import { splitWords } from './shell-text.ts'
+import { autoStandbyOf, idleAfterOf, NO_SLEEP } from './sleep.ts'
+import type { Sleep } from './sleep.ts'
 
-export interface Wish {
+export interface Wish extends Sleep {
   readonly name: string
   readonly image: string
   /** Words as a shell would split them; empty keeps the image's own. */
@@ -25,11 +30,8 @@ export interface Wish {
   readonly sshKeys: readonly string[]
   readonly userData: string
   readonly restart: 'never' | 'always' | 'on-failure'
-  /** Standby after so long without use; null is never. */
-  readonly idleMinutes: number | null
+  readonly healthChecks: readonly CheckDraft[]
 }
-
-const MINUTE_MS = 60_000
 
 export const FIRST_WISH: Wish = {
   name: '',
@@ -47,7 +49,8 @@ export const FIRST_WISH: Wish = {
   sshKeys: [],
   userData: '',
   restart: 'never',
-  idleMinutes: null,
+  healthChecks: [],
+  ...NO_SLEEP,
 }
 
 export type InstanceType = Catalogue['types'][number]
@@ -70,7 +73,9 @@ export function requestOf(wish: Wish): Record<string, unknown> {
     ...(wish.fileSystems.length === 0 ? {} : { fileSystems: wish.fileSystems }),
     ...(wish.firewalls === null ? {} : { firewalls: wish.firewalls }),
     ...(wish.restart === 'never' ? {} : { restart: { policy: wish.restart } }),
-    ...(wish.idleMinutes === null ? {} : { idleAfterMs: wish.idleMinutes * MINUTE_MS }),
+    ...(wish.healthChecks.length === 0 ? {} : { healthChecks: wish.healthChecks.map(checkRequest) }),
+    ...(wish.idleMinutes === null ? {} : { idleAfterMs: idleAfterOf(wish) }),
+    ...(wish.quietMinutes === null ? {} : { autoStandby: autoStandbyOf(wish) }),
     ...(wish.secrets.length === 0 ? {} : { secrets: wish.secrets }),
     ...(wish.sshKeys.length === 0 ? {} : { sshKeys: wish.sshKeys }),
     ...(wish.userData.trim() === '' ? {} : { userData: wish.userData }),
@@ -80,31 +85,6 @@ export function requestOf(wish: Wish): Record<string, unknown> {
 export function envOf(text: string): Readonly<Record<string, string>> {
   const lines = text.split('\n').filter(line => line.includes('=') && !line.startsWith('#'))
   return Object.fromEntries(lines.map(line => [line.slice(0, line.indexOf('=')).trim(), line.slice(line.indexOf('=') + 1)]))
-}
-
-/** Words with the quotes of a shell: `sh -c "echo hi"` is three. */
-export function splitWords(text: string): readonly string[] {
-  const words: string[] = []
-  let word: string | null = null
-  let quote: string | null = null
-  for (let at = 0; at < text.length; at++) {
-    const character = text[at] ?? ''
-    if (character === '\\' && isEscape(quote, text[at + 1])) word = (word ?? '') + (text[++at] ?? '')
-    else if (quote !== null && character === quote) quote = null
-    else if (quote === null && (character === '"' || character === "'")) {
-      quote = character
-      word ??= ''
-    } else if (quote === null && /\s/.test(character)) {
-      if (word !== null) words.push(word)
-      word = null
-    } else word = (word ?? '') + character
-  }
-  return word === null ? words : [...words, word]
-}
-
-/** Whether a backslash before that character takes its meaning from it. */
-function isEscape(quote: string | null, next = ''): boolean {
-  return quote === null || (quote === '"' && next !== '' && '"\\$`'.includes(next))
 }
 
 /** The type of the catalogue that a dialect offers and that has at least as much; the cheapest of them. */

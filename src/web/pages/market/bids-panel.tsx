@@ -11,7 +11,7 @@ import { useMay } from '../../components/me.tsx'
 import { formatMoney } from '../../components/money.ts'
 import { NameCell } from '../../components/name-cell.tsx'
 import { Panel } from '../../components/page.tsx'
-import { Status } from '../../components/phase.tsx'
+import { StateCell } from '../../components/phase.tsx'
 import type { Tone } from '../../components/phase.tsx'
 import { RemoveButton } from '../../components/remove-button.tsx'
 import { EmptyState } from '../../components/states.tsx'
@@ -19,13 +19,15 @@ import { LimitForm } from './bid-form.tsx'
 import { OrderAction, OrderActions } from './order-actions.tsx'
 import { OrderStory } from './order-story.tsx'
 
+/** Others bid, and nobody tells of them. */
+const MARKET_EVERY_MS = 15_000
 const TONES: Readonly<Record<Bid['status'], Tone>> = { open: 'busy', allocated: 'good', preempting: 'bad', paused: 'rest', terminated: 'off' }
 
 export function BidsPanel({ all, onChanged }: { readonly all: boolean; readonly onChanged: () => Promise<unknown> }) {
   const mayWrite = useMay('write')
   const [changed, setChanged] = useState<Bid | null>(null)
   const [told, setTold] = useState<Bid | null>(null)
-  const bids = useQuery({ queryKey: ['market', 'bids', all], queryFn: ({ signal }) => listAll<Bid>('/market/bids', { query: all ? { all } : {}, signal }), staleTime: 0 })
+  const bids = useQuery({ queryKey: ['market', 'bids', all], queryFn: ({ signal }) => listAll<Bid>('/market/bids', { query: all ? { all } : {}, signal }), refetchInterval: MARKET_EVERY_MS })
   const pause = (id: string, paused: boolean) => call('PATCH', `/market/bids/${part(id)}`, { json: { paused } }).then(onChanged)
   return (
     <Panel title="Bids">
@@ -44,15 +46,11 @@ export function BidsPanel({ all, onChanged }: { readonly all: boolean; readonly 
           { name: 'Name', cell: ({ id, name }) => <NameCell id={id} name={name} /> },
           {
             name: 'State',
-            cell: ({ status, message, preemptAt }) => (
-              <span title={preemptAt === null ? (message ?? '') : `Its instances are stopped ${formatTime(preemptAt)}`}>
-                <Status tone={TONES[status]} word={status} />
-              </span>
-            ),
+            cell: ({ status, message, preemptAt }) => <StateCell tone={TONES[status]} word={status} note={preemptAt === null ? message : `Its instances are stopped ${formatTime(preemptAt)}`} />,
           },
           { name: 'Type', cell: ({ type, region }) => `${type}, ${region}` },
           { name: 'Limit', cell: ({ limitMicros }) => <span className="numeric">{formatMoney(limitMicros)}</span>, right: true },
-          { name: 'Pays', cell: ({ spotMicros }) => <span className="numeric">{formatMoney(spotMicros)}</span>, right: true },
+          { name: 'Pays', cell: ({ spotMicros, status }) => status !== 'terminated' && <Price micros={spotMicros} isPaid={status === 'allocated' || status === 'preempting'} />, right: true },
           { name: 'Instances', cell: ({ instanceIds, quantity }) => <InstanceLinks ids={instanceIds} none={`none of ${quantity}`} /> },
           {
             name: 'Actions',
@@ -78,5 +76,14 @@ export function BidsPanel({ all, onChanged }: { readonly all: boolean; readonly 
       {changed !== null && <LimitForm bid={changed} onClose={() => setChanged(null)} />}
       {told !== null && <OrderStory kind="bids" order={told} onClose={() => setTold(null)} />}
     </Panel>
+  )
+}
+
+/** What it would pay, while it has nothing to pay for, is pale. */
+function Price({ micros, isPaid }: { readonly micros: number; readonly isPaid: boolean }) {
+  return (
+    <span className="numeric" style={isPaid ? {} : { color: 'var(--berth-muted)' }} title={isPaid ? '' : 'The price now; it has nothing to pay for'}>
+      {formatMoney(micros)}
+    </span>
   )
 }

@@ -8,7 +8,7 @@ import { DataTable } from '../../components/data-table.tsx'
 import { Dialog } from '../../components/dialog.tsx'
 import { formatSpan, formatTime } from '../../components/format.ts'
 import { Link } from '../../components/link.tsx'
-import { formatMoney } from '../../components/money.ts'
+import { formatMoney, formatPrice } from '../../components/money.ts'
 import { Panel } from '../../components/page.tsx'
 import { EmptyState } from '../../components/states.tsx'
 import { useEvents, useFleet } from '../../live/use-fleet.ts'
@@ -71,7 +71,7 @@ function PriceHistory({ line, onClose }: { readonly line: Line; readonly onClose
           { name: 'From', cell: ({ startAt }) => <span className="numeric">{formatTime(startAt)}</span> },
           { name: 'To', cell: ({ endAt }) => <span className="numeric">{endAt === null ? 'now' : formatTime(endAt)}</span> },
           { name: 'Kind', cell: ({ kind, type }) => (type === null ? kind : `${kind}, ${type}`) },
-          { name: 'Price', cell: ({ priceMicros }) => <span className="numeric">{formatMoney(priceMicros)}/h</span>, right: true },
+          { name: 'Price', cell: ({ priceMicros }) => <span className="numeric">{formatPrice(priceMicros)}/h</span>, right: true },
           { name: 'Cost', cell: ({ costMicros }) => <span className="numeric">{formatMoney(costMicros)}</span>, right: true },
         ]}
       />
@@ -81,5 +81,5 @@ function PriceHistory({ line, onClose }: { readonly line: Line; readonly onClose
 
 function priceNow(periods: Usage['items'][number]['periods']): string {
   const current = periods.find(({ endAt }) => endAt === null)
-  return current === undefined ? '' : `${formatMoney(current.priceMicros)}/h`
+  return current === undefined ? '' : `${formatPrice(current.priceMicros)}/h`
 }

@@ -10,7 +10,7 @@ import { formatTime } from '../../components/format.ts'
 import { localText, timeOf } from '../../components/local-time.ts'
 import { formatMoney } from '../../components/money.ts'
 import { tellDone } from '../../components/notice.tsx'
-import { sentenceOf } from '../../components/states.tsx'
+import { sentenceOf } from '../../components/sentence.ts'
 import { OrderFields, useOrderWish } from './order-fields.tsx'
 
 const HOUR_MS = 3_600_000

@@ -11,7 +11,7 @@ import { useMay } from '../../components/me.tsx'
 import { formatMoney } from '../../components/money.ts'
 import { NameCell } from '../../components/name-cell.tsx'
 import { Panel } from '../../components/page.tsx'
-import { Status } from '../../components/phase.tsx'
+import { StateCell } from '../../components/phase.tsx'
 import type { Tone } from '../../components/phase.tsx'
 import { RemoveButton } from '../../components/remove-button.tsx'
 import { EmptyState } from '../../components/states.tsx'
@@ -52,7 +52,7 @@ export function ReservationsPanel({ all, onChanged }: { readonly all: boolean; r
         }
         fields={[
           { name: 'Name', cell: ({ id, name }) => <NameCell id={id} name={name} /> },
-          { name: 'State', cell: ({ status, message }) => <span title={message ?? ''}><Status tone={TONES[status]} word={status} /></span> },
+          { name: 'State', cell: ({ status, message }) => <StateCell tone={TONES[status]} word={status} note={message} /> },
           { name: 'Type', cell: ({ type, region }) => `${type}, ${region}` },
           {
             name: 'From, to',

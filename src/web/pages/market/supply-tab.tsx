@@ -7,7 +7,7 @@ import { call } from '../../api/http.ts'
 import type { Page as Items, Supply } from '../../api/types.ts'
 import { DataTable } from '../../components/data-table.tsx'
 import { useMay } from '../../components/me.tsx'
-import { formatMoney } from '../../components/money.ts'
+import { formatPrice } from '../../components/money.ts'
 import { Panel } from '../../components/page.tsx'
 import { EmptyState } from '../../components/states.tsx'
 import { useEvents } from '../../live/use-fleet.ts'
@@ -42,9 +42,9 @@ export function SupplyTab() {
             { name: 'Of', cell: ({ total }) => <span className="numeric">{total}</span>, right: true },
             { name: 'Bids have', cell: ({ allocated }) => <span className="numeric">{allocated}</span>, right: true },
             { name: 'Reserved', cell: ({ reserved }) => <span className="numeric">{reserved}</span>, right: true },
-            { name: 'Spot', cell: ({ spotMicros }) => <span className="numeric">{formatMoney(spotMicros)}</span>, right: true },
-            { name: 'Reservation', cell: ({ reservedMicros }) => <span className="numeric">{formatMoney(reservedMicros)}</span>, right: true },
-            { name: 'On demand', cell: ({ onDemandMicros }) => <span className="numeric">{formatMoney(onDemandMicros)}</span>, right: true },
+            { name: 'Spot', cell: ({ spotMicros }) => <span className="numeric">{formatPrice(spotMicros)}</span>, right: true },
+            { name: 'Reservation', cell: ({ reservedMicros }) => <span className="numeric">{formatPrice(reservedMicros)}</span>, right: true },
+            { name: 'On demand', cell: ({ onDemandMicros }) => <span className="numeric">{formatPrice(onDemandMicros)}</span>, right: true },
             {
               name: 'Actions',
               quiet: true,
