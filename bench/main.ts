@@ -17,6 +17,7 @@ import { forks } from './forks.ts'
 import { launches, naps, poolLaunches, standbys } from './launches.ts'
 import { readMachine } from './machine.ts'
 import { podmanFigures } from './podman.ts'
+import { writeReadme } from './readme.ts'
 import { figureJson, resultsPage } from './results.ts'
 import { burst, crowd, serverStart } from './scale.ts'
 import { webFigures } from './web.ts'
@@ -126,4 +127,7 @@ for (const { names, take } of wanted) {
   }
 }
 if (options.json !== undefined) await writeFile(options.json, figureJson(machine, figures))
-if (options.results) await writeFile(join(import.meta.dirname, 'RESULTS.md'), resultsPage(machine, figures, notes))
+if (options.results) {
+  await writeFile(join(import.meta.dirname, 'RESULTS.md'), resultsPage(machine, figures, notes))
+  await writeReadme()
+}

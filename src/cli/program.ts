@@ -12,6 +12,7 @@ export interface CommandModule {
 /** In the order of `berth help`. */
 const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = {
   quickstart: () => import('./commands/quickstart.ts'),
+  setup: () => import('./commands/setup.ts'),
   serve: () => import('./commands/serve.ts'),
   run: () => import('./commands/run.ts'),
   ps: () => import('./commands/ps.ts'),
