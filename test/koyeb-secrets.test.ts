@@ -49,8 +49,16 @@ test('what is no secret is refused by its field, and changes nothing', async () 
     ['POST', '/v1/secrets', { name: 'a' }, 400, 'value'],
     ['POST', '/v1/secrets', { name: 'a', value: 7 }, 400, 'value'],
     ['POST', '/v1/secrets', { value: 'x' }, 400, 'name'],
-    ['POST', '/v1/secrets', { name: 'a', type: 'REGISTRY', docker_hub_registry: { username: 'u', password: 'p' } }, 400, 'type'],
-    ['POST', '/v1/secrets', { name: 'a', value: 'x', docker_hub_registry: { username: 'u', password: 'p' } }, 400, 'docker_hub_registry'],
+    ['POST', '/v1/secrets', { name: 'a', type: 'MANAGED', value: 'x' }, 400, 'type'],
+    ['POST', '/v1/secrets', { name: 'a', type: 'REGISTRY', value: 'x' }, 400, 'type'],
+    ['POST', '/v1/secrets', { name: 'a', type: 'SIMPLE', docker_hub_registry: { username: 'u', password: 'p' } }, 400, 'docker_hub_registry'],
+    ['POST', '/v1/secrets', { name: 'a', value: 'x', docker_hub_registry: { username: 'u', password: 'p' } }, 400, 'value'],
+    ['POST', '/v1/secrets', { name: 'a', docker_hub_registry: { username: 'u', password: 'p' }, github_registry: { username: 'u', password: 'p' } }, 400, 'github_registry'],
+    ['POST', '/v1/secrets', { name: 'a', docker_hub_registry: { username: 'u' } }, 400, 'docker_hub_registry.password'],
+    ['POST', '/v1/secrets', { name: 'a', docker_hub_registry: 'u:p' }, 400, 'docker_hub_registry'],
+    ['POST', '/v1/secrets', { name: 'a', private_registry: { url: 'not a host', username: 'u', password: 'p' } }, 400, 'private_registry.url'],
+    ['POST', '/v1/secrets', { name: 'a', azure_container_registry: { registry_name: 'a/b', username: 'u', password: 'p' } }, 400, 'azure_container_registry.registry_name'],
+    ['PATCH', `/v1/secrets/${id}`, { docker_hub_registry: { username: 'u', password: 'p' } }, 400, 'type'],
     ['PATCH', `/v1/secrets/${id}`, { name: 'b', value: 'x' }, 400, 'name'],
     ['PATCH', `/v1/secrets/${id}`, {}, 400, 'value'],
     ['PATCH', '/v1/secrets/11111111-1111-4111-8111-111111111111', { value: 'x' }, 404],
@@ -90,4 +98,42 @@ test('replicas have the values, definitions and instances only the names, and a 
   assert.deepEqual(summary.secrets, { total: '1', by_type: { SIMPLE: '1' } })
   await ok('DELETE', `/v1/services/${service.id}`)
   await eventually('the secret can go', async () => ((await call('DELETE', `/v1/secrets/${id}`)).status === 200 ? true : null))
+})
+
+test('a login of a registry is shown without its password, stays a login, and is no variable', async () => {
+  const account = { username: 'ada', password: VALUE }
+  const logins = {
+    docker_hub_registry: account, digital_ocean_registry: account, github_registry: account, gitlab_registry: account,
+    private_registry: { url: 'https://registry.example:5000/v2/', ...account }, azure_container_registry: { registry_name: 'Shop', ...account },
+    gcp_container_registry: { url: 'europe-docker.pkg.dev', keyfile_content: `{"private_key":"${VALUE}"}` },
+  }
+  for (const [key, login] of Object.entries(logins)) await ok('POST', '/v1/secrets', { name: key.replaceAll('_', '-'), type: 'REGISTRY', [key]: login })
+  const { secrets } = (await ok('GET', '/v1/secrets?types=REGISTRY')) as { secrets: (Secret & Record<string, unknown>)[] }
+  assert.equal(secrets.length, 7)
+  const shown = (key: string) => secrets.find(({ name }) => name === key.replaceAll('_', '-'))?.[key]
+  assert.deepEqual(shown('docker_hub_registry'), { username: 'ada', password: '' })
+  assert.deepEqual(shown('private_registry'), { url: 'registry.example:5000', username: 'ada', password: '' })
+  assert.deepEqual(shown('azure_container_registry'), { registry_name: 'shop', username: 'ada', password: '' })
+  assert.deepEqual(shown('gcp_container_registry'), { url: 'europe-docker.pkg.dev', keyfile_content: '' })
+  for (const path of ['/v1/secrets', '/berth/v1/secrets', '/berth/v1/audit']) assert.doesNotMatch((await server.request('GET', path)).text, new RegExp(VALUE), path)
+  const id = secrets.find(({ name }) => name === 'docker-hub-registry')?.id ?? ''
+  assert.equal((await call('PATCH', `/v1/secrets/${id}`, { body: { value: 'x' } })).status, 400)
+  const native = await server.request('PUT', '/berth/v1/secrets/docker-hub-registry', { body: { value: 'x' } })
+  assert.equal(native.status, 400, native.text)
+  assert.match(native.text, /is the login of a registry, and stays so/)
+  assert.deepEqual((await ok('PUT', `/v1/secrets/${id}`, { type: 'REGISTRY', docker_hub_registry: { username: 'bob', password: 'other' } }))['secret'], {
+    ...((await ok('GET', `/v1/secrets/${id}`))['secret'] as object), docker_hub_registry: { username: 'bob', password: '' },
+  })
+  const app = (await ok('POST', '/v1/apps', { name: 'private' }))['app'] as { id: string }
+  const definition = (docker: object, env: object[] = []) => ({ name: 'web', type: 'WORKER', docker: { image: 'localhost/busybox', ...docker }, regions: ['fra'], instance_types: [{ type: 'nano' }], env })
+  const cases = [
+    [definition({}, [{ key: 'A', secret: 'docker-hub-registry' }]), 'definition.env[0].secret'],
+    [definition({ image_registry_secret: 'nobody' }), 'definition.docker.image_registry_secret'],
+    [definition({ image: 'ghcr.io/shop/web', image_registry_secret: 'docker-hub-registry' }), 'definition.docker.image_registry_secret'],
+  ] as const
+  for (const [wrong, field] of cases) {
+    const answer = await call('POST', '/v1/services', { body: { app_id: app.id, definition: wrong } })
+    assert.deepEqual([answer.status, (answer.body as { fields: { field: string }[] }).fields[0]?.field], [400, field], answer.text)
+  }
+  for (const secret of secrets) await ok('DELETE', `/v1/secrets/${secret.id}`)
 })

@@ -77,6 +77,8 @@ export type CreateInstance = Pick<InstanceSpec, 'image'> &
      * (docs/user-data.md). Kept until then and never told; `USER_DATA_LIMIT_BYTES` long at most.
      */
     readonly userData?: string
+    /** With `pull: 'missing'`: the secret that is the login of the image's registry. */
+    readonly imageSecret?: string
     /** Put into the guest at its first start, before its application. Kept until then and never told. */
     readonly files?: readonly ConfigFile[]
   }

@@ -32,7 +32,7 @@ import { allocate } from './operations.ts'
 import type { Reconciler } from './reconcile.ts'
 import { refuseOrderAnnotations, requireGrant } from './market/grant.ts'
 import type { IdempotencyRecord, StoreTx } from './store-port.ts'
-import { checkSecrets } from './secrets.ts'
+import { checkSecrets, registryCredentials } from './secrets.ts'
 import { withSshPort } from './ssh-port.ts'
 import { checkConfigFiles } from '../instance/config-file.ts'
 import { checkUserData } from './user-data/first-boot.ts'
@@ -306,7 +306,11 @@ async function imageFor(parts: InstancesParts, caller: Caller, request: CreateIn
   const { name } = parseImageName(request.image)
   const known = await parts.core.images.lookUp(caller.projectId, name)
   const pulls = request.pull === 'missing'
-  if (pulls && (known === null || known.status === 'failed')) return parts.images.pull(caller, { name })
+  if (pulls && (known === null || known.status === 'failed')) {
+    const { imageSecret } = request
+    const login = imageSecret === undefined ? {} : { credentials: await registryCredentials(parts.core.store.read, caller.projectId, imageSecret, name) }
+    return parts.images.pull(caller, { name, ...login })
+  }
   if (known === null) throw new BerthError('image_not_found', `There is no image ${name} here: pull it first.`, { details: { image: name } })
   if (known.status === 'failed' && !pulls) {
     throw new BerthError('image_failed', `The image ${name} could not be pulled: ${known.error ?? 'nobody said why'}`, { details: { image: name } })

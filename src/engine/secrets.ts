@@ -6,7 +6,8 @@
 import type { ConfigFile } from '../instance/config-file.ts'
 import { BerthError } from '../instance/errors.ts'
 import { quoteGo } from '../instance/go-text.ts'
-import type { Instance, InstanceSpec, ProjectId, Secret } from '../instance/model.ts'
+import { parseImageName } from '../instance/image-name.ts'
+import type { Instance, InstanceSpec, ProjectId, RegistryLogin, Secret } from '../instance/model.ts'
 import { ENV_ENTRY_LIMIT_BYTES, ENV_TOTAL_LIMIT_BYTES, checkEnv } from '../instance/names.ts'
 import { requireScope } from './access.ts'
 import type { Caller } from './api.ts'
@@ -24,8 +25,11 @@ const REFERENCE = /\{\{\s*secret\.([A-Za-z0-9_][A-Za-z0-9_.-]{0,127})\s*\}\}/g
 type Naming = Partial<Pick<InstanceSpec, 'secrets' | 'secretEnv' | 'derivedEnv'>> & { readonly files?: readonly Pick<ConfigFile, 'content'>[] }
 
 export interface Secrets {
-  /** Makes it, or replaces its value; instances get the new one with their next start. With `only` it must be new, or be there. */
-  set(caller: Caller, name: string, value: string, only?: 'new' | 'known'): Promise<Secret>
+  /**
+   * Makes it, or replaces its value; instances get the new one with their next start. With `only` it must be new, or be
+   * there. With `registry` the value is the password of that login; a secret stays what it is, one for variables or a login.
+   */
+  set(caller: Caller, name: string, value: string, only?: 'new' | 'known', registry?: RegistryLogin | null): Promise<Secret>
   /** By name; values are never told. */
   list(caller: Caller): Promise<readonly Secret[]>
   /** `volume_in_use` while an instance names it. */
@@ -34,7 +38,7 @@ export interface Secrets {
 
 export function makeSecrets(core: Core): Secrets {
   return {
-    async set(caller, name, value, only) {
+    async set(caller, name, value, only, registry = null) {
       requireScope(caller, 'write')
       checkName(name)
       checkValue(name, value)
@@ -46,8 +50,11 @@ export function makeSecrets(core: Core): Secrets {
         if (known === undefined && all.length >= SECRETS_PER_PROJECT_LIMIT) {
           throw new BerthError('limit_exceeded', `The project has ${SECRETS_PER_PROJECT_LIMIT} secrets already: delete some.`)
         }
+        if (known !== undefined && (known.registry === undefined) !== (registry === null)) {
+          throw new BerthError('invalid_request', `The secret ${name} is ${registry === null ? 'the login of a registry' : 'a value for variables'}, and stays so: choose another name.`, { details: { field: 'name' } })
+        }
         const now = core.now()
-        const secret: Secret = { projectId: caller.projectId, name, createdAt: known?.createdAt ?? now, updatedAt: now }
+        const secret: Secret = { projectId: caller.projectId, name, ...(registry === null ? {} : { registry }), createdAt: known?.createdAt ?? now, updatedAt: now }
         await tx.putSecret(secret, value)
         await core.audit.record(tx, caller, { action: 'secret.set', target: { kind: 'secret', id: name, name } })
         return secret
@@ -91,9 +98,22 @@ export async function checkSecrets(reader: Pick<StoreReader, 'secrets'>, caller:
   const odd = naming.secrets?.find(name => !VARIABLE.test(name) && NAME.test(name))
   if (odd !== undefined) throw new BerthError('invalid_request', `The secret ${odd} can not be a variable of that name: give it to one of another name.`, { details: { field: 'secrets' } })
   if (names.length > SECRETS_PER_INSTANCE_LIMIT) throw new BerthError('limit_exceeded', `An instance has at most ${SECRETS_PER_INSTANCE_LIMIT} secrets.`)
-  const known = new Set((await reader.secrets(caller.projectId)).map(({ name }) => name))
+  const known = new Set((await reader.secrets(caller.projectId)).filter(({ registry }) => registry === undefined).map(({ name }) => name))
   const missing = names.find(name => !known.has(name))
   if (missing !== undefined) throw new BerthError('invalid_request', `There is no secret ${shown(missing)} in this project: make it first.`, { details: { field: 'secrets' } })
+}
+
+/**
+ * What a secret that is the login of a registry opens there. Throws `not_found` if there is none of that name, and
+ * `invalid_request` for an image of another registry: the password goes to its own alone.
+ */
+export async function registryCredentials(reader: Pick<StoreReader, 'secrets' | 'secretValues'>, projectId: ProjectId, name: string, image: string): Promise<{ readonly username: string; readonly password: string }> {
+  const { registry = null } = (await reader.secrets(projectId)).find(secret => secret.name === name) ?? {}
+  const password = (await reader.secretValues(projectId, [name]))[name]
+  if (registry === null || password === undefined) throw new BerthError('not_found', `There is no secret ${shown(name)} that is the login of a registry: make it first.`)
+  const { domain } = parseImageName(image)
+  if (domain !== registry.host) throw new BerthError('invalid_request', `The secret ${name} is a login of ${registry.host}, and the image ${image} is of ${domain}.`, { details: { field: 'image' } })
+  return { username: registry.username, password }
 }
 
 /** The variables that the secrets of an instance are. Throws `not_found` if one is gone: a fork may name it longer than its source. */
@@ -132,7 +152,7 @@ async function checkUnused(tx: StoreTx, projectId: ProjectId, name: string): Pro
   const order = orders.find(({ launch }) => namesIn(launch.template).includes(name))
   if (order !== undefined) throw new BerthError('volume_in_use', `The ${order.kind} ${order.name} has the secret ${name}: end it first.`, { details: { orderId: order.id } })
   const deployments = await tx.serviceRecords('deployment', { projectId, liveOnly: true })
-  const deployment = deployments.find(({ sets }) => sets.some(({ template }) => namesIn(template).includes(name)))
+  const deployment = deployments.find(({ sets }) => sets.some(({ template }) => template.imageSecret === name || namesIn(template).includes(name)))
   if (deployment === undefined) return
   const service = await tx.serviceRecord('service', deployment.serviceId)
   throw new BerthError('volume_in_use', `The service ${service?.name ?? deployment.serviceId} has the secret ${name}: delete it, or change its variables, first.`)

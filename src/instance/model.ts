@@ -313,8 +313,19 @@ export interface Secret {
   readonly projectId: ProjectId
   /** Unique in its project; the variable has the same name. */
   readonly name: string
+  /** The value is the password of this login, and never a variable; absent and null is a value for variables. */
+  readonly registry?: RegistryLogin | null
   readonly createdAt: TimestampMs
   readonly updatedAt: TimestampMs
+}
+
+/** Who a registry of images knows. */
+export interface RegistryLogin {
+  /** What the dialect that made it calls it; opaque. */
+  readonly kind: string
+  /** As image names have it: `docker.io`, `localhost:5000`. Its password goes nowhere else. */
+  readonly host: string
+  readonly username: string
 }
 
 /** A public key that instances can be entered with; whoever made it holds the private part. */

@@ -82,6 +82,8 @@ export type ReplicaFact = (typeof REPLICA_FACTS)[number]
 export type ReplicaTemplate = Pick<InstanceSpec, 'image' | 'vcpus' | 'memoryBytes' | 'overlayBytes' | 'env' | 'secretEnv' | 'derivedEnv' | 'entrypoint' | 'cmd' | 'place' | 'healthChecks'> & {
   /** Variables that tell each replica what it is; those of `env`, `secretEnv` and `derivedEnv` count before them. */
   readonly factEnv?: Readonly<Record<string, ReplicaFact>>
+  /** The secret that is the login of the image's registry; absent is none. */
+  readonly imageSecret?: string
   /** What each replica finds in its file system. */
   readonly files?: readonly ConfigFile[]
 }

@@ -163,6 +163,8 @@ export interface SecretTable {
   name: string
   /** Sealed; see sealing.ts. */
   value: string
+  /** JSON of the login that the value is the password of; null is none. */
+  registry: string | null
   key_id: string | null
   created_at: number
   updated_at: number

@@ -2,7 +2,7 @@
 import type { Kysely } from 'kysely'
 import type { StoreReader, StoreTx } from '../engine/store-port.ts'
 import { BerthError } from '../instance/errors.ts'
-import type { ProjectId } from '../instance/model.ts'
+import type { ProjectId, RegistryLogin } from '../instance/model.ts'
 import type { Database } from './schema.ts'
 import type { Sealing } from './sealing.ts'
 import { beginImmediate } from './sqlite.ts'
@@ -11,8 +11,14 @@ import type { SqliteConnection } from './sqlite.ts'
 export function readSecrets(db: Kysely<Database>, sealing: Sealing): Pick<StoreReader, 'secrets' | 'secretValues'> {
   return {
     async secrets(projectId) {
-      const rows = await db.selectFrom('secrets').select(['project_id', 'name', 'created_at', 'updated_at']).where('project_id', '=', projectId).orderBy('name').execute()
-      return rows.map(row => ({ projectId: row.project_id as ProjectId, name: row.name, createdAt: row.created_at, updatedAt: row.updated_at }))
+      const rows = await db.selectFrom('secrets').select(['project_id', 'name', 'registry', 'created_at', 'updated_at']).where('project_id', '=', projectId).orderBy('name').execute()
+      return rows.map(row => ({
+        projectId: row.project_id as ProjectId,
+        name: row.name,
+        ...(row.registry === null ? {} : { registry: JSON.parse(row.registry) as RegistryLogin }),
+        createdAt: row.created_at,
+        updatedAt: row.updated_at,
+      }))
     },
     async secretValues(projectId, names) {
       if (names.length === 0) return {}
@@ -30,13 +36,14 @@ export function readSecrets(db: Kysely<Database>, sealing: Sealing): Pick<StoreR
 
 export function writeSecrets(db: Kysely<Database>, sealing: Sealing): Pick<StoreTx, 'putSecret' | 'deleteSecret'> {
   return {
-    async putSecret({ projectId, name, createdAt, updatedAt }, plain) {
+    async putSecret({ projectId, name, registry: login = null, createdAt, updatedAt }, plain) {
       const { value, keyId } = sealing.seal(plain, placeOf(projectId, name))
-      const row = { project_id: projectId, name, value, key_id: keyId, created_at: createdAt, updated_at: updatedAt }
+      const registry = login === null ? null : JSON.stringify(login)
+      const row = { project_id: projectId, name, value, key_id: keyId, registry, created_at: createdAt, updated_at: updatedAt }
       await db
         .insertInto('secrets')
         .values(row)
-        .onConflict(conflict => conflict.columns(['project_id', 'name']).doUpdateSet({ value, key_id: keyId, updated_at: updatedAt }))
+        .onConflict(conflict => conflict.columns(['project_id', 'name']).doUpdateSet({ value, key_id: keyId, registry, updated_at: updatedAt }))
         .execute()
     },
     async deleteSecret(projectId, name) {

@@ -50,9 +50,6 @@ export function acceptDefinition(value: unknown, catalogue: Catalogue): Accepted
   if (asList('definition.volumes', definition['volumes']).length > 0) throw fieldError('definition.volumes', 'it is not supported by this server')
   const kind = acceptKind(asText('definition.type', definition['type']))
   const docker = asObject('definition.docker', definition['docker'])
-  if (asText('definition.docker.image_registry_secret', docker['image_registry_secret']) !== '') {
-    throw fieldError('definition.docker.image_registry_secret', 'secrets of registries are not supported; pull the image with its credentials first')
-  }
   const named = asTexts('definition.regions', definition['regions'])
   const regions = named.length === 0 ? [homeRegion(catalogue)] : [...new Set(named)]
   const ports = asList('definition.ports', definition['ports']).map((port, index) => acceptPort(`definition.ports[${index}]`, port))
@@ -157,6 +154,7 @@ function acceptTemplate(definition: Json, docker: Json, region: string, type: In
   })
   const isWeb = acceptKind(asText('definition.type', definition['type'])) === 'WEB'
   const files = acceptConfigFiles(definition)
+  const imageSecret = asText('definition.docker.image_registry_secret', docker['image_registry_secret'])
   const cmd = [...(command === '' ? [] : [command]), ...args]
   return {
     image,
@@ -165,6 +163,7 @@ function acceptTemplate(definition: Json, docker: Json, region: string, type: In
     overlayBytes: type.diskBytes,
     ...acceptVariables(definition, { region, type, isWeb, ports }),
     ...(files.length === 0 ? {} : { files }),
+    ...(imageSecret === '' ? {} : { imageSecret }),
     entrypoint: entrypoint.length === 0 ? null : entrypoint,
     cmd: cmd.length === 0 ? null : cmd,
   }

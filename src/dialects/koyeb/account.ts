@@ -15,6 +15,7 @@ import { serviceStatus } from './present-services.ts'
 import { homeRegion } from './present.ts'
 import { typesOf } from '../../instance/catalogue.ts'
 import { queryPaging, queryText } from './query.ts'
+import { secretsByType } from './secrets.ts'
 import type { Surface } from './surface.ts'
 import { callerOf, pathParameter, secretOf } from './surface.ts'
 import { formatTime } from './timestamp.ts'
@@ -177,7 +178,7 @@ export async function getSummary(surface: Surface, request: FastifyRequest): Pro
       services: Object.fromEntries(byKind),
       domains: { total: '0', by_status: {} },
       members: { total: '1', invitations_by_status: {} },
-      secrets: { total: String(secrets.length), by_type: secrets.length === 0 ? {} : { SIMPLE: String(secrets.length) } },
+      secrets: { total: String(secrets.length), by_type: secretsByType(secrets) },
       neon_postgres: { total: '0', by_instance_type: {} },
     },
   }

@@ -12,6 +12,7 @@ import { slots } from './0009-slots.ts'
 import { health } from './0010-health.ts'
 import { secrets } from './0011-secrets.ts'
 import { firstFiles } from './0014-first-files.ts'
+import { registrySecrets } from './0014-registry-secrets.ts'
 import { sealedSecrets } from './0013-sealed-secrets.ts'
 
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
@@ -28,4 +29,5 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0011-secrets': secrets,
   '0013-sealed-secrets': sealedSecrets,
   '0014-first-files': firstFiles,
+  '0014-registry-secrets': registrySecrets,
 }

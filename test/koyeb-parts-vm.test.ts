@@ -1,0 +1,70 @@
+/** Parts of a Koyeb service that only a real VM and a real registry prove: images behind a login, and volumes. */
+import assert from 'node:assert/strict'
+import { readFileSync, rmSync } from 'node:fs'
+import { after, before, test } from 'node:test'
+import type { Registry } from './registry-fixture.ts'
+import { push, startRegistry, tar, temporaryDirectory } from './registry-fixture.ts'
+import { cliFrames, judgedBodies, judgedCalls, loadKoyebContract, runSession } from './support/koyeb.ts'
+import type { TestServer } from './support/server.ts'
+import { eventually, startServer } from './support/server.ts'
+
+/** Emulated CPUs on a busy machine are slow; none of this is a measurement. */
+const WAIT_MS = 300_000
+const PASSWORD = 'correct horse'
+const contract = loadKoyebContract()
+let server: TestServer
+let registry: Registry
+let scratch = ''
+let appId = ''
+const call = judgedCalls(() => server, contract)
+const ok = judgedBodies(call)
+
+interface Item {
+  readonly id: string
+  readonly status: string
+}
+
+before(async () => {
+  scratch = await temporaryDirectory()
+  ;[server, registry] = await Promise.all([startServer({ host: 'qemu' }), startRegistry(scratch, { kind: 'password', username: 'ada', password: PASSWORD })])
+  appId = ((await ok('POST', '/v1/apps', { name: 'parts' }))['app'] as { id: string }).id
+})
+after(async () => {
+  await server.stop()
+  await registry.kill()
+  rmSync(scratch, { recursive: true, force: true })
+})
+
+const definitionOf = (name: string, more: object) => ({ name, type: 'WORKER', docker: { image: 'localhost/busybox', command: 'sleep', args: ['100000'] }, regions: ['fra'], instance_types: [{ type: 'nano' }], scalings: [{ min: 1, max: 1 }], ...more })
+const deploy = async (name: string, more: object) => (await ok('POST', '/v1/services', { app_id: appId, definition: definitionOf(name, more) }))['service'] as { id: string; latest_deployment_id: string }
+const replica = (serviceId: string, not = '') => eventually('a replica is healthy', async () => {
+  const { instances } = (await ok('GET', `/v1/instances?service_id=${serviceId}&statuses=HEALTHY`)) as { instances: Item[] }
+  return instances.find(({ id }) => id !== not) ?? null
+}, WAIT_MS)
+const run = (id: string, ...command: readonly string[]) => runSession({ url: server.url, key: server.key, contract }, ...cliFrames(id, command))
+const statusOf = async (deploymentId: string) => ((await ok('GET', `/v1/deployments/${deploymentId}`))['deployment'] as { status: string; messages: string[] })
+
+test('an image behind a login is pulled with the secret of its registry, and not without', async () => {
+  const files = [{ name: 'bin', type: 'dir' as const, mode: 0o755 }, { name: 'bin/busybox', data: readFileSync('/bin/busybox'), mode: 0o755 }, { name: 'bin/sleep', type: 'symlink' as const, link: 'busybox' }]
+  await push(registry.host, 'team/private:1', { layers: [tar([...files, { name: 'mine', data: 'from behind the login' }])], config: { Cmd: ['/bin/sleep', '100000'] } }, { creds: `ada:${PASSWORD}` })
+  const image = `${registry.host}/team/private:1`
+  const closed = await deploy('closed', { docker: { image } })
+  const failed = await eventually('it is told that it is closed', async () => {
+    const now = await statusOf(closed.latest_deployment_id)
+    return now.messages.length > 0 ? now : null
+  }, WAIT_MS)
+  assert.match(failed.messages.join(' '), /credentials|login|denied/i)
+  await ok('DELETE', `/v1/services/${closed.id}`)
+
+  const login = (password: string) => ({ private_registry: { url: registry.host, username: 'ada', password } })
+  const { id: secretId } = (await ok('POST', '/v1/secrets', { name: 'team', type: 'REGISTRY', ...login('wrong') }))['secret'] as { id: string }
+  const service = await deploy('private', { docker: { image, image_registry_secret: 'team' } })
+  await eventually('the wrong password is told', async () => ((await statusOf(service.latest_deployment_id)).messages.length > 0 ? true : null), WAIT_MS)
+  await ok('PATCH', `/v1/secrets/${secretId}`, login(PASSWORD))
+  await ok('POST', `/v1/services/${service.id}/redeploy`, {})
+  const { id } = await replica(service.id)
+  assert.equal((await run(id, '/bin/busybox', 'cat', '/mine')).stdout, 'from behind the login')
+  const refused = await call('DELETE', `/v1/secrets/${secretId}`)
+  assert.deepEqual([refused.status, (refused.body as { code: string }).code], [400, 'failed_precondition'], refused.text)
+  await ok('DELETE', `/v1/services/${service.id}`)
+})
