@@ -27,6 +27,7 @@ export async function openBench(env: Readonly<Record<string, string>> = {}): Pro
 interface ServedTemplate {
   readonly memoryBytes: number
   readonly state: string
+  readonly ofImage: boolean
   readonly waiting: number
 }
 
@@ -35,15 +36,31 @@ async function templatesOf(server: TestServer): Promise<readonly ServedTemplate[
   return (body as { readonly templates: readonly ServedTemplate[] }).templates
 }
 
-/** Until instances of a size are clones. */
+/** Until instances of a size are clones, and no other template is being made. */
 export async function untilTemplate(server: TestServer, megabytes = 512): Promise<void> {
-  const isIt = ({ memoryBytes, state }: ServedTemplate) => memoryBytes === megabytes * 1024 ** 2 && state === 'ready'
-  await eventually(`a template of ${megabytes} MB`, async () => ((await templatesOf(server)).some(isIt) ? true : null), PATIENCE_MS)
+  await untilTemplates(server, `a template of ${megabytes} MB`, ({ memoryBytes, ofImage }) => memoryBytes === megabytes * 1024 ** 2 && !ofImage)
 }
 
-/** Until so many VMs wait in the pool. */
-export async function untilWaiting(server: TestServer, count: number): Promise<void> {
-  await eventually('VMs in the pool', async () => ((await templatesOf(server)).some(({ waiting }) => waiting >= count) ? true : null), PATIENCE_MS)
+/** The same of the image that was launched. */
+export async function untilImageTemplate(server: TestServer, megabytes = 512): Promise<void> {
+  await untilTemplates(server, `a template of the image with ${megabytes} MB`, ({ memoryBytes, ofImage }) => memoryBytes === megabytes * 1024 ** 2 && ofImage)
+}
+
+async function untilTemplates(server: TestServer, what: string, isIt: (template: ServedTemplate) => boolean): Promise<void> {
+  const find = async (): Promise<true | null> => {
+    const templates = await templatesOf(server)
+    return templates.some(isIt) && templates.every(({ state }) => state === 'ready') ? true : null
+  }
+  await eventually(what, find, PATIENCE_MS)
+}
+
+/** Until two VMs wait in the pool that a launch of 512 MB can have, one of them of its image if `warm`. */
+export async function untilWaiting(server: TestServer, warm: boolean): Promise<void> {
+  const ofSize = ({ memoryBytes }: ServedTemplate) => memoryBytes === 512 * 1024 ** 2
+  await eventually('VMs in the pool', async () => {
+    const waiting = (await templatesOf(server)).filter(ofSize).flatMap(({ ofImage, waiting: count }) => Array.from({ length: count }, () => ofImage))
+    return waiting.length >= 2 && (!warm || waiting.includes(true)) ? true : null
+  }, PATIENCE_MS)
 }
 
 /** Launches one of a size, and waits until the next will be a clone. */

@@ -1,11 +1,18 @@
 /** How long an instance takes to be there, asleep, awake: figures of one at a time. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { TestServer } from '../test/support/server.ts'
-import { create, firstOf, launchOnce, must, remove, says, untilWaiting } from './berth.ts'
+import { create, firstOf, launchOnce, must, remove, says, untilImageTemplate, untilWaiting } from './berth.ts'
 import { figureOf, timed, type Figure } from './figure.ts'
 
-/** From the request that creates an instance to the first output of a command in it. */
+/** From the request that creates an instance to the first output of a command in it; a launch before has its image's template made. */
 export async function launches(server: TestServer, samples: number): Promise<Figure> {
+  await launchOnce(server, 'launch-first')
+  await untilImageTemplate(server)
+  return await bareLaunches(server, samples)
+}
+
+/** The same where an image has no template of its own. */
+export async function bareLaunches(server: TestServer, samples: number): Promise<Figure> {
   const times: number[] = []
   for (let round = 0; round < samples; round += 1) times.push(await launchOnce(server, `launch-${round}`))
   return figureOf('ms', times)
@@ -17,10 +24,10 @@ const MOMENT_MS = 2_500
 /** The same where one waits, warm or unstarted: the pool is filled again, and at rest, before the next. */
 export async function poolLaunches(server: TestServer, samples: number): Promise<Figure> {
   const times: number[] = []
-  // The first tells the pool which disk is asked for.
+  // The first tells the pool which image and which disk are asked for.
   for (let round = 0; round <= samples; round += 1) {
     await sleep(MOMENT_MS)
-    await untilWaiting(server, 2)
+    await untilWaiting(server, round > 0)
     const ms = await launchOnce(server, `pool-${round}`)
     if (round > 0) times.push(ms)
   }

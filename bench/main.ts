@@ -10,11 +10,11 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { apiFigures } from './api.ts'
-import { firstOf, onServer, untilTemplate } from './berth.ts'
+import { firstOf, onServer, untilImageTemplate, untilTemplate } from './berth.ts'
 import { execFigures } from './execs.ts'
 import type { Figure } from './figure.ts'
 import { forks } from './forks.ts'
-import { launches, naps, poolLaunches, standbys } from './launches.ts'
+import { bareLaunches, launches, naps, poolLaunches, standbys } from './launches.ts'
 import { readMachine } from './machine.ts'
 import { podmanFigures } from './podman.ts'
 import { writeReadme } from './readme.ts'
@@ -41,7 +41,7 @@ interface Group {
 
 const groups: readonly Group[] = [
   { names: ['podman_run', 'podman_exec'], take: () => podmanFigures(samples, note) },
-  { names: ['launch_cold'], take: () => onServer({ BERTH_TEMPLATES: 'no' }, async (server) => ({ launch_cold: await launches(server, Math.min(samples, 5)) })) },
+  { names: ['launch_cold'], take: () => onServer({ BERTH_TEMPLATES: 'no' }, async (server) => ({ launch_cold: await bareLaunches(server, Math.min(samples, 5)) })) },
   {
     // No guest has run: QEMU alone waits, with the template's state in it.
     names: ['launch_unstarted'],
@@ -53,6 +53,14 @@ const groups: readonly Group[] = [
       onServer({}, async (server) => {
         await untilTemplate(server)
         return { launch_template: await launches(server, samples) }
+      }),
+  },
+  {
+    names: ['launch_general'],
+    take: () =>
+      onServer({ BERTH_IMAGE_TEMPLATES: '0' }, async (server) => {
+        await untilTemplate(server)
+        return { launch_general: await bareLaunches(server, samples) }
       }),
   },
   { names: ['launch_pool'], take: () => onServer({ BERTH_POOL: 'yes' }, async (server) => ({ launch_pool: await poolLaunches(server, samples) })) },
@@ -93,6 +101,7 @@ const groups: readonly Group[] = [
     take: () =>
       onServer({}, async (server) => {
         await firstOf(server, 128)
+        await untilImageTemplate(server, 128)
         return { burst_50: await burst(server) }
       }),
   },

@@ -7,6 +7,7 @@ const ROWS: readonly (readonly [name: string, what: string, target: string])[] =
   ['launch_template', 'create → first output of a command, network on, from a template, where no process waits (`BERTH_POOL=no`)', '250 ms'],
   ['launch_unstarted', 'the same in a QEMU that waits with the template in it, whose guest has run nothing (`BERTH_POOL=unstarted`)', ''],
   ['launch_pool', 'the same from the warm pool, filled and at rest', '80 ms'],
+  ['launch_general', 'the same of an image that has no template of its own (`BERTH_IMAGE_TEMPLATES=0`)', ''],
   ['launch_cold', 'the same with a boot', ''],
   ['podman_run', '`podman run` of the same busybox, default network', ''],
   ['podman_exec', '`podman exec true`', ''],

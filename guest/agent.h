@@ -22,6 +22,7 @@ struct agent {
     struct app_exit exit;
     int app_cgroup, exec_cgroup;  // directories, or -1
     int boot_root;                // the initramfs, for modules that are asked for later
+    bool root_mounted;            // the image's root is there already, and still nobody's (a template of an image)
     pid_t init_pid;               // the application if it is an init in namespaces of its own, or 0
     char **app_env;               // null-terminated; what an exec inherits
     bool ending;                  // the guest is on its way to power-off

@@ -87,7 +87,7 @@ bool configure(const struct guest_config *config, char *wrong, size_t size) {
         return false;
     }
     if (config->net.present && !bring_up_network(&config->net, wrong, size)) return false;
-    if (!mount_root(&config->root, wrong, size)) return false;
+    if (!agent.root_mounted && !mount_root(&config->root, wrong, size)) return false;
     own_disk(config);
     write_names(config);
     ssh_configure(config);

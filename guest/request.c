@@ -88,6 +88,19 @@ static void do_rehearse(uint32_t channel, const void *body, size_t length) {
     reply(channel);
 }
 
+// The image's root, while the guest is nobody yet: what a template of an image has behind it.
+static void do_mount_root(uint32_t channel, const void *body, size_t length) {
+    struct guest_config config;
+    char text[TEXT_MAX] = "";
+    const char *wrong = decode_config(body, length, &config);
+    if (wrong) return link_error(channel, E_BAD_REQUEST, "%s", wrong);
+    if (agent.state != STATE_UNCONFIGURED || agent.root_mounted) return link_error(channel, E_BAD_STATE, "the guest has a root already");
+    if (!mount_root(&config.root, text, sizeof text)) return link_error(channel, E_IO, "%s", text);
+    agent.root_mounted = true;
+    sync();
+    reply(channel);
+}
+
 static void do_app_start(uint32_t channel, const void *body, size_t length) {
     struct exec_spec spec;
     const char *wrong = decode_exec(body, length, &spec);
@@ -185,6 +198,7 @@ static void handle_request(uint8_t type, uint32_t channel, const void *body, siz
     case F_FREEZE: freeze(true); return reply(channel);
     case F_THAW: freeze(false); return reply(channel);
     case F_REHEARSE: return do_rehearse(channel, body, length);
+    case F_MOUNT_ROOT: return do_mount_root(channel, body, length);
     case F_PING: return reply(channel);
     case F_RENEW: return do_renew(channel, body, length);
     case F_SYNC: return session_work(channel, 0, false, work_sync, NULL, 0);

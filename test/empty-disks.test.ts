@@ -6,7 +6,8 @@ import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { BerthError } from '../src/instance/errors.ts'
 import { runCommand } from '../src/host/command.ts'
-import { EmptyDisks, MAX_PATTERNS, readExtents, writeWhole } from '../src/host/volumes/empty-disks.ts'
+import { readExtents, writeWhole } from '../src/host/volumes/disk-pattern.ts'
+import { EmptyDisks, MAX_PATTERNS } from '../src/host/volumes/empty-disks.ts'
 import { isRoot } from './host-lab.ts'
 
 const MIB = 1024 * 1024

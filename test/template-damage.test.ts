@@ -13,6 +13,7 @@ import type { QemuHostOptions } from '../src/host/qemu-host.ts'
 import { openJail } from '../src/host/qemu/jail.ts'
 import { hostPaths } from '../src/host/paths.ts'
 import { takeArtifacts } from '../src/host/qemu/artifacts.ts'
+import { Lull } from '../src/host/qemu/lull.ts'
 import type { TemplateRecord } from '../src/host/qemu/template.ts'
 import { Templates } from '../src/host/qemu/templates.ts'
 import { eventually, exec, GUEST_DIR, isRoot, openLab, refOf, type Lab } from './host-lab.ts'
@@ -140,7 +141,7 @@ describe('a template that is not to be trusted', { skip: !isRoot && 'templates n
 
   /** Templates over the host's own directory, as another server would have them. */
   async function openTemplates(tool: string): Promise<Templates> {
-    const home = { paths: hostPaths(lab.dataDir, lab.runDir), jail: await openJail(), artifacts: {} as never, log: { info: () => undefined, warn: () => undefined } }
+    const home = { paths: hostPaths(lab.dataDir, lab.runDir), jail: await openJail(), artifacts: {} as never, log: { info: () => undefined, warn: () => undefined }, volumes: {} as never, lull: new Lull(), imageTemplates: 0, rootOf: async () => null }
     return await Templates.open(home, tool, () => new Set())
   }
 

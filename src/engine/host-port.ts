@@ -148,7 +148,9 @@ export interface HostTemplate {
   readonly vcpus: number
   readonly memoryBytes: number
   readonly state: 'making' | 'ready'
-  /** VMs of this size that wait to be an instance. */
+  /** Whether it is of one image (with a disk of one size), which is mounted in it; otherwise it serves all. */
+  readonly ofImage: boolean
+  /** VMs of it that wait to be an instance. */
   readonly waiting: number
 }
 

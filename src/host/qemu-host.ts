@@ -38,7 +38,7 @@ import type { ProbeResult } from '../instance/health.ts'
 import type { AppExit, FileSystemId, FileSystemMount, FirewallRule, HostId, ImageDigest, InstanceId, PortMapping, SnapshotId, VolumeId } from '../instance/model.ts'
 import { openCgroups } from './cgroup/cgroup.ts'
 import { FileSystems } from './file-systems/file-systems.ts'
-import { openImageStore, type ImageStoreOptions } from './images/image-store.ts'
+import { BUILT_IN_NAME, openImageStore, type ImageStoreOptions } from './images/image-store.ts'
 import { openNetwork, type NetworkOptions } from './network/network.ts'
 import { defaultRunDir, hostPaths, OWNER_FILE, type HostPaths } from './paths.ts'
 import { Checks } from './network/checks.ts'
@@ -50,11 +50,12 @@ import { mayReadMemory, NO_FOREIGN_MEMORY } from './qemu/private-memory.ts'
 import { isMissing } from './qemu/atomic-file.ts'
 import { machineIdentity, type HostLog, type VmContext } from './qemu/context.ts'
 import { readDevices } from './qemu/devices.ts'
-import { PASSAGE_MODE } from './qemu/disks.ts'
+import { openRoot, PASSAGE_MODE } from './qemu/disks.ts'
 import { DiskUse, readCpuModel, readFacts, type FixedFacts } from './qemu/facts.ts'
 import { openDevice, openJail, type Jail } from './qemu/jail.ts'
 import { endBlank } from './qemu/from-pool.ts'
 import { destroy, prepare, setFirewall, setPorts, start, stop } from './qemu/lifecycle.ts'
+import { Lull } from './qemu/lull.ts'
 import { DEFAULT_LOG_LIMIT_BYTES } from './qemu/log-file.ts'
 import { LogRounds, noLog, readLogs, rotateLogs } from './qemu/logs.ts'
 import type { Accelerator } from './qemu/machine.ts'
@@ -92,6 +93,10 @@ export interface QemuHostOptions {
   readonly vmUser?: 'own' | 'same'
   /** Sizes whose templates are made as soon as the host is open; null (the default) boots every instance from nothing. */
   readonly templates?: readonly TemplateSize[] | null
+  /** Of images, how many templates there may be; default 4, 0 is none. */
+  readonly imageTemplates?: number
+  /** The writable layer with which the built-in image's template is made before anybody asked; null (the default) waits for that. */
+  readonly builtInOverlayBytes?: number | null
   /** VMs of the first of those sizes, and of others that are asked for, wait for whom they will be; null (the default) keeps none. */
   readonly pool?: PoolOptions | null
   /** What the processes of VMs in standby may keep of memory, of all together, so that they wake at once; 0 (the default) ends each when it sleeps. */
@@ -109,6 +114,8 @@ export interface TemplateSize {
 const ROTATE_EVERY_MS = 2_000
 /** One waits for the disk or the server now and then. */
 const TURNS_OF_A_CPU = 2
+/** Each costs some 70 MB of memory and as much disk. */
+export const DEFAULT_IMAGE_TEMPLATES = 4
 /** A launch that takes longer goes on, and the next one begins. */
 const LONGEST_TURN_MS = 3_000
 
@@ -143,7 +150,18 @@ export async function openQemuHost(options: QemuHostOptions): Promise<Host> {
   const snapshots = await SnapshotStore.open(paths.snapshots)
   let pool: Pool | null = null
   const needed = () => [...snapshots.templates(), ...(pool?.templates() ?? [])]
-  const templates = await chooseTemplates(options, { paths, jail, artifacts, log }, seats, needed)
+  const lull = new Lull()
+  const home: TemplateHome = {
+    paths,
+    jail,
+    artifacts,
+    log,
+    volumes,
+    lull,
+    imageTemplates: options.imageTemplates ?? DEFAULT_IMAGE_TEMPLATES,
+    rootOf: async (digest) => await openRoot({ images, jail }, digest).catch(() => null), // gone, or as good as gone
+  }
+  const templates = await chooseTemplates(options, home, seats, needed)
   const context: VmContext = {
     paths,
     templates,
@@ -151,6 +169,7 @@ export async function openQemuHost(options: QemuHostOptions): Promise<Host> {
     get pool() {
       return pool
     },
+    lull,
     turns: new Turns(TURNS_OF_A_CPU * availableParallelism(), LONGEST_TURN_MS),
     naps: (options.napBytes ?? 0) > 0 ? new Naps(options.napBytes ?? 0, log) : null,
     jail,
@@ -183,6 +202,13 @@ export async function openQemuHost(options: QemuHostOptions): Promise<Host> {
     templates.onChange = () => pool?.wake()
   }
   for (const size of options.templates ?? []) templates?.want(sizeKey(context, size))
+  templates?.wantKnownImages()
+  const { builtInOverlayBytes = null } = options
+  if (first !== undefined && builtInOverlayBytes !== null) {
+    host.expectBuiltIn = (digest) => void expectImage(context, sizeKey(context, first), { digest, overlayBytes: builtInOverlayBytes })
+    const builtIn = await images.madeBuiltIn()
+    if (builtIn !== null) host.expectBuiltIn(builtIn.digest)
+  }
   log.info({ accelerator: accelerator.accelerator, reason: accelerator.reason, qemu: version }, 'host is open')
   return host
 }
@@ -197,6 +223,8 @@ class QemuHost implements Host {
   readonly #rotation: NodeJS.Timeout
   readonly #logRounds = new LogRounds()
   readonly #tapWatch: NodeJS.Timeout
+  /** Told of the built-in image as soon as it is there: most launches of a new machine are of it. */
+  expectBuiltIn: (digest: ImageDigest) => void = () => undefined
   #repairing: Promise<void> | null = null
   #closed = false
 
@@ -341,7 +369,11 @@ class QemuHost implements Host {
   }
 
   pullImage(request: PullRequest): Promise<HostImage> {
-    return guarded(() => this.#context.images.pull(request))
+    return guarded(async () => {
+      const image = await this.#context.images.pull(request)
+      if (request.name === BUILT_IN_NAME) this.expectBuiltIn(image.digest)
+      return image
+    })
   }
 
   importImage(archive: AsyncIterable<Uint8Array>, onProgress: (progress: PullProgress) => void): Promise<HostImage> {
@@ -358,6 +390,8 @@ class QemuHost implements Host {
       if (user !== undefined) throw new BerthError('image_in_use', `Instance ${user.id} is made from this image; delete it first.`)
       const snapshot = this.#context.snapshots.userOf(digest)
       if (snapshot !== null) throw new BerthError('image_in_use', `Snapshot ${snapshot} is of an instance of this image; delete it first.`)
+      await this.#context.pool?.forgetImage(digest)
+      this.#context.templates?.forgetImage(digest)
       await this.#context.images.remove(digest)
     })
   }
@@ -509,7 +543,16 @@ async function chooseTemplates(options: QemuHostOptions, home: TemplateHome, sea
 
 /** What instances of a size need that have a network. */
 function sizeKey(context: VmContext, size: TemplateSize): TemplateKey {
-  return { machine: machineIdentity(context), guest: context.artifacts.version, ...size, network: networkKind(context) }
+  return { machine: machineIdentity(context), guest: context.artifacts.version, ...size, network: networkKind(context), image: null }
+}
+
+/** An image that will be launched: its template is made, and one of its VMs waits, before anybody asked. */
+async function expectImage(context: VmContext, size: TemplateKey, image: { readonly digest: ImageDigest; readonly overlayBytes: number }): Promise<void> {
+  const root = await openRoot(context, image.digest).catch(() => null) // it went again
+  if (root === null) return
+  const key = { ...size, image: { ...image, root: root.stamp } }
+  context.templates?.want(key)
+  context.pool?.expect(key)
 }
 
 /** Who VMs run as, and what an operator should know about that. */

@@ -32,6 +32,8 @@ export interface ServerConfig {
   readonly runDir: string | null
   /** Whether instances are cloned from booted guests where that is possible. */
   readonly templates: boolean
+  /** Of images, how many there may be. */
+  readonly imageTemplates: number
   /** Whether regions that only pretend have anything to give. */
   readonly simulatedRegions: boolean
   /** Memory for VMs that wait to be instances; null keeps none. */
@@ -101,6 +103,7 @@ export const SETTINGS = {
   runDir: setting('run-dir', 'BERTH_RUN_DIR', 'DIR', '', 'where sockets are kept (default /run/berth for root, else the user’s own)'),
   templates: setting('templates', 'BERTH_TEMPLATES', 'YES|NO', 'yes', 'clone instances from a guest that has booted already, instead of booting each'),
   simulatedRegions: setting('simulated-regions', 'BERTH_SIMULATED_REGIONS', 'YES|NO', 'yes', 'give out the pretended capacity of the catalogue’s simulated regions'),
+  imageTemplates: setting('image-templates', 'BERTH_IMAGE_TEMPLATES', 'N', '4', 'templates with an image mounted, of the images launched last; each takes 60-100 MB of memory and as much disk; 0: none'),
   pool: setting('pool', 'BERTH_POOL', 'YES|NO|UNSTARTED', 'yes', 'keep a few VMs that wait for whom they will be, so that a launch takes a moment; `unstarted`: that have not run yet'),
   poolMemory: setting('pool-memory', 'BERTH_POOL_MEMORY', 'SIZE', '512MB', 'memory that VMs which wait may take, of all together'),
   napMemory: setting('nap-memory', 'BERTH_NAP_MEMORY', 'SIZE', '512MB', 'memory that instances in standby may go on holding for a while, of all together, so that they wake at once; 0 holds none'),
@@ -140,6 +143,7 @@ const OVERCOMMIT_LIMIT = 1000
 /** In the checkout, as scripts/setup.sh leaves it. */
 const BUILT_GUEST_DIR = fileURLToPath(new URL('../../.berth/guest', import.meta.url))
 const VCPUS_LIMIT = 1024
+const IMAGE_TEMPLATES_LIMIT = 64
 const DAY_MS = 86_400_000
 
 /** The configuration, complete. Throws `invalid_request` with the one sentence for the person. */
@@ -165,6 +169,7 @@ export function readConfig(env: NodeJS.ProcessEnv, flags: Flags = {}): ServerCon
     guestDir: read('guestDir', text => (text === '' ? BUILT_GUEST_DIR : resolve(text))),
     runDir: read('runDir', text => (text === '' ? null : resolve(text))),
     templates: read('templates', parseYesNo),
+    imageTemplates: read('imageTemplates', parseTemplateCount),
     simulatedRegions: read('simulatedRegions', parseYesNo),
     poolBytes: read('pool', parsePool) === 'no' ? null : read('poolMemory', parsePositiveSize),
     poolRehearses: read('pool', parsePool) === 'yes',
@@ -332,6 +337,10 @@ function parsePercent(text: string): number {
   const percent = Number(text)
   if (!/^\d{1,3}(\.\d+)?$/.test(text) || percent > 100) throw new Error('write a number from 0 to 100')
   return percent
+}
+
+function parseTemplateCount(text: string): number {
+  return text === '0' ? 0 : parseCount(text, IMAGE_TEMPLATES_LIMIT)
 }
 
 function parsePositiveSize(text: string): number {

@@ -28,6 +28,8 @@ export async function openHost(config: ServerConfig, log: Logger): Promise<Host>
           ...(config.dns.length === 0 ? {} : { dns: config.dns }),
         },
         templates: config.templates ? [{ vcpus: DEFAULT_SPEC.vcpus, memoryBytes: DEFAULT_SPEC.memoryBytes }] : null,
+        imageTemplates: config.imageTemplates,
+        builtInOverlayBytes: DEFAULT_SPEC.overlayBytes,
         napBytes: config.napBytes,
         pool: config.poolBytes === null ? null : { budgetBytes: config.poolBytes, overlayBytes: DEFAULT_SPEC.overlayBytes, rehearses: config.poolRehearses },
         images: { insecureRegistries: config.insecureRegistries },

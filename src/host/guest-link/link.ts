@@ -105,11 +105,17 @@ export class GuestLink {
   }
 
   /**
-   * Does what a launch does, for nobody: `config` names disks that stand in, whose image has /bin/rehearsal. The
-   * guest stays blank; what an emulated CPU has to translate first is translated afterwards.
+   * Does what a launch does, for nobody: `config` names disks that stand in, whose image has /bin/rehearsal; after
+   * {@link mountRoot} the image is the guest's own. The guest stays blank; what an emulated CPU has to translate first
+   * is translated afterwards.
    */
   async rehearse(config: GuestConfig): Promise<void> {
     await this.#ask(FRAME.rehearse, encodeConfig(config, randomBytes(ENTROPY_BYTES), Date.now()), MOUNT_MS)
+  }
+
+  /** Mounts the image's root and the writable layer that `config` names, before anybody is the guest. It stays blank. */
+  async mountRoot(config: GuestConfig): Promise<void> {
+    await this.#ask(FRAME.mountRoot, encodeConfig(config, randomBytes(ENTROPY_BYTES), Date.now()), MOUNT_MS)
   }
 
   /** Starts the application; once. That it couldn't be executed comes as its exit, with 126 or 127. */

@@ -44,6 +44,7 @@ export const FRAME = {
   renew: 0x20,
   sync: 0x21,
   rehearse: 0x22,
+  mountRoot: 0x23,
   hello: 0x80,
   opened: 0x81,
   out: 0x82,

@@ -68,6 +68,8 @@ export interface ImageStore {
   import(archive: AsyncIterable<Uint8Array>, onProgress: (progress: PullProgress) => void, signal?: AbortSignal): Promise<HostImage>
   /** `localhost/busybox`, made on this machine when it is first asked for. */
   builtIn(): Promise<HostImage>
+  /** It, if it was made already. */
+  madeBuiltIn(): Promise<HostImage | null>
   list(): readonly HostImage[]
   get(digest: ImageDigest): HostImage | null
   /** The erofs file; `image_not_found` if the image isn't there. */
@@ -226,10 +228,14 @@ export async function openImageStore(options: ImageStoreOptions): Promise<ImageS
       }),
     )
 
+  const knownBuiltIn = async (busybox: Busybox): Promise<HostImage | null> => {
+    const known = await readBuiltInRecord(paths.builtInRecord, busybox)
+    return known === null ? null : shelf.get(known)
+  }
+
   const makeBuiltIn = async (): Promise<HostImage> => {
     const busybox = await findBusybox(options.busyboxPath ?? null)
-    const known = await readBuiltInRecord(paths.builtInRecord, busybox)
-    const there = known === null ? null : shelf.get(known)
+    const there = await knownBuiltIn(busybox)
     if (there !== null) return there
     return await accounted(BUILT_IN_NAME, (close) =>
       inWorkDir(async (workDir) => {
@@ -246,6 +252,8 @@ export async function openImageStore(options: ImageStoreOptions): Promise<ImageS
   const store: ImageStore = {
     pull: (request) => (request.name === BUILT_IN_NAME ? store.builtIn() : pull(request)),
     import: importArchive,
+    // Without a busybox there is none.
+    madeBuiltIn: async () => await findBusybox(options.busyboxPath ?? null).then(knownBuiltIn, () => null),
     async builtIn() {
       if (builtIn === null) {
         const making = makeBuiltIn()

@@ -1,12 +1,13 @@
 /**
  * A blank: a clone of a template that is nobody yet. It has a name, a user, a control group, a tap and directories
- * of its own, and disks that only stand in; it has rehearsed a launch (or, where that isn't wanted, has run nothing
+ * of its own, and disks that only stand in (one of an image's template has that image and a layer of its own); it has rehearsed a launch (or, where that isn't wanted, has run nothing
  * since its template was saved), and waits, paused.
  *
  *   makeBlank ─▶ cloned ─▶ rehearsed ─▶ paused ─▶ moveIn (names and files become the instance's) ─▶ become ─▶ running
  *                                          └──▶ dropBlank
  *
- * Invariants: nothing of any instance is in a blank before `moveIn`; a blank becomes one instance, or none. Its
+ * Invariants: nothing of any instance is in a blank before `moveIn`, and nothing of an image but of the one that it is
+ * for; a blank becomes one instance, or none. Its
  * directory has no record, so that a new server sweeps what a dead one left.
  */
 import { randomUUID } from 'node:crypto'
@@ -53,8 +54,8 @@ export interface Blank {
 export interface BlankRequest {
   readonly key: TemplateKey
   readonly template: Template
-  /** An erofs image with /bin/rehearsal. */
-  readonly rehearsalImage: string
+  /** The root of the template's image; for one without, an erofs image with /bin/rehearsal. */
+  readonly root: string
   readonly overlayBytes: number
   readonly rehearses: boolean
 }
@@ -65,16 +66,15 @@ export async function makeBlank(context: VmContext, request: BlankRequest): Prom
   try {
     const { key, template, overlayBytes } = request
     await makeDirectories(context, id)
-    const overlay = join(context.paths.instance(id).runDir, STAND_IN)
-    await context.volumes.createOverlay(overlay, STAND_IN_BYTES)
-    await context.jail.give(overlay, id, 0o600)
+    const overlay = key.image === null ? await makeStandIn(context, id) : context.paths.instance(id).overlay
+    if (key.image !== null && !(await makeOverlay(context, id, overlayBytes, template))) throw new BerthError('internal', "A template of an image has no layer for its clones.")
     const tap = key.network === 'tap' ? await context.network.plugBlank(id, context.jail.uidOf(id)) : null
     const vmm = await startClone(context, { ...request, id, overlay, tap })
     try {
       await loadDeviceState(vmm.qmp, CLONE_STATE_DESCRIPTOR)
       const link = request.rehearses ? await rehearse(context, id, vmm, key) : null
       try {
-        await makeOverlay(context, id, overlayBytes)
+        if (key.image === null) await makeOverlay(context, id, overlayBytes)
         return { id, key, templateId: template.id, vmm, link, tap, overlayBytes }
       } catch (error) {
         link?.close()
@@ -113,7 +113,7 @@ export async function moveIn(context: VmContext, blank: Blank, spec: Pick<VmSpec
 
 /** Gives a blank that has moved in the disks and the name of its instance. Kills it if that fails. */
 export async function become(context: VmContext, blank: Blank, prepared: PreparedDisks): Promise<Running> {
-  const { vmm } = blank
+  const { vmm, key } = blank
   const { spec } = prepared
   // It answers when it goes on.
   const connecting = blank.link === null ? connectLink(context, spec, vmm, AGENT_TIMEOUT_MS) : Promise.resolve(blank.link)
@@ -124,7 +124,7 @@ export async function become(context: VmContext, blank: Blank, prepared: Prepare
   })
   try {
     // Before the guest goes on, the disks are the instance's: QEMU does what it is told in turn.
-    const [link] = await Promise.all([configuring, ...swapDisks(vmm.qmp, prepared), plugInTurn(vmm.qmp, prepared), vmm.qmp.execute('cont')])
+    const [link] = await Promise.all([configuring, ...(key.image === null ? swapDisks(vmm.qmp, prepared) : []), plugInTurn(vmm.qmp, prepared), vmm.qmp.execute('cont')])
     return { vmm, link }
   } catch (error) {
     connecting.then((link) => link.close()).catch(() => undefined) // it never answered
@@ -159,6 +159,13 @@ async function plugInTurn(qmp: QmpClient, prepared: PreparedDisks): Promise<void
   for (const disk of prepared.disks) await plugDisk(qmp, disk, prepared.spec.diskIoBytesPerSecond !== null)
 }
 
+async function makeStandIn(context: VmContext, id: InstanceId): Promise<string> {
+  const path = join(context.paths.instance(id).runDir, STAND_IN)
+  await context.volumes.createOverlay(path, STAND_IN_BYTES)
+  await context.jail.give(path, id, 0o600)
+  return path
+}
+
 interface CloneRequest extends BlankRequest {
   readonly id: InstanceId
   readonly overlay: string
@@ -170,8 +177,8 @@ async function startClone(context: VmContext, request: CloneRequest): Promise<Vm
   const plug: Plug = tap === null ? { kind: 'none' } : { kind: 'tap', tap }
   const machine = machineSpec(
     context,
-    { root: request.rehearsalImage, overlay: request.overlay, disks: [], plug, spec: blankSpec(id, key) },
-    { incoming: true, memory: 'template', disksStandIn: true },
+    { root: request.root, overlay: request.overlay, disks: [], plug, spec: blankSpec(id, key) },
+    { incoming: true, memory: 'template', disksStandIn: key.image === null },
   )
   const state = await template.openState()
   try {

@@ -11,7 +11,7 @@ import { machineIdentity, type VmContext } from './context.ts'
 import { loadDeviceState } from './device-state.ts'
 import { plugDisk } from './hotplug.ts'
 import type { ProcessIdentity } from './identity.ts'
-import type { Template, TemplateKey } from './template.ts'
+import type { ImageTemplateKey, Template, TemplateKey } from './template.ts'
 import { Vmm } from './vmm.ts'
 
 /** A clone answers in milliseconds; under emulation on a busy machine, in seconds. */
@@ -34,7 +34,13 @@ export function templateKey(context: VmContext, spec: Pick<VmSpec, 'vcpus' | 'me
     vcpus: spec.vcpus,
     memoryBytes: spec.memoryBytes,
     network: spec.network === null ? 'none' : networkKind(context),
+    image: null,
   }
+}
+
+/** What a template of this VM's own image must be like, with a disk of its size. */
+export function imageTemplateKey(context: VmContext, spec: Pick<VmSpec, 'vcpus' | 'memoryBytes' | 'network' | 'image' | 'overlayBytes'>, rootStamp: string): ImageTemplateKey {
+  return { ...templateKey(context, spec), image: { digest: spec.image, root: rootStamp, overlayBytes: spec.overlayBytes } }
 }
 
 /** A clone that has become the instance; its application has not been started. Leaves no VM behind if it throws. */
@@ -59,9 +65,9 @@ export async function cloneTemplate(
     const throttled = spec.diskIoBytesPerSecond !== null
     const [link] = await Promise.all([
       connectLink(context, spec, vmm, AGENT_TIMEOUT_MS),
-      // The guest still believes in the stand-in's size.
-      vmm.qmp.execute('block_resize', { 'node-name': 'overlay', size: spec.overlayBytes }),
       plugInTurn(vmm, prepared, throttled),
+      // The guest still believes in the stand-in's size.
+      ...(template.key.image === null ? [vmm.qmp.execute('block_resize', { 'node-name': 'overlay', size: spec.overlayBytes })] : []),
     ])
     try {
       if (link.status.state !== 'unconfigured') throw new BerthError('internal', `A clone was ${link.status.state} before it was told who it is.`)

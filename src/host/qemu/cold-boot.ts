@@ -13,6 +13,7 @@ import { configureGuest } from './guest.ts'
 import type { ProcessIdentity } from './identity.ts'
 import type { MachineMemory, MachineNetwork, MachineSpec, PluggedDisk } from './machine.ts'
 import type { HeldShare } from './shares.ts'
+import type { Template } from './template.ts'
 import type { PluggedVolume } from './vm-record.ts'
 import { Vmm } from './vmm.ts'
 
@@ -31,6 +32,8 @@ export interface PreparedDisks {
   readonly overlay: string
   readonly volumes: readonly PluggedVolume[]
   readonly disks: readonly PluggedDisk[]
+  /** The template of the image whose guest has mounted this very layer; null where the layer is any other. */
+  readonly template: Template | null
 }
 
 /** All that is prepared for a VM. */

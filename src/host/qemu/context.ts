@@ -8,6 +8,7 @@ import type { HostPaths } from '../paths.ts'
 import type { Volumes } from '../volumes/volumes.ts'
 import type { AcceleratorVerdict } from './accel.ts'
 import type { Jail } from './jail.ts'
+import type { Lull } from './lull.ts'
 import { MACHINE_PROFILE, type MachineIdentity } from './machine.ts'
 import type { Naps } from './naps.ts'
 import type { Pool } from './pool.ts'
@@ -60,6 +61,7 @@ export interface VmContext {
   readonly pool: Pool | null
   /** Of the launches that start a QEMU. */
   readonly turns: Turns
+  readonly lull: Lull
   /** null where a VM's process always ends with its standby. */
   readonly naps: Naps | null
   readonly logLimitBytes: number

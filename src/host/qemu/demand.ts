@@ -1,8 +1,11 @@
 /**
- * How many VMs of each size are worth keeping ready: as many as were asked for in the busiest moment of late. Pure
- * but for the clock.
+ * How many VMs of each size, and of which images, are worth keeping ready: as many as were asked for in the busiest
+ * moment of late. Pure but for the clock.
+ *
+ * What was asked for of an image that has no template of its own (yet) is wanted of the general one. Two of the first
+ * size wait in any case, and one of them is always anybody's.
  */
-import { keyText, type TemplateKey } from './template.ts'
+import { generalKey, keyText, type TemplateKey } from './template.ts'
 
 /** What was asked for longer ago than this doesn't count. */
 const MEMORY_MS = 10 * 60_000
@@ -14,7 +17,7 @@ const FIRST_COUNT = 2
 const MAX_COUNT = 8
 /** More launches than this in memory say nothing new. */
 const MAX_LAUNCHES = 256
-const MAX_SIZES = 8
+const MAX_SIZES = 16
 
 export interface Wanted {
   readonly key: TemplateKey
@@ -46,15 +49,25 @@ export class Demand {
     if (this.#sizes.size > MAX_SIZES && oldest !== undefined) this.#sizes.delete(oldest)
   }
 
-  /** Each size that is worth it, with how many and the writable layer that was asked for last. */
-  wants(): readonly (Wanted & { readonly count: number })[] {
+  /** Each that is worth it, with how many and the writable layer that was asked for last; `has` tells for which keys there is a template. */
+  wants(has: (key: TemplateKey) => boolean): readonly (Wanted & { readonly count: number })[] {
     const since = this.#now() - MEMORY_MS
-    const first = { ...this.#first, count: FIRST_COUNT }
-    const asked = [...this.#sizes.values()].map(({ key, overlayBytes, launches }) => {
-      const least = keyText(key) === keyText(first.key) ? FIRST_COUNT : 0
-      return { key, overlayBytes, count: Math.max(least, busiest(launches.filter((at) => at >= since))) }
-    })
-    return asked.some(({ key }) => keyText(key) === keyText(first.key)) ? asked : [first, ...asked]
+    const first = keyText(this.#first.key)
+    const wanted = new Map([[first, { ...this.#first, count: 0 }]])
+    let [ofImages, lastBytes] = [0, this.#first.overlayBytes]
+    for (const { key: asked, overlayBytes, launches } of this.#sizes.values()) {
+      const key = has(asked) ? asked : generalKey(asked)
+      const count = busiest(launches.filter((at) => at >= since))
+      const text = keyText(key)
+      wanted.set(text, { key, overlayBytes, count: Math.min(MAX_COUNT, (wanted.get(text)?.count ?? 0) + count) })
+      if (keyText(generalKey(key)) !== first) continue
+      lastBytes = overlayBytes
+      if (key.image !== null) ofImages += count
+    }
+    const general = wanted.get(first)
+    const least = Math.max(1, FIRST_COUNT - ofImages)
+    if (general !== undefined && general.count < least) wanted.set(first, { ...general, overlayBytes: lastBytes, count: least })
+    return [...wanted.values()]
   }
 }
 

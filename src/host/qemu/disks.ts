@@ -5,11 +5,14 @@
  * Invariants: what exists and may hold data is never made anew; when the disk is full nothing half-made stays.
  */
 import { chmod, mkdir, open, rm, stat } from 'node:fs/promises'
-import type { InstanceId } from '../../instance/model.ts'
+import type { ImageDigest, InstanceId } from '../../instance/model.ts'
 import { asDiskError, CommandFailed, runCommand } from '../command.ts'
 import type { InstancePaths } from '../paths.ts'
+import { copyPattern } from '../volumes/disk-pattern.ts'
+import { fileExists } from '../volumes/ext4.ts'
 import type { VmContext } from './context.ts'
 import type { PluggedDisk } from './machine.ts'
+import { rootStamp, type Template } from './template.ts'
 import type { PluggedVolume } from './vm-record.ts'
 
 /** VMs pass through to files whose names they were told; they can't list. */
@@ -38,11 +41,17 @@ export async function makeLog(context: VmContext, id: InstanceId, path: string):
   await context.jail.give(path, id, PRIVATE_MODE)
 }
 
-/** The writable layer of the root; an existing one stays. */
-export async function makeOverlay(context: VmContext, id: InstanceId, overlayBytes: number): Promise<void> {
+/**
+ * The writable layer of the root; an existing one stays. `template`, of the instance's image, makes a new one as its
+ * guest has mounted it; gives whether that was done, which is so for one start.
+ */
+export async function makeOverlay(context: VmContext, id: InstanceId, overlayBytes: number, template: Template | null = null): Promise<boolean> {
   const { overlay } = context.paths.instance(id)
-  await context.volumes.createOverlay(overlay, overlayBytes)
+  const layer = (await fileExists(overlay)) ? null : (template?.layer ?? null)
+  if (layer === null) await context.volumes.createOverlay(overlay, overlayBytes)
+  else await copyPattern(overlay, layer, null)
   await context.jail.give(overlay, id, PRIVATE_MODE)
+  return layer !== null
 }
 
 /**
@@ -67,11 +76,16 @@ export async function makeMemory(context: VmContext, id: InstanceId, memoryBytes
   }
 }
 
+export interface ImageRoot {
+  readonly path: string
+  readonly stamp: string
+}
+
 /** The image's root, readable to VMs. Throws `image_not_found`. */
-export async function openRoot(context: VmContext, digest: Parameters<VmContext['images']['rootPath']>[0]): Promise<string> {
-  const path = context.images.rootPath(digest)
-  await context.jail.share(path, SHARED_MODE)
-  return path
+export async function openRoot({ images, jail }: Pick<VmContext, 'images' | 'jail'>, digest: ImageDigest): Promise<ImageRoot> {
+  const path = images.rootPath(digest)
+  await jail.share(path, SHARED_MODE)
+  return { path, stamp: await rootStamp(path) }
 }
 
 /** Hands a volume's files over as its mode asks, makes its overlay, and says which disks to plug. */

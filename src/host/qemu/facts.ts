@@ -65,6 +65,7 @@ export async function readFacts(context: VmContext, fixed: FixedFacts): Promise<
       vcpus: key.vcpus,
       memoryBytes: key.memoryBytes,
       state,
+      ofImage: key.image !== null,
       waiting: context.pool?.count(key) ?? 0,
     })),
     warnings: fixed.warnings,

@@ -6,9 +6,9 @@
 import type { KeptSpec } from '../../engine/host-port.ts'
 import { BerthError } from '../../instance/errors.ts'
 import { become, dropBlank, moveIn, type Blank } from './blank.ts'
-import { templateKey } from './clone.ts'
 import type { Prepared, PreparedDisks, Running } from './cold-boot.ts'
 import type { Seat } from './seat.ts'
+import type { ImageTemplateKey } from './template.ts'
 
 /** A VM that has moved in. */
 export interface FromPool {
@@ -19,9 +19,10 @@ export interface FromPool {
 }
 
 /** A VM of the pool moves in, if one waits that this instance, which has nothing yet, can be. */
-export async function takeBlank(seat: Seat, spec: KeptSpec): Promise<Blank | null> {
+export async function takeBlank(seat: Seat, spec: KeptSpec, key: ImageTemplateKey): Promise<Blank | null> {
   const { context } = seat
-  const blank = context.pool?.take(templateKey(context, spec), spec.overlayBytes) ?? null
+  // A disk that is mounted already can't be put behind a limit.
+  const blank = context.pool?.take(key, { mounted: spec.diskIoBytesPerSecond === null }) ?? null
   if (blank === null) return null
   try {
     await moveIn(context, blank, spec)

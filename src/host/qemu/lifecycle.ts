@@ -10,7 +10,7 @@ import { asBerthError, BerthError } from '../../instance/errors.ts'
 import type { AppExit, FirewallRule, PortMapping } from '../../instance/model.ts'
 import type { Plug } from '../network/network.ts'
 import { holdTools } from '../ready-tool.ts'
-import { cloneTemplate, templateKey } from './clone.ts'
+import { cloneTemplate, imageTemplateKey, templateKey } from './clone.ts'
 import { coldBoot, type Prepared, type PreparedDisks, type Running } from './cold-boot.ts'
 import { machineIdentity, type VmContext } from './context.ts'
 import { continueAfterFullDisk } from './disk-pause.ts'
@@ -19,11 +19,11 @@ import { beginToBe, endBlank, settledIn, takeBlank } from './from-pool.ts'
 import { startApplication } from './guest.ts'
 import type { ProcessIdentity } from './identity.ts'
 import { keepLink } from './link-keeper.ts'
-import type { PluggedDisk } from './machine.ts'
 import { planPorts } from './ports.ts'
 import { killVm, untilGone } from './process.ts'
 import type { Live, Seat } from './seat.ts'
 import { holdShares, mountShares, type HeldShare } from './shares.ts'
+import type { Template } from './template.ts'
 import { newRecord, type PluggedVolume } from './vm-record.ts'
 import type { Vmm } from './vmm.ts'
 
@@ -40,14 +40,15 @@ export async function prepare(seat: Seat, spec: KeptSpec): Promise<Prepared> {
   const root = await openRoot(context, spec.image)
   // Before one is taken: what takes its place would be made beside this launch.
   const over = launching(context)
+  const ownKey = imageTemplateKey(context, spec, root.stamp)
   try {
-    const blank = isNew ? await takeBlank(seat, spec) : null
+    const blank = isNew ? await takeBlank(seat, spec, ownKey) : null
     if (blank === null) await makeDirectories(context, id)
     const before = seat.record ?? newRecord(spec, blank?.id ?? null)
     const volumes = planPorts(before.volumes, spec.volumes)
     // Intent first: whoever finds the directory after a crash knows whose it is.
     if (isNew) await seat.begin({ ...before, volumes })
-    const opening = openDisks(seat, spec, volumes).then((disks): PreparedDisks => ({ spec, root, overlay: seat.paths.overlay, volumes, disks }))
+    const opening = openDisks(seat, { spec, volumes, root: root.path, template: context.templates?.take(ownKey) ?? null })
     // It learns who it is while its network is made.
     if (blank !== null) beginToBe(seat, blank, opening)
     const [disks, connection] = await allOrFirstFailure([opening, connect(context, spec, { blankTap: blank?.tap ?? null })])
@@ -66,14 +67,21 @@ export async function prepare(seat: Seat, spec: KeptSpec): Promise<Prepared> {
 }
 
 /** Nothing is made ready for later beside a launch; gives what ends that. */
-function launching({ pool }: VmContext): () => void {
-  const ends = [pool?.launching(), holdTools()]
+function launching({ lull }: VmContext): () => void {
+  const ends = [lull.launching(), holdTools()]
   return () => {
-    for (const end of ends) end?.()
+    for (const end of ends) end()
   }
 }
 
 const HOW = { pool: 'it waited in the pool', template: 'cloned from a template', cold: 'booted' } as const
+
+/** How it came up, and whether its image's root was mounted then. */
+interface BroughtUp {
+  readonly running: Running
+  readonly how: keyof typeof HOW
+  readonly hadRoot: boolean
+}
 
 /** What was prepared for this very spec; then nothing has to be looked at again. */
 function takePrepared(seat: Seat, spec: VmSpec): Prepared | null {
@@ -108,10 +116,11 @@ export async function start(seat: Seat, spec: VmSpec, firstBoot: FirstBoot | nul
 async function startPrepared(seat: Seat, spec: VmSpec, prepared: Prepared, firstBoot: FirstBoot | null): Promise<VmStarted> {
   const begun = performance.now()
   const startedAt = Date.now()
+  const isFirst = seat.known.startedAt === null
   await seat.note(`start: generation ${spec.generation}, ${spec.vcpus} vCPU, ${spec.memoryBytes} bytes of memory, ${seat.context.accelerator.accelerator}`)
   try {
     const over = launching(seat.context)
-    const { running, how } = await bringUp(seat, prepared, startedAt).finally(over)
+    const { running, how, hadRoot } = await bringUp(seat, prepared, startedAt).finally(over)
     try {
       await mountShares(running.link, seat.context.artifacts, spec, prepared.shares)
       await startApplication(running.link, spec, firstBoot)
@@ -122,7 +131,8 @@ async function startPrepared(seat: Seat, spec: VmSpec, prepared: Prepared, first
       throw error
     }
     keepLink(seat, settleIn(seat, running.vmm), running.link)
-    await seat.note(`running after ${Math.round(performance.now() - begun)} ms (${HOW[how]})`)
+    if (isFirst && !hadRoot) wantImage(seat, prepared)
+    await seat.note(`running after ${Math.round(performance.now() - begun)} ms (${HOW[how]}${hadRoot ? ' with its image' : ''})`)
     return { startedAt, how }
   } catch (error) {
     await seat.note(`start failed: ${asBerthError(error).message}`)
@@ -133,7 +143,7 @@ async function startPrepared(seat: Seat, spec: VmSpec, prepared: Prepared, first
 }
 
 /** From the pool or as a clone where there is one and it works, else by a boot. */
-async function bringUp(seat: Seat, prepared: Prepared, startedAt: number): Promise<{ readonly running: Running; readonly how: keyof typeof HOW }> {
+async function bringUp(seat: Seat, prepared: Prepared, startedAt: number): Promise<BroughtUp> {
   const { context } = seat
   const begin = async (process: ProcessIdentity, template: string | null): Promise<void> => {
     await seat.save({ status: 'starting', process, template, machine: machineIdentity(context), exit: null, startedAt })
@@ -142,7 +152,7 @@ async function bringUp(seat: Seat, prepared: Prepared, startedAt: number): Promi
   if (moved !== null) {
     try {
       await begin(moved.blank.vmm.identity, moved.blank.templateId)
-      return { running: await settledIn(seat, moved, prepared), how: moved.blank.link === null ? 'template' : 'pool' }
+      return { running: await settledIn(seat, moved, prepared), how: moved.blank.link === null ? 'template' : 'pool', hadRoot: moved.blank.key.image !== null }
     } catch (error) {
       await seat.note(`the VM of the pool failed, cloning instead: ${asBerthError(error).message}`)
       await endBlank(seat)
@@ -150,12 +160,12 @@ async function bringUp(seat: Seat, prepared: Prepared, startedAt: number): Promi
     }
   }
   const key = templateKey(context, prepared.spec)
-  const template = context.templates?.take(key) ?? null
+  const template = ownTemplate(context, prepared) ?? context.templates?.take(key) ?? null
   if (template !== null) {
     try {
       const running = await cloneTemplate(context, prepared, template, (process) => begin(process, template.id))
       context.templates?.cloned(template)
-      return { running, how: 'template' }
+      return { running, how: 'template', hadRoot: template.key.image !== null }
     } catch (error) {
       await seat.note(`cloning template ${template.id} failed, booting instead: ${asBerthError(error).message}`)
       context.templates?.failed(template, error)
@@ -166,7 +176,22 @@ async function bringUp(seat: Seat, prepared: Prepared, startedAt: number): Promi
   const running = await coldBoot(context, prepared, (process) => begin(process, null))
   // Not before: the two boots would slow each other down.
   context.templates?.want(key)
-  return { running, how: 'cold' }
+  return { running, how: 'cold', hadRoot: false }
+}
+
+/** The template whose guest has the instance's own layer mounted, if it is still to be had. */
+function ownTemplate({ templates }: VmContext, { template }: Prepared): Template | null {
+  return template !== null && templates?.take(template.key)?.id === template.id ? template : null
+}
+
+/** The next instance of this image finds it mounted. */
+function wantImage({ context }: Seat, { spec }: Prepared): void {
+  const { templates } = context
+  if (templates === null) return
+  void openRoot(context, spec.image).then(
+    ({ stamp }) => templates.want(imageTemplateKey(context, spec, stamp)),
+    () => undefined, // an image that is gone has no next instance
+  )
 }
 
 /** From now on the VMM is the seat's, and its end is noticed. The caller sees to its link. */
@@ -337,10 +362,14 @@ export async function setPorts(seat: Seat, ref: VmRef, ports: readonly PortMappi
   }
 }
 
-async function openDisks(seat: Seat, spec: KeptSpec, volumes: readonly PluggedVolume[]): Promise<readonly PluggedDisk[]> {
+async function openDisks(seat: Seat, wanted: Pick<PreparedDisks, 'spec' | 'volumes' | 'root' | 'template'>): Promise<PreparedDisks> {
   const { context, id } = seat
-  const [, disks] = await allOrFirstFailure([makeOverlay(context, id, spec.overlayBytes), Promise.all(volumes.map((volume) => openVolume(context, id, volume)))])
-  return disks.flat()
+  const { spec, volumes, template } = wanted
+  const [fits, disks] = await allOrFirstFailure([
+    makeOverlay(context, id, spec.overlayBytes, template),
+    Promise.all(volumes.map((volume) => openVolume(context, id, volume))),
+  ])
+  return { ...wanted, overlay: seat.paths.overlay, disks: disks.flat(), template: fits ? template : null }
 }
 
 /** Both results; if one fails, its error, but only when the other is done, so that undoing meets nobody at work. */

@@ -2,25 +2,24 @@
  * The warm pool: a few blanks (blank.ts) that wait, paused, for whom they will be. One is handed out at once; another
  * takes its place in the background.
  *
- *   demand (launches of a size) ─▶ how many are kept ─▶ made one at a time, when no launch is under way
+ *   demand (launches of a size and an image) ─▶ how many are kept ─▶ made one at a time, when no launch is under way
  *
  * Invariants: a launch never waits for the pool; the memory that the waiting have for themselves stays below the
  * budget; one that dies is replaced; those whose template is given up go. All end with the server, or are swept by
  * the next.
  */
-import { setTimeout as sleep } from 'node:timers/promises'
 import { asBerthError } from '../../instance/errors.ts'
+import type { ImageDigest } from '../../instance/model.ts'
 import { dropBlank, fits, makeBlank, type Blank } from './blank.ts'
 import type { VmContext } from './context.ts'
 import { Demand } from './demand.ts'
+import { openRoot } from './disks.ts'
 import { privateBytes } from './process.ts'
 import { rehearsalImage } from './rehearsal.ts'
-import { keyText, type TemplateKey } from './template.ts'
+import { generalKey, keyText, type ImageTemplateKey, type TemplateImage, type TemplateKey } from './template.ts'
 
 /** What a blank is reckoned to take before one was measured: emulation's buffers, and what a rehearsal writes. */
 const FIRST_GUESS_BYTES = 64 * 1024 * 1024
-/** Whoever was just given a VM has its first command behind it before the next one is made. */
-const PAUSE_AFTER_LAUNCH_MS = 150
 /** Launch upon launch for this long doesn't keep the pool from being filled. */
 const LONGEST_WAIT_MS = 3_000
 const FIRST_RETRY_MS = 5_000
@@ -49,8 +48,6 @@ export class Pool {
   #waiting: Waiting[] = []
   #filling: Promise<void> | null = null
   #again = false
-  #launches = 0
-  #lastLaunchAt = 0
   #costBytes = FIRST_GUESS_BYTES
   #failures = 0
   #retry: NodeJS.Timeout | null = null
@@ -66,25 +63,34 @@ export class Pool {
     this.#review.unref()
   }
 
-  /** One that waits, at once, or null. It is the caller's from now on. */
-  take(key: TemplateKey, overlayBytes: number): Blank | null {
+  /**
+   * One that waits, at once, or null: of that very image (`mounted` tells whether its disks may be mounted already), or
+   * one that can be any image's. It is the caller's from now on.
+   */
+  take(key: ImageTemplateKey, { mounted }: { readonly mounted: boolean }): Blank | null {
     // Its card has the ports that an instance publishes: it can't be there before the instance.
     if (key.network === 'user') return null
-    this.#demand.note(key, overlayBytes)
-    const usable = this.#waiting.filter(({ blank }) => fits(blank, key))
-    const found = usable.find(({ blank }) => blank.overlayBytes === overlayBytes) ?? usable[0]
+    const { overlayBytes } = key.image
+    this.#demand.note(mounted ? key : generalKey(key), overlayBytes)
+    const own = mounted ? this.#waiting.filter(({ blank }) => fits(blank, key)) : []
+    const general = this.#waiting.filter(({ blank }) => fits(blank, generalKey(key)))
+    const found = own[0] ?? general.find(({ blank }) => blank.overlayBytes === overlayBytes) ?? general[0]
     if (found !== undefined) this.#waiting = this.#waiting.filter((other) => other !== found)
     this.wake()
     return found?.blank ?? null
   }
 
-  /** Call it when a launch begins, and what it gives when the launch is over. */
-  launching(): () => void {
-    this.#launches += 1
-    return () => {
-      this.#launches -= 1
-      this.#lastLaunchAt = performance.now()
-    }
+  /** Before anybody asked, one of these waits. */
+  expect(key: ImageTemplateKey): void {
+    this.#demand.note(key, key.image.overlayBytes)
+    this.wake()
+  }
+
+  /** Ends those of an image that is gone. */
+  async forgetImage(digest: ImageDigest): Promise<void> {
+    const gone = this.#waiting.filter(({ blank }) => blank.key.image?.digest === digest)
+    this.#waiting = this.#waiting.filter((waiting) => !gone.includes(waiting))
+    await Promise.all(gone.map(({ blank }) => this.#drop(blank)))
   }
 
   /** How many of a size wait. */
@@ -131,7 +137,7 @@ export class Pool {
         this.#again = false
         await this.#trim()
         for (let wanted = this.#next(); wanted !== null; wanted = this.#next()) {
-          await this.#quiet()
+          await this.#context.lull.until({ mostMs: LONGEST_WAIT_MS, signal: this.#closing.signal })
           if (this.#closing.signal.aborted || !(await this.#add(wanted.key, wanted.overlayBytes))) return
         }
       }
@@ -145,20 +151,28 @@ export class Pool {
   #next(): { readonly key: TemplateKey; readonly overlayBytes: number } | null {
     const used = this.#waiting.reduce((sum, { bytes }) => sum + bytes, 0)
     if (used + this.#costBytes > this.#options.budgetBytes) return null
-    const missing = this.#demand.wants().filter(({ key, count }) => this.count(key) < count && this.#context.templates?.take(key) !== null)
+    const missing = this.#wants().filter(({ key, count }) => this.count(key) < count && this.#has(key))
     return missing.toSorted((a, b) => b.count - this.count(b.key) - (a.count - this.count(a.key)))[0] ?? null
+  }
+
+  #wants(): ReturnType<Demand['wants']> {
+    return this.#demand.wants((key) => this.#has(key))
+  }
+
+  #has(key: TemplateKey): boolean {
+    return (this.#context.templates?.look(key) ?? null) !== null
   }
 
   /** Those that nobody will ask for, and those whose template was given up. */
   async #trim(): Promise<void> {
-    const counts = new Map(this.#demand.wants().map(({ key, count }) => [keyText(key), count]))
+    const counts = new Map(this.#wants().map(({ key, count }) => [keyText(key), count]))
     const kept: Waiting[] = []
     const gone: Blank[] = []
     for (const waiting of this.#waiting) {
       const { blank } = waiting
       const text = keyText(blank.key)
       const left = counts.get(text) ?? 0
-      const isCurrent = this.#context.templates?.take(blank.key)?.id === blank.templateId
+      const isCurrent = this.#context.templates?.look(blank.key)?.id === blank.templateId
       if (left > 0 && isCurrent && !blank.vmm.hasEnded) kept.push(waiting)
       else gone.push(blank)
       counts.set(text, left - 1)
@@ -170,9 +184,9 @@ export class Pool {
   /** False where none can be made now. */
   async #add(key: TemplateKey, overlayBytes: number): Promise<boolean> {
     const template = this.#context.templates?.take(key) ?? null
-    const image = await rehearsalImage(this.#context)
-    if (template === null || image === null) return false
-    const blank = await makeBlank(this.#context, { key, template, rehearsalImage: image, overlayBytes, rehearses: this.#options.rehearses ?? true })
+    const root = key.image === null ? await rehearsalImage(this.#context) : await rootOf(this.#context, key.image)
+    if (template === null || root === null) return false
+    const blank = await makeBlank(this.#context, { key, template, root, overlayBytes, rehearses: this.#options.rehearses ?? true })
     const bytes = await privateBytes(blank.vmm.identity.pid)
     this.#costBytes = bytes ?? this.#costBytes
     this.#waiting.push({ blank, bytes: bytes ?? this.#costBytes })
@@ -195,16 +209,6 @@ export class Pool {
     })
   }
 
-  /** Waits until no launch is under way, but not for ever. */
-  async #quiet(): Promise<void> {
-    const until = performance.now() + LONGEST_WAIT_MS
-    while (performance.now() < until && !this.#closing.signal.aborted) {
-      const restMs = this.#lastLaunchAt + PAUSE_AFTER_LAUNCH_MS - performance.now()
-      if (this.#launches === 0 && restMs <= 0) return
-      await sleep(Math.max(restMs, PAUSE_AFTER_LAUNCH_MS / 3), undefined, { signal: this.#closing.signal }).catch(() => undefined) // seen above
-    }
-  }
-
   #failed(error: unknown): void {
     if (this.#closing.signal.aborted) return
     const pauseMs = Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** this.#failures)
@@ -216,4 +220,10 @@ export class Pool {
     }, pauseMs)
     this.#retry.unref()
   }
+}
+
+/** The image's root, if it is still the file that its template was made with. */
+async function rootOf(context: VmContext, image: TemplateImage): Promise<string | null> {
+  const { path, stamp } = await openRoot(context, image.digest)
+  return stamp === image.root ? path : null
 }

@@ -3,12 +3,14 @@
  * is, stops it there, and keeps its memory and its devices.
  *
  *   boot ─▶ agent answers, unconfigured ─▶ stop ─▶ devices to a file ─▶ quit ─▶ memory sealed and kept ─▶ template.json
+ *                        └─▶ of an image: its root is mounted, a launch rehearsed ─┘
  *
- * Nothing of any tenant is in it: no image, no name, no address, no key.
+ * Nothing of any tenant is in it: no name, no address, no key, and no image but that of an image's own template.
  */
 import { randomUUID } from 'node:crypto'
 import { chmod, chown, mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setPriority } from 'node:os'
 import { asBerthError, BerthError } from '../../instance/errors.ts'
 import type { InstanceId } from '../../instance/model.ts'
 import { asDiskError } from '../command.ts'
@@ -18,10 +20,12 @@ import { ownerName } from '../network/names.ts'
 import type { HostPaths } from '../paths.ts'
 import { QEMU } from './accel.ts'
 import { saveDeviceState } from './device-state.ts'
+import { readLayer, saveLayer } from './layer.ts'
 import { machineArgs, type MachineNetwork, type MachineSpec } from './machine.ts'
 import { saveWholeMemory } from './memory-file.ts'
 import { killVm, spawnVm, untilGone } from './process.ts'
 import { QmpClient } from './qmp.ts'
+import { rehearsalConfig } from './rehearsal.ts'
 import { SharedMemory } from './shared-memory.ts'
 import { asTemplate, sealTemplate, templateFiles, type Template, type TemplateKey } from './template.ts'
 import type { TemplateHome } from './templates.ts'
@@ -35,24 +39,48 @@ const PLACEHOLDER_BYTES = 16 * 1024 ** 4 - 1024 ** 2
 /** Nobody's: each clone gets its own before its interface is up. */
 const PLACEHOLDER_MAC = '02:00:00:00:00:01'
 const MEMORY_DESCRIPTOR = 3
+/** Nobody waits for an image's template: everything else goes first. */
+const LEAST_PRIORITY = 19
+/** The layer, while its guest writes it. */
+const LAYER_DISK = 'layer.ext4'
 
-/** Boots and keeps a template; leaves nothing behind if it throws. `signal` ends it early. */
-export async function buildTemplate(home: TemplateHome, key: TemplateKey, tool: string, signal: AbortSignal): Promise<Template> {
+export interface BuildOptions {
+  /** Makes the memory. */
+  readonly tool: string
+  /** The image's root, for a template of an image. */
+  readonly root: string | null
+  /** Ends it early. */
+  readonly signal: AbortSignal
+}
+
+/** Boots and keeps a template; leaves nothing behind if it throws. */
+export async function buildTemplate(home: TemplateHome, key: TemplateKey, { tool, root, signal }: BuildOptions): Promise<Template> {
   const id = randomUUID()
+  const owner = id as InstanceId
   const files = templateFiles(home.paths.templates, id)
   const memory = await SharedMemory.make(tool, key.memoryBytes)
   try {
-    // VMs pass through to the state that QEMU writes; what is in here stays ours.
+    // VMs pass through to what QEMU writes; what is in here stays ours.
     await mkdir(files.dir, { recursive: true })
     await chmod(files.dir, 0o711)
-    await bootOnce({ home, key, owner: id as InstanceId, memory, statePath: files.state, signal })
+    const disks = key.image === null || root === null ? null : { root, overlay: join(files.dir, LAYER_DISK) }
+    if (disks !== null && key.image !== null) {
+      await home.volumes.createOverlay(disks.overlay, key.image.overlayBytes)
+      // Before anything is booted for nothing.
+      await readLayer(disks.overlay)
+      await home.jail.give(disks.overlay, owner, 0o600)
+    }
+    await bootOnce({ home, key, owner, memory, disks, statePath: files.state, signal })
     await chown(files.state, process.getuid?.() ?? 0, process.getgid?.() ?? 0)
     await chmod(files.state, 0o600)
     await memory.seal()
     await saveWholeMemory(memory.file, memory.bytes, files.memory)
+    const layer = disks === null ? null : await readLayer(disks.overlay)
+    if (layer !== null) await saveLayer(layer, files.layer)
+    if (disks !== null) await rm(disks.overlay)
     const record = await sealTemplate(files, key)
     await chmod(files.dir, 0o700)
-    return await asTemplate(files, id, record, memory)
+    return await asTemplate(files, id, record, memory, layer)
   } catch (error) {
     await memory.close()
     await rm(files.dir, { recursive: true, force: true })
@@ -71,6 +99,8 @@ interface Boot {
   /** Whose user QEMU runs as: nobody else's. */
   readonly owner: InstanceId
   readonly memory: SharedMemory
+  /** Of an image's template; null where disks only stand in. */
+  readonly disks: { readonly root: string; readonly overlay: string } | null
   readonly statePath: string
   readonly signal: AbortSignal
 }
@@ -85,7 +115,7 @@ async function bootOnce(boot: Boot): Promise<void> {
     for (const log of ['console', 'app']) await writeFile(file(log), '', { mode: 0o600 })
     for (const name of ['', 'console', 'app']) await home.jail.give(file(name), owner, name === '' ? 0o700 : 0o600)
     if (tap !== null) await makeBareTap(tap, home.jail.uidOf(owner), home.paths.data)
-    await bootAndSave(boot, templateMachine(home, key, file, tap), file('log'))
+    await bootAndSave(boot, templateMachine(boot, file, tap), file('log'))
   } finally {
     await rm(dir, { recursive: true, force: true })
     if (tap !== null) await ipBatch([`link delete dev ${tap}`]).catch(() => undefined) // it was never made
@@ -97,6 +127,7 @@ async function bootAndSave(boot: Boot, spec: MachineSpec, logPath: string): Prom
   const vm = await spawnVm({ command: home.jail.wrap(QEMU, machineArgs(spec), owner), logPath, descriptors: [memory.file.fd] })
   const ended = new AbortController()
   void vm.ended.then(() => ended.abort())
+  if (boot.disks !== null) yieldToAll(vm.identity.pid)
   const stop = AbortSignal.any([ended.signal, boot.signal])
   let qmp: QmpClient | null = null
   try {
@@ -106,6 +137,11 @@ async function bootAndSave(boot: Boot, spec: MachineSpec, logPath: string): Prom
     if (state !== 'unconfigured') throw new BerthError('internal', `A template's guest is ${state} before anybody told it who it is.`)
     // What the boot left to do is done when the agent has nothing else to do but answer.
     await link.ping()
+    if (boot.disks !== null) {
+      const nobody = rehearsalConfig(boot.key.network !== 'none')
+      await link.mountRoot(nobody)
+      await link.rehearse(nobody)
+    }
     link.close()
     await qmp.execute('stop')
     await saveDeviceState(qmp, home.jail, owner, statePath)
@@ -121,7 +157,16 @@ async function bootAndSave(boot: Boot, spec: MachineSpec, logPath: string): Prom
   }
 }
 
-function templateMachine(home: TemplateHome, key: TemplateKey, file: (name: string) => string, tap: string | null): MachineSpec {
+/** Its threads are yet to come: they take after this one. */
+function yieldToAll(pid: number): void {
+  try {
+    setPriority(pid, LEAST_PRIORITY)
+  } catch {
+    // It ended, which is seen elsewhere.
+  }
+}
+
+function templateMachine({ home, key, disks }: Boot, file: (name: string) => string, tap: string | null): MachineSpec {
   return {
     name: 'berth-template',
     accelerator: key.machine.accelerator,
@@ -131,9 +176,9 @@ function templateMachine(home: TemplateHome, key: TemplateKey, file: (name: stri
     kernelPath: home.artifacts.kernel,
     initramfsPath: home.artifacts.initramfs,
     tscKhz: home.artifacts.tscKhz,
-    root: null,
-    overlay: null,
-    placeholderBytes: PLACEHOLDER_BYTES,
+    root: disks?.root ?? null,
+    overlay: disks?.overlay ?? null,
+    ...(disks === null ? { placeholderBytes: PLACEHOLDER_BYTES } : {}),
     volumes: [],
     diskIoBytesPerSecond: null,
     network: templateNetwork(key, tap),

@@ -3,21 +3,30 @@
  *
  *   wanted ─▶ (one at a time, in the background) read from the disk and checked, or booted ─▶ ready ─▶ clones
  *
+ * Of each size there is a general one, and one for each image that was launched of late, made when the machine has
+ * nothing else to do.
+ *
  * Invariants: a launch never waits for a template; a template that an instance came from stays on the disk as
- * long as that instance may need it to wake; a damaged one is removed and made anew.
+ * long as that instance may need it to wake; a damaged one is removed and made anew; one of an image is used only
+ * with the very file of that image that its guest has mounted.
  */
 import { chmod, mkdir, readdir, rm } from 'node:fs/promises'
 import type { HostTemplate } from '../../engine/host-port.ts'
 import { BerthError } from '../../instance/errors.ts'
+import type { ImageDigest } from '../../instance/model.ts'
 import type { HostPaths } from '../paths.ts'
+import type { Volumes } from '../volumes/volumes.ts'
 import type { GuestArtifacts, HostLog } from './context.ts'
 import type { Jail } from './jail.ts'
+import type { Lull } from './lull.ts'
 import { DamagedTemplate, foreignParts, keyText, loadTemplate, readTemplate, templateFiles, type Template, type TemplateKey, type TemplateRecord } from './template.ts'
 import { removeTaps } from '../network/tap.ts'
 import { buildTemplate, templateTap } from './template-build.ts'
 
-/** Each costs some 60 MB of memory and as much disk. */
+/** General ones. Each costs some 60 MB of memory and as much disk; one of an image, some 70. */
 const MAX_TEMPLATES = 8
+/** Launch upon launch for this long doesn't keep an image from its template. */
+const LONGEST_LULL_WAIT_MS = 30_000
 /** More sizes than this waiting to be made are a client gone wild; those that come later boot from nothing. */
 const MAX_WANTED = 16
 /** After a template could not be made, launches go without for this long. */
@@ -31,6 +40,12 @@ export interface TemplateHome {
   readonly jail: Jail
   readonly artifacts: GuestArtifacts
   readonly log: HostLog
+  readonly volumes: Pick<Volumes, 'createOverlay'>
+  readonly lull: Lull
+  /** Of images, how many templates there may be; 0 is none. */
+  readonly imageTemplates: number
+  /** The file of an image's root, readable to VMs, and its stamp; null if it is gone. */
+  rootOf(digest: ImageDigest): Promise<{ readonly path: string; readonly stamp: string } | null>
 }
 
 interface Known {
@@ -79,6 +94,7 @@ export class Templates {
       if (record === null) await rm(templateFiles(dir, id).dir, { recursive: true, force: true })
       else templates.#known.set(id, { id, record, usedAt: record.builtAt, retired: false, failures: 0 })
     }
+    await templates.#retireOrphans()
     return templates
   }
 
@@ -91,10 +107,16 @@ export class Templates {
     return ready
   }
 
+  /** As `take`, of somebody who doesn't use it now. */
+  look(key: TemplateKey): Template | null {
+    const known = this.#newest(key)
+    return known === undefined ? null : (this.#ready.get(known.id) ?? null)
+  }
+
   /** Why `take` gives none, for a person. */
   whyNone(key: TemplateKey): string {
     if (this.#damaged.has(keyText(key))) return 'the template of this size was damaged and is made anew'
-    const sized = [...this.#known.values()].filter(({ record: { key: other } }) => other.vcpus === key.vcpus && other.memoryBytes === key.memoryBytes && other.network === key.network)
+    const sized = [...this.#known.values()].filter(({ record: { key: other } }) => other.image === null && other.vcpus === key.vcpus && other.memoryBytes === key.memoryBytes && other.network === key.network)
     const foreign = sized.some(({ record }) => foreignParts(record.key, key).length === 0) ? [] : sized.flatMap(({ record }) => foreignParts(record.key, key))
     return foreign.length === 0 ? 'no template of this size is ready' : `the template of this size is of another ${[...new Set(foreign)].join(', ')}`
   }
@@ -105,19 +127,41 @@ export class Templates {
     const known = this.#newest(key)
     if (this.#closing.signal.aborted || this.#wanted.has(text) || this.#wanted.size >= MAX_WANTED) return
     if (known !== undefined && this.#ready.has(known.id)) return
+    if (key.image !== null && this.#home.imageTemplates === 0) return
     if (performance.now() - (this.#failedAt.get(text) ?? Number.NEGATIVE_INFINITY) < RETRY_AFTER_MS) return
     this.#wanted.set(text, key)
     void this.#enqueue(async () => {
       try {
+        if (key.image !== null) await this.#home.lull.until({ mostMs: LONGEST_LULL_WAIT_MS, signal: this.#closing.signal })
         if (!this.#closing.signal.aborted) await this.#make(key)
         this.onChange()
       } catch (error) {
         this.#failedAt.set(text, performance.now())
-        if (!this.#closing.signal.aborted) this.#home.log.warn({ err: error, key: text }, 'a template could not be made; instances of its size boot from nothing')
+        if (!this.#closing.signal.aborted) this.#home.log.warn({ err: error, key: text }, `a template could not be made; ${key.image === null ? 'instances of its size boot from nothing' : 'instances of its image do with the general one'}`)
       } finally {
         this.#wanted.delete(text)
       }
     })
+  }
+
+  /** Makes those of images ready that are on the disk. */
+  wantKnownImages(): void {
+    const current = [...this.#known.values()].filter(({ record, retired }) => record.key.image !== null && !retired)
+    for (const { record } of current) this.want(record.key)
+  }
+
+  /** The image is gone: no launch gets its templates any more, and those that no instance needs go. */
+  forgetImage(digest: ImageDigest): void {
+    for (const known of this.#known.values()) {
+      if (known.record.key.image?.digest === digest) known.retired = true
+    }
+    this.onChange()
+    void this.#enqueue(async () => {
+      const inUse = this.#inUse()
+      for (const { id, record } of this.#known.values()) {
+        if (record.key.image?.digest === digest && !inUse.has(id)) await this.#drop(id)
+      }
+    }).catch((error: unknown) => this.#home.log.warn({ err: error, image: digest }, 'the templates of an image that is gone could not be removed'))
   }
 
   /** The very template a saved instance came from. Throws `invalid_state` if it is gone or damaged. */
@@ -175,20 +219,29 @@ export class Templates {
   }
 
   async #make(key: TemplateKey): Promise<void> {
+    await this.#retireOrphans()
     await this.#dropUseless(key)
+    const root = key.image === null ? null : await this.#home.rootOf(key.image.digest)
+    if (key.image !== null && root?.stamp !== key.image.root) throw new BerthError('image_not_found', 'The image is gone, or has another file, since its template was wanted.')
     // Each that is damaged is removed.
     for (let known = this.#newest(key); known !== undefined; known = this.#newest(key)) {
       if ((await this.#load(known)) !== undefined) return
     }
-    await this.#makeRoom()
+    await this.#makeRoom(key)
     const begun = performance.now()
-    const template = await buildTemplate(this.#home, key, this.#tool, this.#closing.signal)
+    const template = await buildTemplate(this.#home, key, { tool: this.#tool, root: root?.path ?? null, signal: this.#closing.signal })
+    if (key.image !== null && (await this.#home.rootOf(key.image.digest))?.stamp !== key.image.root) {
+      await template.memory.close()
+      await rm(templateFiles(this.#home.paths.templates, template.id).dir, { recursive: true, force: true })
+      return
+    }
     const record = await readTemplate(templateFiles(this.#home.paths.templates, template.id))
     if (record === null) throw new BerthError('internal', 'A template vanished as soon as it was made.')
     this.#known.set(template.id, { id: template.id, record, usedAt: Date.now(), retired: false, failures: 0 })
     this.#ready.set(template.id, template)
     this.#damaged.delete(keyText(key))
-    this.#home.log.info({ template: template.id, key: keyText(key), ms: Math.round(performance.now() - begun) }, 'a template is ready')
+    const what = key.image === null ? 'a template is ready' : 'a template of an image is ready'
+    this.#home.log.info({ template: template.id, key: keyText(key), ms: Math.round(performance.now() - begun) }, what)
   }
 
   /** undefined if its files are damaged: then it is removed. Throws, and keeps it, where it only can't be read now. */
@@ -197,7 +250,11 @@ export class Templates {
     try {
       const template = await loadTemplate(files, known.id, known.record, this.#tool)
       this.#ready.set(known.id, template)
-      return template
+      if (template.key.image === null || template.layer !== null) return template
+      // Who came from it has a layer of its own, and wakes without this one.
+      known.retired = true
+      if (this.#inUse().has(known.id)) return template
+      throw new DamagedTemplate(known.id)
     } catch (error) {
       if (!(error instanceof DamagedTemplate)) throw error
       this.#home.log.warn({ err: error, template: known.id }, `a template is removed: ${error.message}`)
@@ -208,14 +265,25 @@ export class Templates {
   }
 
   /** Removes the least recently used until there is room for one more; never one that an instance needs. */
-  async #makeRoom(): Promise<void> {
+  async #makeRoom(key: TemplateKey): Promise<void> {
     const inUse = this.#inUse()
-    const idle = [...this.#known.values()].filter(({ id }) => !inUse.has(id)).sort((a, b) => a.usedAt - b.usedAt)
+    const ofImages = key.image !== null
+    const most = ofImages ? this.#home.imageTemplates : MAX_TEMPLATES
+    const kind = () => [...this.#known.values()].filter(({ record }) => (record.key.image !== null) === ofImages)
+    const idle = kind().filter(({ id }) => !inUse.has(id)).sort((a, b) => a.usedAt - b.usedAt)
     for (const { id } of idle) {
-      if (this.#known.size < MAX_TEMPLATES) return
+      if (kind().length < most) return
       await this.#drop(id)
     }
-    if (this.#known.size >= MAX_TEMPLATES) throw new BerthError('limit_exceeded', `All ${MAX_TEMPLATES} templates are needed by instances.`)
+    if (kind().length >= most) throw new BerthError('limit_exceeded', `All ${most} templates${ofImages ? ' of images' : ''} are needed by instances.`)
+  }
+
+  /** Those of images that are gone, or whose file is another by now. */
+  async #retireOrphans(): Promise<void> {
+    for (const known of this.#known.values()) {
+      const { image } = known.record.key
+      if (image !== null && (await this.#home.rootOf(image.digest))?.stamp !== image.root) known.retired = true
+    }
   }
 
   /** Of another QEMU, kernel or agent than this host has, or given up: no launch will ever ask for them. */

@@ -7,27 +7,21 @@
  * UUID, as a fork's have: a guest mounts by device. A file appears whole, by a rename, or not at all.
  */
 import { randomBytes } from 'node:crypto'
-import { open, rename, rm, type FileHandle } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { asDiskError, runCommand } from '../command.ts'
-import { checkSize, createOverlay, fileExists, giveOpen, makeOverlayExt4, type FileOwner } from './ext4.ts'
+import { copyPattern, readPattern, type Pattern } from './disk-pattern.ts'
+import { checkSize, createOverlay, fileExists, makeOverlayExt4, type FileOwner } from './ext4.ts'
 
-const BLOCK_BYTES = 4096
 /** Of so many sizes patterns are kept; the one that was asked for longest ago goes first. */
 export const MAX_PATTERNS = 16
 /** A disk of terabytes has more: it takes a while anyway. */
 const MAX_PATTERN_BYTES = 4 * 1024 * 1024
 
-interface Run {
-  readonly offset: number
-  readonly bytes: Buffer
-}
-
 export class EmptyDisks {
   readonly #dir: string
   readonly #owner: FileOwner | null
   /** null while it is made, and where none can be. */
-  readonly #patterns = new Map<number, readonly Run[] | null>()
+  readonly #patterns = new Map<number, Pattern | null>()
   #making: Promise<void> = Promise.resolve()
 
   /** `dir` is where patterns are made, on the disk that will hold the copies. */
@@ -44,7 +38,7 @@ export class EmptyDisks {
     if (pattern === undefined || pattern === null) return await createOverlay(path, sizeBytes, this.#owner)
     this.#patterns.delete(size)
     this.#patterns.set(size, pattern)
-    if (!(await fileExists(path))) await copyPattern(path, size, pattern, this.#owner)
+    if (!(await fileExists(path))) await copyPattern(path, pattern, this.#owner)
   }
 
   /** Whether disks of this size are copies. */
@@ -69,56 +63,11 @@ export class EmptyDisks {
   }
 }
 
-async function makePattern(path: string, size: number): Promise<readonly Run[] | null> {
+async function makePattern(path: string, size: number): Promise<Pattern | null> {
   try {
     await makeOverlayExt4(path, size)
-    // `-s` has the file written out first: until then nobody knows where its parts will be.
-    const runs = readExtents(await runCommand('filefrag', ['-s', '-e', `-b${BLOCK_BYTES}`, path]))
-    if (runs === null || runs.reduce((sum, { bytes }) => sum + bytes, 0) > MAX_PATTERN_BYTES) return null
-    const file = await open(path, 'r')
-    try {
-      return await Promise.all(
-        runs.map(async ({ offset, bytes }): Promise<Run> => {
-          const { buffer, bytesRead } = await file.read(Buffer.alloc(bytes), 0, bytes, offset)
-          return { offset, bytes: buffer.subarray(0, bytesRead) }
-        }),
-      )
-    } finally {
-      await file.close()
-    }
+    return await readPattern(path, MAX_PATTERN_BYTES)
   } finally {
     await rm(path, { force: true })
   }
-}
-
-/** The parts of a file that hold anything, from what `filefrag -e` prints; null if that says nothing of parts. */
-export function readExtents(printed: string): readonly { readonly offset: number; readonly bytes: number }[] | null {
-  const extents = [...printed.matchAll(/^\s*\d+:\s*(\d+)\.\.\s*(\d+):.*$/gm)]
-  if (extents.length === 0) return null
-  return extents
-    .filter(([line]) => !/unwritten/.test(line))
-    .map(([, from, to]) => ({ offset: Number(from) * BLOCK_BYTES, bytes: (Number(to) - Number(from) + 1) * BLOCK_BYTES }))
-}
-
-async function copyPattern(path: string, size: number, pattern: readonly Run[], owner: FileOwner | null): Promise<void> {
-  const temporary = `${path}.making-${randomBytes(6).toString('hex')}`
-  try {
-    const file = await open(temporary, 'wx', 0o600)
-    try {
-      await file.truncate(size)
-      for (const { offset, bytes } of pattern) await writeWhole(file, bytes, offset)
-      await giveOpen(file, owner)
-    } finally {
-      await file.close()
-    }
-    await rename(temporary, path)
-  } catch (error) {
-    await rm(temporary, { force: true })
-    throw asDiskError(error, 'an overlay')
-  }
-}
-
-/** A disk that fills up takes the beginning, and says so at the next write only. */
-export async function writeWhole(file: Pick<FileHandle, 'write'>, bytes: Buffer, offset: number): Promise<void> {
-  for (let done = 0; done < bytes.length; ) done += (await file.write(bytes, done, bytes.length - done, offset + done)).bytesWritten
 }

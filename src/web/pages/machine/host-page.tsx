@@ -62,8 +62,8 @@ export function HostPage() {
                 </Text>
               ) : (
                 <Facts
-                  facts={templates.map(({ vcpus, memoryBytes, state, waiting }) => [
-                    `${vcpus} vCPU, ${formatBytes(memoryBytes)}`,
+                  facts={templates.map(({ vcpus, memoryBytes, state, ofImage, waiting }) => [
+                    `${vcpus} vCPU, ${formatBytes(memoryBytes)}${ofImage ? ', with an image' : ''}`,
                     <span key={state}>
                       <Status tone={state === 'ready' ? 'good' : 'busy'} word={state} />
                       {waiting > 0 && ` · ${waiting} in the pool wait for whom they will be`}
