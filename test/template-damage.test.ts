@@ -30,7 +30,8 @@ describe('a template that is not to be trusted', { skip: !isRoot && 'templates n
   const pathOf = (id: string, name: string) => join(templatesDir(), id, name)
 
   before(async () => {
-    lab = await openLab({ templates: [SIZE], log: { info: note, warn: note } })
+    // Of images there are none here: their own damage is in image-template-vm.test.ts.
+    lab = await openLab({ templates: [SIZE], imageTemplates: 0, log: { info: note, warn: note } })
     await eventually('a template', () => ready() === 1)
   })
   after(() => lab.close())

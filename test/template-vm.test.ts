@@ -26,6 +26,11 @@ describe('a clone of a template', { skip: !isRoot && 'templates need root' }, ()
   before(async () => {
     lab = await openLab({ templates: [SIZE], log })
     await eventually('a template', () => ready() === 1)
+    const first = lab.spec()
+    assert.equal((await lab.host.start(first)).how, 'template')
+    assert.doesNotMatch(await notesOf(first), /with its image/)
+    await lab.host.destroy(refOf(first))
+    await eventually('a template of the image', () => said.includes('a template of an image is ready'))
   })
   after(() => lab.close())
 
@@ -35,6 +40,7 @@ describe('a clone of a template', { skip: !isRoot && 'templates need root' }, ()
     const seen: string[][] = []
     for (const spec of specs) {
       assert.equal((await lab.host.start(spec)).how, 'template')
+      assert.match(await notesOf(spec), /cloned from a template with its image/)
       const first = await eventually('what the application read first', async () => {
         const lines = await logLines(lab.host, spec)
         return lines.length >= 2 && lines.map(({ text }) => text)
@@ -74,6 +80,8 @@ describe('a clone of a template', { skip: !isRoot && 'templates need root' }, ()
     await lab.host.createVolume({ id, sizeBytes: 16 * MIB })
     const spec = lab.spec({ overlayBytes: 96 * MIB, volumes: [volume(id, '/data', 'rw')], diskIoBytesPerSecond: 200 * MIB })
     assert.equal((await lab.host.start(spec)).how, 'template')
+    // The image's template has a disk of another size: it comes from the general one.
+    assert.doesNotMatch(await notesOf(spec), /with its image/)
     assert.equal(Number(await shell(lab.host, spec, 'cat /sys/block/vdb/size')) * 512, 96 * MIB)
     await shell(lab.host, spec, 'echo kept > /root/kept; echo shared > /data/file; sync')
     await lab.host.suspend(refOf(spec))
@@ -130,7 +138,9 @@ describe('a clone of a template', { skip: !isRoot && 'templates need root' }, ()
 
   it('shares memory that only the server’s user can read and nobody can change', async () => {
     for (const id of await templates()) {
-      for (const name of ['memory', 'state', 'template.json']) {
+      const names = await readdir(join(lab.dataDir, 'templates', id))
+      assert.deepEqual(names.filter((name) => name !== 'layer').sort(), ['memory', 'state', 'template.json'])
+      for (const name of names) {
         const info = await stat(join(lab.dataDir, 'templates', id, name))
         assert.deepEqual([info.mode & 0o077, info.uid], [0, 0], name)
       }
@@ -149,12 +159,18 @@ describe('a clone of a template', { skip: !isRoot && 'templates need root' }, ()
     const spec = lab.spec(more)
     assert.equal((await lab.host.start(spec)).how, how)
     assert.equal((await exec(lab.host, spec, ['true'])).code, 0)
-    const text = await readFile(join(lab.dataDir, 'instances', spec.instanceId, 'server.log'), 'utf8')
+    const text = await notesOf(spec)
     await lab.host.destroy(refOf(spec))
     return text
   }
 
+  async function notesOf({ instanceId }: VmSpec): Promise<string> {
+    return await readFile(join(lab.dataDir, 'instances', instanceId, 'server.log'), 'utf8')
+  }
+
+  /** Those on the disk, when no other is being made. */
   async function templates(): Promise<string[]> {
+    await eventually('templates at rest', async () => (await lab.host.facts()).templates.every(({ state }) => state === 'ready'))
     return await readdir(join(lab.dataDir, 'templates'))
   }
 })

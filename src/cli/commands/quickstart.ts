@@ -172,10 +172,10 @@ async function serve(options: Options, context: Context): Promise<Server> {
 async function untilTemplates(client: Client): Promise<string> {
   const deadline = Date.now() + STEP_TIMEOUT_MS
   for (;;) {
-    const { templates } = await client.call<{ templates: readonly { vcpus: number; memoryBytes: number; state: string }[] }>('GET', '/host')
+    const { templates } = await client.call<{ templates: readonly { vcpus: number; memoryBytes: number; state: string; ofImage: boolean }[] }>('GET', '/host')
     if (templates.length === 0) return 'none here: instances boot from nothing'
     if (templates.every(({ state }) => state === 'ready')) {
-      return templates.map(({ vcpus, memoryBytes }) => `${vcpus} vCPU, ${Math.round(memoryBytes / 1024 ** 2)} MB`).join('; ')
+      return templates.map(({ vcpus, memoryBytes, ofImage }) => `${vcpus} vCPU, ${Math.round(memoryBytes / 1024 ** 2)} MB${ofImage ? ' with its image' : ''}`).join('; ')
     }
     if (Date.now() > deadline) return 'not yet: the first launch boots from nothing'
     await sleep(TEMPLATE_POLL_MS)

@@ -32,9 +32,9 @@ test('of an image with a template wait as many as were asked for, and one that c
   const demand = demandAt({ now: 0 })
   const own = { ...sized(512), image: { digest: 'sha256:a' as ImageDigest, root: 'file', overlayBytes: 4 } }
   demand.note(own, 4)
-  assert.deepEqual(demand.wants(always), [{ key: own, overlayBytes: 4, count: 1 }, { ...FIRST, count: 1 }])
+  assert.deepEqual(demand.wants(always), [{ ...FIRST, count: 1 }, { key: own, overlayBytes: 4, count: 1 }])
   demand.note(own, 4)
-  assert.deepEqual(demand.wants(always), [{ key: own, overlayBytes: 4, count: 2 }, { ...FIRST, count: 1 }])
+  assert.deepEqual(demand.wants(always), [{ ...FIRST, count: 1 }, { key: own, overlayBytes: 4, count: 2 }])
   // Without one all of them can be any image's, with the disk that was asked for last.
   demand.note({ ...own, image: { ...own.image, overlayBytes: 8 } }, 8)
   assert.deepEqual(demand.wants(({ image }) => image === null), [{ key: sized(512), overlayBytes: 8, count: 3 }])

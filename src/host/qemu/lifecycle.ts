@@ -24,7 +24,7 @@ import { killVm, untilGone } from './process.ts'
 import type { Live, Seat } from './seat.ts'
 import { holdShares, mountShares, type HeldShare } from './shares.ts'
 import type { Template } from './template.ts'
-import { newRecord, type PluggedVolume } from './vm-record.ts'
+import { newRecord } from './vm-record.ts'
 import type { Vmm } from './vmm.ts'
 
 /** After the application has ended the guest powers off by itself; one that hangs is ended. */

@@ -225,7 +225,7 @@ export class Templates {
     if (key.image !== null && root?.stamp !== key.image.root) throw new BerthError('image_not_found', 'The image is gone, or has another file, since its template was wanted.')
     // Each that is damaged is removed.
     for (let known = this.#newest(key); known !== undefined; known = this.#newest(key)) {
-      if ((await this.#load(known)) !== undefined) return
+      if ((await this.#load(known)) !== undefined && !known.retired) return
     }
     await this.#makeRoom(key)
     const begun = performance.now()
@@ -253,8 +253,9 @@ export class Templates {
       if (template.key.image === null || template.layer !== null) return template
       // Who came from it has a layer of its own, and wakes without this one.
       known.retired = true
-      if (this.#inUse().has(known.id)) return template
-      throw new DamagedTemplate(known.id)
+      if (!this.#inUse().has(known.id)) throw new DamagedTemplate(known.id)
+      this.#home.log.warn({ template: known.id }, "a template is kept only for those that came from it: its layer is damaged")
+      return template
     } catch (error) {
       if (!(error instanceof DamagedTemplate)) throw error
       this.#home.log.warn({ err: error, template: known.id }, `a template is removed: ${error.message}`)
