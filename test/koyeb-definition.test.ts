@@ -111,3 +111,47 @@ test('files that are none are refused by their field, and make nothing', async (
   }
   assert.equal(((await ok('GET', '/v1/services?name=no')) as { count: number }).count, 0)
 })
+
+test('volumes are made, listed, renamed and deleted, and those of other surfaces are among them', async () => {
+  const { volume } = (await ok('POST', '/v1/volumes', { name: 'data', max_size: 2, read_only: false })) as { volume: Record<string, unknown> }
+  assert.deepEqual([volume['name'], volume['max_size'], volume['region'], volume['status'], volume['service_id']], ['data', 2, 'fra', 'PERSISTENT_VOLUME_STATUS_DETACHED', ''])
+  const native = await server.request('POST', '/berth/v1/volumes', { body: { name: 'other', sizeBytes: 64 * 2 ** 20, id: 'by-name' } })
+  assert.equal(native.status, 201, native.text)
+  const listed = async (query = '') => (await ok('GET', `/v1/volumes${query}`)) as { volumes: { id: string; name: string }[]; has_next: boolean }
+  const all = await listed()
+  assert.deepEqual([all.volumes.map(({ name }) => name).toSorted(), all.has_next], [['data', 'other'], false])
+  for (const { id } of all.volumes) assert.match(id, /^[0-9a-f]{8}-[0-9a-f]{4}-4/)
+  assert.deepEqual([(await listed('?name=data')).volumes.length, (await listed('?region=was')).volumes.length, (await listed('?limit=1')).has_next], [1, 0, true])
+  assert.equal(((await ok('POST', `/v1/volumes/${String(volume['id'])}`, { name: 'renamed', max_size: 2 }))['volume'] as { name: string }).name, 'renamed')
+  const cases = [
+    ['POST', '/v1/volumes', { name: 'No Name' }, 400, 'name'],
+    ['POST', '/v1/volumes', { name: 'a', max_size: -1 }, 400, 'max_size'],
+    ['POST', '/v1/volumes', { name: 'a', max_size: 'big' }, 400, 'max_size'],
+    ['POST', '/v1/volumes', { name: 'a', region: 'mars' }, 400, 'region'],
+    ['POST', '/v1/volumes', { name: 'a', volume_type: 'TAPE' }, 400, 'volume_type'],
+    ['POST', '/v1/volumes', { name: 'a', snapshot_id: 'x' }, 400, 'snapshot_id'],
+    ['POST', `/v1/volumes/${String(volume['id'])}`, { max_size: 3 }, 400, 'max_size'],
+    ['GET', '/v1/volumes/nobody', undefined, 404],
+    ['DELETE', '/v1/volumes/11111111-1111-4111-8111-111111111111', undefined, 404],
+  ] as const
+  for (const [method, path, body, status, field] of cases) {
+    const answer = await call(method, path, body === undefined ? {} : { body })
+    assert.equal(answer.status, status, `${method} ${path}: ${answer.text}`)
+    if (field !== undefined) assert.equal((answer.body as { fields: { field: string }[] }).fields[0]?.field, field, answer.text)
+  }
+  const mount = { id: String(volume['id']), path: '/data' }
+  const wrong = [
+    [{ volumes: [{ ...mount, id: 'nobody' }] }, 'definition.volumes[0].id'],
+    [{ volumes: [{ ...mount, replica_index: -1 }] }, 'definition.volumes[0].replica_index'],
+    [{ volumes: [mount], regions: ['was'] }, 'definition.volumes[0].id'],
+    [{ volumes: [mount], regions: ['fra', 'was'] }, 'definition.volumes[0].scopes'],
+  ] as const
+  for (const [more, field] of wrong) {
+    const answer = await call('POST', '/v1/services', { body: { app_id: appId, definition: { ...BASE, name: 'no', ...more } } })
+    assert.deepEqual([answer.status, (answer.body as { fields: { field: string }[] }).fields[0]?.field], [400, field], answer.text)
+  }
+  for (const path of ['data', '/', '/etc', '/proc/x']) {
+    assert.equal((await call('POST', '/v1/services', { body: { app_id: appId, definition: { ...BASE, name: 'no', volumes: [{ ...mount, path }] } } })).status, 400, path)
+  }
+  for (const { id } of (await listed()).volumes) assert.equal(((await ok('DELETE', `/v1/volumes/${id}`))['volume'] as { status: string }).status, 'PERSISTENT_VOLUME_STATUS_DELETED')
+})

@@ -68,3 +68,26 @@ test('an image behind a login is pulled with the secret of its registry, and not
   assert.deepEqual([refused.status, (refused.body as { code: string }).code], [400, 'failed_precondition'], refused.text)
   await ok('DELETE', `/v1/services/${service.id}`)
 })
+
+test('a volume goes with its replica: through a death and a new deployment its files are there, and nobody else has it', async () => {
+  const { volume } = (await ok('POST', '/v1/volumes', { name: 'data', region: 'fra', max_size: 1, volume_type: 'PERSISTENT_VOLUME_BACKING_STORE_LOCAL_BLK' })) as { volume: { id: string; status: string } }
+  assert.equal(volume.status, 'PERSISTENT_VOLUME_STATUS_DETACHED')
+  const volumes = [{ id: volume.id, path: '/data' }]
+  const service = await deploy('store', { volumes })
+  const first = await replica(service.id)
+  assert.equal((await run(first.id, 'sh', '-c', 'echo kept > /data/note && sync')).exitCode, 0)
+  const shown = async () => (await ok('GET', `/v1/volumes/${volume.id}`))['volume'] as { status: string; service_id: string }
+  assert.deepEqual([(await shown()).status, (await shown()).service_id], ['PERSISTENT_VOLUME_STATUS_ATTACHED', service.id])
+  const refusals = [await call('DELETE', `/v1/volumes/${volume.id}`), await call('POST', '/v1/services', { body: { app_id: appId, definition: definitionOf('thief', { volumes }) } })]
+  assert.deepEqual(refusals.map(({ status }) => status), [400, 400], JSON.stringify(refusals.map(({ body }) => body)))
+
+  await server.request('DELETE', `/berth/v1/instances/${first.id}`)
+  const second = await replica(service.id, first.id)
+  assert.equal((await run(second.id, 'cat', '/data/note')).stdout, 'kept\n')
+  await ok('POST', `/v1/services/${service.id}/redeploy`, {})
+  const third = await replica(service.id, second.id)
+  assert.equal((await run(third.id, 'cat', '/data/note')).stdout, 'kept\n')
+  await ok('DELETE', `/v1/services/${service.id}`)
+  await eventually('the volume can go', async () => ((await call('DELETE', `/v1/volumes/${volume.id}`)).status === 200 ? true : null), WAIT_MS)
+  assert.equal((await call('GET', `/v1/volumes/${volume.id}`)).status, 404)
+})

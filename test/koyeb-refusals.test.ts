@@ -295,7 +295,7 @@ describe('queries', () => {
 
 describe('routes', () => {
   test('what is none, and a method that a route does not have, is not found', async () => {
-    const paths = ['/v1', '/v1/', '/v1/nope', '/v1/instances/', `/v1/instances/${ids['instance']}/exec`, '/v1/volumes', '/v1/domains', '/v1/v1/nope', '/v1/streams', '/v1/%00', `/v1/${'x'.repeat(3000)}`]
+    const paths = ['/v1', '/v1/', '/v1/nope', '/v1/instances/', `/v1/instances/${ids['instance']}/exec`, '/v1/snapshots', '/v1/domains', '/v1/v1/nope', '/v1/streams', '/v1/%00', `/v1/${'x'.repeat(3000)}`]
     for (const path of paths) {
       for (const method of METHODS) {
         const { status } = await call(method, path, method === 'GET' ? {} : { body: {} })

@@ -7,7 +7,7 @@
  * slot. An instance knows its place by its annotations (`ANNOTATION`). Ids are lower-case UUID v4.
  */
 import type { ConfigFile } from './config-file.ts'
-import type { InstanceId, InstanceSpec, ProjectId, TimestampMs } from './model.ts'
+import type { InstanceId, InstanceSpec, ProjectId, TimestampMs, VolumeMount } from './model.ts'
 
 /** What an instance of a service carries in its annotations. */
 export const ANNOTATION = {
@@ -78,10 +78,16 @@ export type DeploymentState =
 export const REPLICA_FACTS = ['app-id', 'app-name', 'service-id', 'service-name', 'set-id', 'replica-index', 'project-id', 'project-name', 'instance-id', 'host-id'] as const
 export type ReplicaFact = (typeof REPLICA_FACTS)[number]
 
+/** A volume of one replica of a set; nobody else has it while that lives. */
+export interface ReplicaVolume extends VolumeMount {
+  readonly replicaIndex: number
+}
+
 /** What each replica is made from. */
 export type ReplicaTemplate = Pick<InstanceSpec, 'image' | 'vcpus' | 'memoryBytes' | 'overlayBytes' | 'env' | 'secretEnv' | 'derivedEnv' | 'entrypoint' | 'cmd' | 'place' | 'healthChecks'> & {
   /** Variables that tell each replica what it is; those of `env`, `secretEnv` and `derivedEnv` count before them. */
   readonly factEnv?: Readonly<Record<string, ReplicaFact>>
+  readonly volumes?: readonly ReplicaVolume[]
   /** The secret that is the login of the image's registry; absent is none. */
   readonly imageSecret?: string
   /** What each replica finds in its file system. */

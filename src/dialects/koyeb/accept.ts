@@ -1,6 +1,6 @@
 /**
  * Definitions of services as the engine's deployments. What Berth has no part for is refused by the field's name
- * where it would change what runs (`git`, `volumes`) or who may come in or out (`network_policy`, a route's `security_policies`); what only tunes it (strategies, autoscaling targets)
+ * where it would change what runs (`git`, `database`) or who may come in or out (`network_policy`, a route's `security_policies`); what only tunes it (strategies, autoscaling targets)
  * passes and is shown again.
  */
 import type { NewDeployment } from '../../engine/api.ts'
@@ -16,6 +16,7 @@ import { shapedDefinition } from './definition-shape.ts'
 import { acceptHealthChecks } from './health-checks.ts'
 import { quoted } from './query.ts'
 import { acceptVariables } from './variables.ts'
+import { acceptVolumes } from './volume-mounts.ts'
 
 export const SERVICE_TYPES = ['WEB', 'WORKER', 'SANDBOX'] as const
 /** As the original has it where nothing says how long. */
@@ -47,7 +48,6 @@ export function acceptDefinition(value: unknown, catalogue: Catalogue): Accepted
   for (const [field, why] of REFUSED) if (given[field] !== undefined) throw fieldError(`definition.${field}`, why)
   const definition = shapedDefinition(given)
   refuseWalls(definition)
-  if (asList('definition.volumes', definition['volumes']).length > 0) throw fieldError('definition.volumes', 'it is not supported by this server')
   const kind = acceptKind(asText('definition.type', definition['type']))
   const docker = asObject('definition.docker', definition['docker'])
   const named = asTexts('definition.regions', definition['regions'])
@@ -57,7 +57,7 @@ export function acceptDefinition(value: unknown, catalogue: Catalogue): Accepted
     name: acceptName('definition.name', definition['name']),
     kind,
     deployment: {
-      sets: regions.map(region => acceptSet(definition, docker, acceptRegion(region, catalogue), catalogue)),
+      sets: regions.map(region => acceptSet(definition, docker, acceptRegion(region, catalogue), catalogue, regions.length === 1)),
       ports: [...new Set(ports)],
       definition: fullDefinition(definition, kind, regions),
     },
@@ -125,7 +125,7 @@ function acceptRegion(name: string, catalogue: Catalogue): Region {
   return region
 }
 
-function acceptSet(definition: Json, docker: Json, where: Region, catalogue: Catalogue): Omit<ReplicaSet, 'id'> {
+function acceptSet(definition: Json, docker: Json, where: Region, catalogue: Catalogue, isOnly: boolean): Omit<ReplicaSet, 'id'> {
   const region = where.names.koyeb ?? where.id
   const type = acceptType(scoped('definition.instance_types', definition['instance_types'], region), catalogue)
   const scaling = scoped('definition.scalings', definition['scalings'], region)
@@ -138,8 +138,14 @@ function acceptSet(definition: Json, docker: Json, where: Region, catalogue: Cat
     // What may scale to zero runs once, and sleeps.
     replicas: max === 0 ? 0 : Math.max(1, min),
     ...(min === 0 ? acceptSleep(scaling) : { idleMs: null }),
-    template: { ...acceptTemplate(definition, docker, region, type), place: placeIn(where, type), healthChecks: acceptHealthChecks(definition) },
+    template: { ...acceptTemplate(definition, docker, region, type), ...mountsOf(definition, region, isOnly), place: placeIn(where, type), healthChecks: acceptHealthChecks(definition) },
   }
+}
+
+function mountsOf(definition: Json, region: string, isOnly: boolean): Pick<ReplicaTemplate, 'volumes'> {
+  const entries = asList('definition.volumes', definition['volumes']).map((item, index) => asObject(`definition.volumes[${index}]`, item))
+  const volumes = acceptVolumes(entries, region, isOnly)
+  return volumes.length === 0 ? {} : { volumes }
 }
 
 function acceptTemplate(definition: Json, docker: Json, region: string, type: InstanceType): ReplicaTemplate {

@@ -15,6 +15,7 @@ import { getMetrics } from './metrics.ts'
 import * as secrets from './secrets.ts'
 import type { Surface } from './surface.ts'
 import * as services from './services.ts'
+import * as volumes from './volumes.ts'
 import { DIALECT, installSurface } from './surface.ts'
 
 type Handler = (surface: Surface, request: FastifyRequest, reply: FastifyReply) => Promise<unknown>
@@ -30,6 +31,7 @@ async function koyebRoutes(app: FastifyInstance, options: DialectOptions): Promi
   serviceRoutes(route)
   accountRoutes(route)
   secretRoutes(route)
+  volumeRoutes(route)
   get('/streams/logs/query', queryLogs)
   get('/streams/metrics', getMetrics)
   app.route({
@@ -100,6 +102,14 @@ function serviceRoutes(route: Route): void {
   route('GET', '/service_events', services.eventsOf('service', 'service_id'))
   route('GET', '/deployment_events', services.eventsOf('deployment', 'deployment_id'))
   route('GET', '/regional_deployment_events', services.eventsOf('set', 'regional_deployment_id'))
+}
+
+function volumeRoutes(route: Route): void {
+  route('GET', '/volumes', volumes.listVolumes)
+  route('POST', '/volumes', volumes.createVolume)
+  route('GET', '/volumes/:id', volumes.getVolume)
+  route('POST', '/volumes/:id', volumes.updateVolume)
+  route('DELETE', '/volumes/:id', volumes.deleteVolume)
 }
 
 function secretRoutes(route: Route): void {

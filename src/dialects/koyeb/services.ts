@@ -27,6 +27,7 @@ import {
 import { queryBoolean, queryEnums, queryInteger, queryList, queryPaging, queryText } from './query.ts'
 import { requireSecrets } from './secrets.ts'
 import type { Surface } from './surface.ts'
+import { withVolumes } from './volumes.ts'
 import { callerOf, pathParameter } from './surface.ts'
 
 /** Instances that the scaling of one deployment shows. */
@@ -119,12 +120,13 @@ export async function createService(surface: Surface, request: FastifyRequest): 
   const accepted = acceptDefinition(body['definition'], surface.catalogue)
   await requireSecrets(surface, caller, accepted.deployment, body['definition'])
   const appId = requiredText('app_id', body['app_id'])
-  const wanted = { ...accepted, appId, ...acceptLifeCycle(body['life_cycle']) }
+  const deployment = await withVolumes(surface, caller, accepted.deployment, null)
+  const wanted = { ...accepted, deployment, appId, ...acceptLifeCycle(body['life_cycle']) }
   // A client asks so with the id of an app that is nobody's.
   if (queryBoolean(request, 'dry_run') === true) return { service: dryService(surface, caller, appId, accepted.name, accepted.kind) }
   await requireCapacity(surface, caller, accepted.deployment)
-  const { service, deployment } = await surface.engine.services.create(caller, wanted)
-  return { service: presentService({ service, latest: deployment, active: null }) }
+  const made = await surface.engine.services.create(caller, wanted)
+  return { service: presentService({ service: made.service, latest: made.deployment, active: null }) }
 }
 
 /** Of what comes in slots there must be enough now; for CPU and memory of this machine a replica may wait. */
@@ -148,11 +150,12 @@ export async function updateService(surface: Surface, request: FastifyRequest): 
   const merged = request.method === 'PATCH' ? { ...(latest.definition as Json), ...asObject('definition', body['definition']) } : body['definition']
   const accepted = acceptDefinition(merged, surface.catalogue)
   await requireSecrets(surface, caller, accepted.deployment, merged)
+  const deployment = await withVolumes(surface, caller, accepted.deployment, id)
   if (accepted.name !== before.name) throw fieldError('definition.name', 'the name of a service does not change')
   if (queryBoolean(request, 'dry_run') === true) return { service: presentService(await viewOf(surface, caller, before)) }
   const cycle = body['life_cycle'] === undefined ? {} : acceptLifeCycle(body['life_cycle'])
   await requireCapacity(surface, caller, accepted.deployment)
-  const { service } = await surface.engine.services.deploy(caller, id, accepted.deployment, cycle)
+  const { service } = await surface.engine.services.deploy(caller, id, deployment, cycle)
   return { service: presentService(await viewOf(surface, caller, service)) }
 }
 
@@ -161,7 +164,8 @@ export async function redeployService(surface: Surface, request: FastifyRequest)
   const id = changeable(caller, surface, pathParameter(request, 'id'))
   const before = await find(surface, caller, 'service', id)
   const latest = await find(surface, caller, 'deployment', before.latestDeploymentId)
-  const { deployment } = await surface.engine.services.deploy(caller, id, acceptDefinition(latest.definition, surface.catalogue).deployment)
+  const wanted = await withVolumes(surface, caller, acceptDefinition(latest.definition, surface.catalogue).deployment, id)
+  const { deployment } = await surface.engine.services.deploy(caller, id, wanted)
   return { deployment: presentDeployment(deployment, hostOf(request)) }
 }
 

@@ -173,9 +173,10 @@ export class ServiceController {
   async #requestOf(service: Service, slot: Slot): Promise<Parameters<Instances['create']>[1]> {
     const { deployment, set, index } = slot
     const suffix = `-${index}-${randomBytes(2).toString('hex')}`
-    const { factEnv: _factEnv, ...template } = set.template
+    const { factEnv: _factEnv, volumes = [], ...template } = set.template
     return {
       ...template,
+      volumes: volumes.filter(volume => volume.replicaIndex === index).map(({ replicaIndex: _index, ...mount }) => mount),
       ...(await variablesOfReplica(this.#core.store.read, service, slot)),
       name: service.name.slice(0, NAME_LIMIT_CHARACTERS - suffix.length).replace(/-+$/, '') + suffix,
       pull: 'missing',

@@ -1,7 +1,7 @@
 /** What a service is planned to do next: every rule of the slots on its own, and that plans lead somewhere. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Instance, InstanceId, ProjectId } from '../../instance/model.ts'
+import type { Instance, InstanceId, ProjectId, VolumeId } from '../../instance/model.ts'
 import type { Phase } from '../../instance/phase.ts'
 import type { Deployment, ReplicaSet, Service } from '../../instance/service.ts'
 import { ANNOTATION } from '../../instance/service.ts'
@@ -183,4 +183,20 @@ test('whoever uses one replica keeps its set from deep sleep, and a pause takes 
 test('a service that is to go after its sleep goes after a deep one as well', () => {
   const given = { service: service({ activeDeploymentId: 'd1', deleteAfterSleepMs: 5000 }), deployments: [deployment({ sets: [set({ deepIdleMs: 1 })], dormant: { set: NOW - 5000 } })] }
   assert.equal(plan(given).service.deletedAt, NOW)
+})
+
+test('a deployment with volumes lets the old one end first, and its replica waits until nobody holds them', () => {
+  const mount = { volumeId: 'v1' as VolumeId, path: '/data', mode: 'rw', overlayBytes: null } as const
+  const withVolume = { ...set().template, volumes: [{ ...mount, replicaIndex: 0 }] }
+  const before = deployment({ id: 'd0', state: 'healthy', succeededAt: 1, sets: [set({ id: 'set0', template: withVolume })] })
+  const target = deployment({ sets: [set({ template: withVolume, replicas: 2 })] })
+  const holder = instance('running', 0, { spec: { ...DEFAULT_SPEC, name: 'web', image: 'x', volumes: [mount] } }, 'd0', 'set0')
+  const given = { service: service({ activeDeploymentId: 'd0' }), deployments: [target, before] }
+  const first = plan({ ...given, instances: [holder] })
+  assert.deepEqual(first.actions.map(action => [action.kind, action.kind === 'create' ? action.slot.index : action.instance.id]), [['delete', holder.id], ['create', 1]])
+  assert.equal(first.deployments.find(({ id }) => id === 'd0')?.state, 'stopping')
+  const leaving = { ...holder, desired: 'deleted', phase: 'deleting' } as const
+  assert.deepEqual(plan({ ...given, instances: [leaving, instance('running', 1)] }).actions, [])
+  const [next] = plan({ ...given, deployments: [target], instances: [instance('running', 1)] }).actions
+  assert.deepEqual([next?.kind, next?.kind === 'create' ? next.slot.index : null], ['create', 0])
 })

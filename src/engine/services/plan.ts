@@ -7,7 +7,8 @@
  *
  * Policy: a slot has at most one living replica. One that died is removed and replaced, at once the first time and
  * after a growing pause from then on. A new deployment starts beside the old one, and the old one ends when all of
- * the new one's replicas serve; if the new one fails, the old one goes on.
+ * the new one's replicas serve; if the new one fails, the old one goes on. One with volumes can't start beside another:
+ * the old one ends first, and a replica waits until nobody holds its volumes.
  */
 import type { Instance, TimestampMs } from '../../instance/model.ts'
 import { isServing } from '../../instance/phase.ts'
@@ -103,7 +104,9 @@ function planRunning(situation: Situation): Plan {
   const targetView = views.find(view => view.deployment.id === target?.id)
   const isProven = active === undefined || (targetView?.settledAt ?? Infinity) <= now
   const takesOver = targetView !== undefined && targetView.isUp && isProven && target?.id !== active?.id
-  const staying = views.filter(view => view.deployment.endedAt === null && !(takesOver && view.deployment.id === active?.id))
+  const makesWay = targetView?.deployment.endedAt === null && targetView.deployment.sets.some(({ template }) => (template.volumes ?? []).length > 0)
+  const isReplaced = target?.id !== active?.id && (takesOver || makesWay)
+  const staying = views.filter(view => view.deployment.endedAt === null && !(isReplaced && view.deployment.id === active?.id))
   const kept = new Set(staying.flatMap(view => view.kept.map(instance => instance.id)))
   const ended = deployments.filter(deployment => !staying.some(view => view.deployment.id === deployment.id))
   const surplus = instances.filter(instance => !kept.has(instance.id) && instance.desired !== 'deleted')
@@ -182,6 +185,8 @@ function viewOf(situation: Situation, deployment: Deployment): View {
         else looks.push(sleep)
         continue
       }
+      // Its end is told.
+      if (instances.some(holder => holdsVolumeOf(holder, set, index))) continue
       const due = dueAfter(deaths[name])
       if (due <= now) actions.push({ kind: 'create', slot: { deployment, set, index } })
       else looks.push(due)
@@ -251,6 +256,12 @@ function counted(before: SlotDeaths | undefined, dead: Instance): SlotDeaths {
   const livedMs = dead.startedAt === null || (health !== null && health.passedAt === null) ? 0 : dead.phaseSince - dead.startedAt
   const count = livedMs >= STABLE_MS ? 1 : (before?.count ?? 0) + 1
   return { count, lastAt: dead.phaseSince, instanceId: dead.id }
+}
+
+/** Whether an instance has a volume that a replica needs for itself. */
+function holdsVolumeOf({ spec }: Instance, set: ReplicaSet, index: number): boolean {
+  const needed = (set.template.volumes ?? []).filter(volume => volume.replicaIndex === index)
+  return needed.some(({ volumeId }) => spec.volumes.some(held => held.volumeId === volumeId))
 }
 
 function deathOf(dead: Instance): string {
