@@ -5,15 +5,13 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { once } from 'node:events'
-import { createServer } from 'node:net'
-import type { AddressInfo } from 'node:net'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import type { CallToolResult, Client } from '@modelcontextprotocol/client'
+import { freePort } from './support/free-port.ts'
 import { connect, dataOf, ERAS, textOf } from './support/mcp.ts'
 import { eventually, startServer } from './support/server.ts'
 import type { TestServer } from './support/server.ts'
@@ -26,16 +24,6 @@ const FOREVER = { timeout_ms: 600_000 }
 const INSPECTOR_DIR = fileURLToPath(new URL('../.berth/inspector', import.meta.url))
 const INSPECTOR = '@modelcontextprotocol/inspector@2.12.0'
 const INSPECTOR_INSTALL_LIMIT_MS = 180_000
-
-/** A port of the host that nobody listens on. */
-async function freePort(): Promise<number> {
-  const listener = createServer().listen(0, '127.0.0.1')
-  await once(listener, 'listening')
-  const { port } = listener.address() as AddressInfo
-  listener.close()
-  await once(listener, 'close')
-  return port
-}
 
 interface Said {
   readonly stdout: string

@@ -19,6 +19,7 @@ import { calledOperations } from './called.ts'
 import { MAX_DEPTH, isShallow } from './json.ts'
 import type { Log } from './log.ts'
 import { EXEC_OUTPUT, messageOf, present } from './mcp-answer.ts'
+import { McpSessions } from './mcp-sessions.ts'
 import { matchUri, readStatic, readWhole } from './mcp-files.ts'
 import { isExec } from './model.ts'
 import type { JsonObject, McpExpose, McpPrompt, McpResource, McpTool } from './model.ts'
@@ -50,14 +51,14 @@ export async function makeMcpServer(options: McpOptions & { readonly address: st
   const adapter = new McpAdapter(options)
   const gate = makeGate(options.expose.authentication, options.runner.variables.values, options.runner.upstream)
   const handler = createMcpHandler(() => adapter.makeServer(), { maxRequestBodySize: MAX_REQUEST_BYTES })
-  const handle = toNodeHandler({
-    async fetch(...args: Parameters<typeof handler.fetch>) {
-      const reply = await handler.fetch(...args)
-      // Streams would say `no-cache`.
-      reply.headers.set('cache-control', 'no-store, no-transform')
-      return reply
-    },
-  })
+  const sessions = new McpSessions(() => adapter.makeServer())
+  const serve = async (request: Request): Promise<Response> => {
+    const reply = (await sessions.serve(request)) ?? (await handler.fetch(request))
+    // Streams would say `no-cache`.
+    reply.headers.set('cache-control', 'no-store, no-transform')
+    return reply
+  }
+  const handle = toNodeHandler({ fetch: serve }, { maxRequestBodySize: MAX_REQUEST_BYTES })
   const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const path = (request.url ?? '/').split('?')[0] ?? '/'
     try {
@@ -77,7 +78,7 @@ export async function makeMcpServer(options: McpOptions & { readonly address: st
     }
     return undefined
   }
-  return { server: createServer((request, response) => void answer(request, response)), close: () => handler.close() }
+  return { server: createServer((request, response) => void answer(request, response)), close: async () => void (await Promise.all([handler.close(), sessions.close()])) }
 }
 
 export async function serveMcpStdio(options: McpOptions): Promise<{ ended: Promise<void>; close: () => Promise<void> }> {
@@ -162,7 +163,7 @@ class McpAdapter {
       if (!isShallow(given)) throw invalid([{ field: 'arguments', description: `must be nested at most ${MAX_DEPTH} deep.` }])
       const values = checkToolInputs(prepared.inputs, given)
       const onOutput = makeProgress(context)
-      const answer = await this.#runner.run(prepared.tool, values, { namespace: this.#expose.namespace, signal: context.mcpReq.signal, maxBinaryBytes: this.#expose.maxBinaryBytes, ...(onOutput === null ? {} : { onOutput }) })
+      const answer = await this.#runner.run(prepared.tool, values, { namespace: this.#expose.namespace, signal: signalOf(context), maxBinaryBytes: this.#expose.maxBinaryBytes, ...(onOutput === null ? {} : { onOutput }) })
       result = present(answer, prepared.isExec, `ikanos://transient/${this.#expose.namespace}/${name}/${randomUUID()}`)
     } catch (error) {
       result = this.#refuse(error)
@@ -184,7 +185,7 @@ class McpAdapter {
       if (values === null) continue
       if (resource.location !== null) return { contents: [await readStatic(resource, resource.location, uri, values['path'] ?? '')] }
       if (resource.unit === null) continue
-      const answer = await this.#runner.run(resource.unit, values, { namespace: this.#expose.namespace, signal: context.mcpReq.signal, maxBinaryBytes: this.#expose.maxBinaryBytes }).catch((error: unknown) => {
+      const answer = await this.#runner.run(resource.unit, values, { namespace: this.#expose.namespace, signal: signalOf(context), maxBinaryBytes: this.#expose.maxBinaryBytes }).catch((error: unknown) => {
         const failure = asFailure(error)
         throw new ProtocolError(failure.code === 'invalid_argument' ? ProtocolErrorCode.InvalidParams : ProtocolErrorCode.InternalError, this.#runner.variables.redact(failure.message))
       })
@@ -216,6 +217,12 @@ function annotate(tool: McpTool, exec: boolean, writes: boolean): ToolAnnotation
     idempotentHint: tool.hints.idempotent ?? readOnly,
     openWorldHint: tool.hints.openWorld ?? true,
   }
+}
+
+/** A caller cancels by a message, or by going away. */
+function signalOf({ mcpReq, http }: ServerContext): AbortSignal {
+  const connection = http?.req?.signal
+  return connection === undefined ? mcpReq.signal : AbortSignal.any([mcpReq.signal, connection])
 }
 
 /** Tells progress in bytes, rising strictly, with the last line; null if the caller asked for none. */
