@@ -286,6 +286,34 @@ describe('commands in a running guest', () => {
     stalled.close()
   })
 
+  test('commands that flood readers who stall cost no memory, and every reader gets its own bytes', async () => {
+    const flood = (letter: string) => link.exec(shell(`yes ${letter.repeat(63)} | head -c ${128 * MiB}`))
+    const stalled = await Promise.all(['a', 'b', 'c'].map(async (letter) => ({ letter, session: await flood(letter) })))
+    const before = process.memoryUsage().arrayBuffers
+    let [peak, read] = [before, 0]
+    const line = Buffer.from(`${'d'.repeat(63)}\n`)
+    const wanted = Buffer.alloc(2 * MiB, line)
+    const reader = await flood('d')
+    for await (const { data } of reader.output) {
+      const at = read % line.length
+      assert.equal(Buffer.compare(data, wanted.subarray(at, at + data.length)), 0, `other bytes after ${read}`)
+      read += data.length
+      peak = Math.max(peak, process.memoryUsage().arrayBuffers)
+      if (read > 48 * MiB) break
+    }
+    reader.close()
+    assert(peak - before < 12 * MiB, `memory grew by ${(peak - before) / MiB} MiB`)
+    for (const { letter, session } of stalled) {
+      let rest = 2 * MiB
+      for await (const { data } of session.output) {
+        assert.deepEqual([...new Set(Buffer.from(data).toString())].toSorted(), ['\n', letter])
+        rest -= data.length
+        if (rest < 0) break
+      }
+      session.close()
+    }
+  })
+
   test('a command that does not read its input stops its own writer, and nothing else', async () => {
     const deaf = await link.exec(command(['sleep', '1000']))
     let written = 0

@@ -229,6 +229,6 @@ export const PLAIN_CONFIG: GuestConfig = {
 
 export async function collect(output: AsyncIterable<{ stream: 'stdout' | 'stderr'; data: Uint8Array }>): Promise<{ stdout: string; stderr: string }> {
   const parts = { stdout: [] as Uint8Array[], stderr: [] as Uint8Array[] }
-  for await (const { stream, data } of output) parts[stream].push(data)
+  for await (const { stream, data } of output) parts[stream].push(Buffer.from(data))
   return { stdout: Buffer.concat(parts.stdout).toString(), stderr: Buffer.concat(parts.stderr).toString() }
 }

@@ -13,11 +13,12 @@ export class Capture {
     this.#limitBytes = limitBytes
   }
 
+  /** Keeps a copy: what a command says is lent. */
   add(data: Uint8Array): void {
     this.totalBytes += data.length
     const room = this.#limitBytes - this.#keptBytes
     if (room <= 0) return
-    const kept = data.length <= room ? data : data.subarray(0, room)
+    const kept = Buffer.from(data.subarray(0, room))
     this.#chunks.push(kept)
     this.#keptBytes += kept.length
   }

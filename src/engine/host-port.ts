@@ -293,7 +293,7 @@ export interface ExecSession {
   readonly output: AsyncIterable<ExecOutput>
   /** Settles when the process has ended; rejects with a catalogue error if the link broke. */
   readonly exit: Promise<ExecExit>
-  /** Resolves when the guest has room for more: await it before the next write. */
+  /** Resolves when the guest has room for more, and the bytes' memory is the caller's again: await it before the next write. */
   write(data: Uint8Array): Promise<void>
   /** End of stdin. */
   endInput(): Promise<void>
@@ -306,6 +306,7 @@ export interface ExecSession {
 
 export interface ExecOutput {
   readonly stream: 'stdout' | 'stderr'
+  /** Lent until the next is asked for: who keeps it copies it, who sends it awaits that. */
   readonly data: Uint8Array
 }
 

@@ -9,11 +9,13 @@ import { randomUUID } from 'node:crypto'
 import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import fastifyWebsocket from '@fastify/websocket'
+import type { WebsocketPluginOptions } from '@fastify/websocket'
 import Fastify, { LogController } from 'fastify'
 import type { FastifyBaseLogger, FastifyError, FastifyInstance, FastifyRequest } from 'fastify'
 import type { Dialect, DialectOptions, WireError } from '../dialects/dialect.ts'
 import { sendWireError } from '../dialects/dialect.ts'
 import { BerthError } from '../instance/errors.ts'
+import { ClientWebSocket } from './frames.ts'
 
 /** Largest body where a route doesn't say otherwise. */
 export const BODY_LIMIT_BYTES = 1024 * 1024
@@ -26,6 +28,9 @@ export const MESSAGE_LIMIT_BYTES = 4 * 1024 * 1024
 const MESSAGE_LIMIT_CHARACTERS = 300
 /** Longer than proxies keep idle connections, so that they close first. */
 const KEEP_ALIVE_MS = 72_000
+
+/** As the plugin's types have it, with all that the module of `ws` holds. */
+type ClientSockets = NonNullable<NonNullable<WebsocketPluginOptions['options']>['WebSocket']>
 
 export interface ListenerParts {
   readonly log: FastifyBaseLogger
@@ -51,7 +56,7 @@ export async function makeListener(parts: ListenerParts): Promise<FastifyInstanc
       void sendWireError(reply, present(request.url, frameworkError(error, request)))
     },
   })
-  await app.register(fastifyWebsocket, { options: { maxPayload: MESSAGE_LIMIT_BYTES } })
+  await app.register(fastifyWebsocket, { options: { maxPayload: MESSAGE_LIMIT_BYTES, WebSocket: ClientWebSocket as unknown as ClientSockets } })
 
   const tellsRequests = parts.log.level === 'debug' || parts.log.level === 'trace'
   // Every request runs these: with callbacks, since promises would cost more than what they do.

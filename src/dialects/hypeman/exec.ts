@@ -24,6 +24,7 @@ import { asBerthError } from '../../instance/errors.ts'
 import type { BerthError } from '../../instance/errors.ts'
 import type { InstanceId } from '../../instance/model.ts'
 import type { Message } from '../message-socket.ts'
+import { discard } from '../spent.ts'
 import { parseJson, readerOf } from './body.ts'
 import { ClientSocket } from './client-socket.ts'
 import * as wire from './schema.ts'
@@ -133,8 +134,12 @@ async function pumpInput(messages: ClientSocket, session: ExecSession, tty: bool
   try {
     for (let message = await messages.next(); message !== null; message = await messages.next()) {
       const size = tty ? resizeOf(message) : null
-      if (size === null) await session.write(message.data)
-      else session.resize(size.rows, size.cols)
+      if (size === null) {
+        await session.write(message.data)
+        discard(message.data)
+      } else {
+        session.resize(size.rows, size.cols)
+      }
     }
   } catch {
     // A command that no longer reads, or a link that broke: the session's own end tells what happened.

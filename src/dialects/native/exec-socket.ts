@@ -26,6 +26,7 @@ import type { ExecSession } from '../../engine/host-port.ts'
 import { asBerthError, BerthError } from '../../instance/errors.ts'
 import { signalNumber } from '../../instance/exit.ts'
 import { quoteGo } from '../../instance/go-text.ts'
+import { discard } from '../spent.ts'
 import { errorBody } from './errors.ts'
 
 export const OUTPUT_HIGH_BYTES = 1024 * 1024
@@ -193,6 +194,7 @@ async function feedInput(inbox: Inbox, session: ExecSession): Promise<void> {
         if (message.data.length > FRAME_LIMIT_BYTES) throw new BerthError('limit_exceeded', `A frame may have ${FRAME_LIMIT_BYTES} bytes at most.`)
         if (message.data[0] !== CHANNEL.stdin) throw new BerthError('invalid_request', 'A binary frame must begin with the byte 0 (stdin).')
         if (message.data.length > 1) await session.write(message.data.subarray(1))
+        discard(message.data)
         continue
       }
       await control(session, message.text)
@@ -240,12 +242,15 @@ function parseJson(text: string): unknown {
 
 /** Sends one frame; resolves when there is room for the next. */
 async function sendBytes(socket: WebSocket, channel: number, data: Uint8Array): Promise<void> {
-  const frame = Buffer.allocUnsafe(1 + data.length)
+  const frame = Buffer.allocUnsafeSlow(1 + data.length)
   frame[0] = channel
   frame.set(data, 1)
   const sent = new Promise<void>((resolve) => {
     // An error here means that the socket broke; its close is handled.
-    socket.send(frame, () => resolve())
+    socket.send(frame, () => {
+      discard(frame)
+      resolve()
+    })
   })
   if (socket.bufferedAmount > OUTPUT_HIGH_BYTES) await sent
 }

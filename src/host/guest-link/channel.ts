@@ -3,17 +3,17 @@
  *
  * - What waits unread is at most the window; credit goes back as it is read, so an unread channel stops the
  *   process in the guest and neither memory nor other channels feel it.
- * - Small pieces are gathered in blocks of their own: they never keep a socket's whole buffer alive.
+ * - Output is copied into blocks of the channel's: what it comes in is the socket's, and soon holds something else.
  */
 import { BerthError } from '../../instance/errors.ts'
+import { BLOCK_BYTES, giveBlockBack, takeBlock } from './blocks.ts'
 import { splitAtMarkers, type Frame } from './frame.ts'
 import { decodeError } from './message.ts'
 import { FRAME, FRAME_COST_BYTES, PAYLOAD_MAX_BYTES } from './protocol.ts'
 import type { Wire } from './wire.ts'
 
-/** Pieces below this are copied together; larger ones are passed on as they are. */
-const GATHER_BELOW_BYTES = 16_384
-const BLOCK_MAX_BYTES = 65_536
+/** Up to this, output has a block of its own length, which grows; more gets a whole one. */
+const SMALL_MAX_BYTES = 16_384
 
 export interface ChannelOutput {
   readonly stream: 'stdout' | 'stderr'
@@ -118,8 +118,8 @@ export class Channel {
   }
 
   /**
-   * Bytes for the input; resolves when the guest has room for more. They must not change afterwards. What
-   * a process that has ended didn't read is dropped.
+   * Bytes for the input; resolves when the guest has room for more and their memory is the caller's again. What a
+   * process that has ended didn't read is dropped.
    */
   write(data: Uint8Array): Promise<void> {
     const turn = this.#writing.then(() => this.#writeNow(data))
@@ -134,19 +134,29 @@ export class Channel {
 
   /** Output in order; ends when the channel ended, throws if it broke. For one reader. */
   async *output(): AsyncGenerator<ChannelOutput, void, undefined> {
+    for (let block = await this.#nextBlock(); block !== null; block = await this.#nextBlock()) {
+      yield { stream: block.stream, data: block.bytes.subarray(0, block.used) }
+      this.#giveCredit(block.cost)
+    }
+  }
+
+  /** The same, but each piece is the reader's only until it asks for the next: then other bytes come to lie there. */
+  async *lentOutput(): AsyncGenerator<ChannelOutput, void, undefined> {
+    for (let block = await this.#nextBlock(); block !== null; block = await this.#nextBlock()) {
+      yield { stream: block.stream, data: block.bytes.subarray(0, block.used) }
+      giveBlockBack(block.bytes)
+      this.#giveCredit(block.cost)
+    }
+  }
+
+  async #nextBlock(): Promise<Block | null> {
     for (;;) {
       const block = this.#blocks.shift()
-      if (block !== undefined) {
-        yield { stream: block.stream, data: block.bytes.subarray(0, block.used) }
-        this.#giveCredit(block.cost)
-      } else if (this.#state === 'ended' || this.#state === 'closed') {
-        return
-      } else if (this.#state instanceof BerthError) {
-        throw this.#state
-      } else {
-        await new Promise<void>((resolve) => (this.#wakeReader = resolve))
-        this.#wakeReader = null
-      }
+      if (block !== undefined) return block
+      if (this.#state === 'ended' || this.#state === 'closed') return null
+      if (this.#state instanceof BerthError) throw this.#state
+      await new Promise<void>((resolve) => (this.#wakeReader = resolve))
+      this.#wakeReader = null
     }
   }
 
@@ -164,9 +174,8 @@ export class Channel {
         }
         const part = rest.subarray(0, Math.min(rest.length, this.#inputCredit, PAYLOAD_MAX_BYTES))
         this.#inputCredit -= part.length
-        this.#wire.send(FRAME.data, this.id, part)
         rest = rest.subarray(part.length)
-        await this.#wire.writable()
+        await this.#wire.deliver(FRAME.data, this.id, part)
       }
     }
   }
@@ -179,15 +188,13 @@ export class Channel {
     }
     const stream = frame.type === FRAME.err ? 'stderr' : 'stdout'
     const last = this.#blocks.at(-1)
-    if (frame.payload.length >= GATHER_BELOW_BYTES) {
-      const bytes = Buffer.from(frame.payload.buffer, frame.payload.byteOffset, frame.payload.byteLength)
-      this.#blocks.push({ stream, bytes, used: bytes.length, cost })
-    } else if (last !== undefined && last.stream === stream && last.used + frame.payload.length <= BLOCK_MAX_BYTES) {
+    if (last !== undefined && last.stream === stream && last.used + frame.payload.length <= BLOCK_BYTES) {
       append(last, frame.payload)
       last.cost += cost
     } else {
-      const bytes = Buffer.from(frame.payload)
-      this.#blocks.push({ stream, bytes, used: bytes.length, cost })
+      const bytes = roomFor(frame.payload.length)
+      bytes.set(frame.payload)
+      this.#blocks.push({ stream, bytes, used: frame.payload.length, cost })
     }
     this.#wakeReader?.()
   }
@@ -211,12 +218,16 @@ export class Channel {
 /** Grows the block by doubling, so that many small pieces cost no more than twice their length. */
 function append(block: Block, piece: Uint8Array): void {
   if (block.used + piece.length > block.bytes.length) {
-    const grown = Buffer.allocUnsafeSlow(Math.min(BLOCK_MAX_BYTES, Math.max(1024, 2 * (block.used + piece.length))))
+    const grown = roomFor(2 * (block.used + piece.length))
     block.bytes.copy(grown, 0, 0, block.used)
     block.bytes = grown
   }
   block.bytes.set(piece, block.used)
   block.used += piece.length
+}
+
+function roomFor(bytes: number): Buffer {
+  return bytes > SMALL_MAX_BYTES ? takeBlock() : Buffer.allocUnsafeSlow(bytes)
 }
 
 function readNumber(payload: Uint8Array): number {

@@ -279,7 +279,7 @@ class GuestExec implements ExecSession {
 
   constructor(channel: Channel) {
     this.#channel = channel
-    this.output = channel.output()
+    this.output = channel.lentOutput()
     this.exit = channel.ended.then((end) => decodeExecExit(end.body))
     this.exit.catch(() => undefined) // whoever cares awaits it
   }

@@ -14,6 +14,11 @@ import { FLAG_MORE, FRAME, GUEST_MARKER, HOST_MARKER, NONCE_BYTES, REQUEST_MAX_B
 import { TlvFields } from './tlv.ts'
 
 const RETRY_MS = 20
+/**
+ * What all guests' sockets read into, one after the other: what came is looked at before anything else is read. So reading
+ * makes no garbage, and who keeps bytes copies them.
+ */
+const ARRIVING = Buffer.allocUnsafeSlow(256 * 1024)
 /** Payloads up to this go out in one buffer with their header. */
 const JOIN_MAX_BYTES = 2048
 
@@ -34,7 +39,6 @@ export class Wire {
   readonly #channels = new Map<number, Channel>()
   #nextChannel = 1
   #broken: BerthError | null = null
-  #drained: { promise: Promise<void>; resolve: () => void } | null = null
 
   private constructor(socket: Socket, decoder: FrameDecoder, hello: Uint8Array) {
     this.#socket = socket
@@ -60,8 +64,6 @@ export class Wire {
   /** For `attempt` only: takes over a socket whose handshake is done. */
   static adopt(socket: Socket, decoder: FrameDecoder, hello: Uint8Array): Wire {
     const wire = new Wire(socket, decoder, hello)
-    socket.on('data', (chunk: Buffer) => wire.#receive(chunk))
-    socket.on('drain', () => wire.#flowing())
     socket.on('close', () => wire.break(new BerthError('guest_unreachable', 'The guest closed the connection to its agent.')))
     socket.on('error', (cause) => wire.break(new BerthError('guest_unreachable', 'The connection to the guest broke.', { cause })))
     return wire
@@ -95,11 +97,10 @@ export class Wire {
     if (this.#broken === null) this.#write(type, 0, channel, payload)
   }
 
-  /** Resolves when the socket takes more. */
-  async writable(): Promise<void> {
-    if (this.#broken !== null || !this.#socket.writableNeedDrain) return
-    this.#drained ??= Promise.withResolvers<void>()
-    await this.#drained.promise
+  /** The same; resolves when the system has it, or never will: then the payload's memory is the caller's again. */
+  async deliver(type: number, channel: number, payload: Uint8Array): Promise<void> {
+    if (this.#broken !== null) return
+    await new Promise<void>((resolve) => this.#write(type, 0, channel, payload, () => resolve()))
   }
 
   forget(channel: number): void {
@@ -111,30 +112,25 @@ export class Wire {
     if (this.#broken !== null) return
     this.#broken = error
     this.#socket.destroy()
-    this.#flowing()
     for (const channel of this.#channels.values()) channel.fail(error)
     this.#channels.clear()
     this.onBroken(error)
   }
 
-  #write(type: number, flags: number, channel: number, payload: Uint8Array): void {
+  #write(type: number, flags: number, channel: number, payload: Uint8Array, written?: () => void): void {
     const header = encodeHeader(type, flags, channel, payload.length)
     if (payload.length <= JOIN_MAX_BYTES) {
-      this.#socket.write(payload.length === 0 ? header : Buffer.concat([header, payload]))
+      this.#socket.write(payload.length === 0 ? header : Buffer.concat([header, payload]), written)
       return
     }
     this.#socket.cork()
     this.#socket.write(header)
-    this.#socket.write(payload)
+    this.#socket.write(payload, written)
     this.#socket.uncork()
   }
 
-  #flowing(): void {
-    this.#drained?.resolve()
-    this.#drained = null
-  }
-
-  #receive(chunk: Uint8Array): void {
+  /** Bytes from the guest, which may lie in `ARRIVING`. */
+  receive(chunk: Uint8Array): void {
     try {
       this.#decoder.push(chunk, (frame) => this.accept(frame))
     } catch (error) {
@@ -161,29 +157,33 @@ function attempt(socketPath: string, signal: AbortSignal): Promise<Wire | null> 
     const nonce = randomBytes(NONCE_BYTES)
     const answer = Buffer.concat([GUEST_MARKER, nonce])
     const decoder = new FrameDecoder()
-    const socket = createConnection({ path: socketPath })
+    let take: (chunk: Buffer) => void = shakeHands
+    const callback = (length: number, buffer: Uint8Array): boolean => {
+      take(Buffer.from(buffer.buffer, buffer.byteOffset, length))
+      return true
+    }
+    const socket = createConnection({ path: socketPath, onread: { buffer: ARRIVING, callback } })
     let kept: Uint8Array = Buffer.alloc(0)
     let found = false
-    const give = (wire: Wire | null): void => {
+    const giveUp = (): void => {
+      take = () => undefined
       socket.removeAllListeners()
-      signal.removeEventListener('abort', abort)
-      if (wire === null) {
-        socket.on('error', () => undefined) // it is being thrown away
-        socket.destroy()
-      }
-      resolve(wire)
+      signal.removeEventListener('abort', giveUp)
+      socket.on('error', () => undefined) // it is being thrown away
+      socket.destroy()
+      resolve(null)
     }
-    const abort = (): void => give(null)
     const early: Frame[] = []
     const onFrame = (frame: Frame): void => {
-      early.push(frame)
+      early.push({ ...frame, payload: Buffer.from(frame.payload) })
     }
-    if (signal.aborted) return give(null)
-    signal.addEventListener('abort', abort)
-    socket.on('error', () => give(null))
-    socket.on('close', () => give(null))
+    if (signal.aborted) return giveUp()
+    signal.addEventListener('abort', giveUp)
+    socket.on('error', giveUp)
+    socket.on('close', giveUp)
     socket.on('connect', () => socket.write(Buffer.concat([HOST_MARKER, nonce])))
-    socket.on('data', (chunk: Buffer) => {
+
+    function shakeHands(chunk: Buffer): void {
       let rest: Uint8Array = chunk
       if (!found) {
         const seen = Buffer.concat([kept, chunk])
@@ -198,22 +198,22 @@ function attempt(socketPath: string, signal: AbortSignal): Promise<Wire | null> 
       try {
         decoder.push(rest, onFrame)
       } catch {
-        return give(null) // not an agent's answer after all
+        return giveUp() // not an agent's answer after all
       }
       const first = early.shift()
       if (first === undefined) return
-      if (first.type !== FRAME.hello) return give(null)
+      if (first.type !== FRAME.hello) return giveUp()
       socket.pause()
-      const hello = Buffer.from(first.payload)
-      signal.removeEventListener('abort', abort)
+      signal.removeEventListener('abort', giveUp)
       socket.removeAllListeners()
-      const wire = Wire.adopt(socket, decoder, hello)
+      const wire = Wire.adopt(socket, decoder, first.payload)
+      take = (bytes) => wire.receive(bytes)
       resolve(wire)
       // After the caller had its chance to listen.
       setImmediate(() => {
         for (const frame of early) wire.accept(frame)
         socket.resume()
       })
-    })
+    }
   })
 }

@@ -138,7 +138,7 @@ export function runCommand(context: CommandContext): ExecSession & { kill(signal
   return {
     output: output.read(),
     exit: ending.promise,
-    write: data => input.write(data),
+    write: data => input.write(Buffer.from(data)),
     async endInput() {
       input.end()
     },
