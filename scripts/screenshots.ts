@@ -9,10 +9,12 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { fileURLToPath } from 'node:url'
 import type { Page } from 'playwright-core'
-import { openBrowser, signIn, terminalShows, visit } from '../test/support/browser.ts'
+import { openBrowser, signIn, visit } from '../test/support/browser.ts'
 import { PREFIX } from '../test/support/native-client.ts'
 import { startServer } from '../test/support/server.ts'
 import type { TestServer } from '../test/support/server.ts'
+import { ON_PHONES, scenes } from './picture-scenes.ts'
+import type { Furniture, Scene } from './picture-scenes.ts'
 
 const { values: flags, positionals } = parseArgs({ allowPositionals: true, options: { only: { type: 'string' }, phone: { type: 'boolean', default: false } } })
 const OUT = positionals[0] ?? fileURLToPath(new URL('../docs/screenshots', import.meta.url))
@@ -20,19 +22,9 @@ const ONLY = flags.only?.split(',') ?? null
 const SIZE = { width: 1280, height: 800 }
 const PHONE = { width: 375, height: 740 }
 const MIB = 2 ** 20
-/** Long enough for lines to be seen beside the figures; the plots know what was before. */
-const MEASURE_MS = 9_000
-/** Of these a picture on a phone is always taken. */
-const ON_PHONES = new Set(['instances', 'launch', 'overview', 'terminal', 'market'])
-
-interface Scene {
-  readonly name: string
-  readonly path: string
-  readonly ready: (page: Page) => Promise<void>
-}
 
 await using server = await startServer({ host: 'qemu' })
-const ids = await furnish(server).catch((error: unknown) => {
+const furniture = await furnish(server).catch((error: unknown) => {
   console.error(error)
   throw error
 })
@@ -42,7 +34,7 @@ mkdirSync(OUT, { recursive: true })
 try {
   for (const colorScheme of ['light', 'dark'] as const) {
     const { page, context } = await visit(browser, server.url, { colorScheme, viewport: SIZE })
-    const wanted = scenes(ids.web, colorScheme).filter(({ name }) => ONLY?.includes(name) !== false)
+    const wanted = scenes(furniture, colorScheme).filter(({ name }) => ONLY?.includes(name) !== false)
     await page.goto('/')
     await page.getByRole('button', { name: 'Sign in' }).waitFor()
     if (ONLY === null) await take(page, `sign-in-${colorScheme}`)
@@ -51,6 +43,7 @@ try {
     await page.setViewportSize(PHONE)
     for (const scene of wanted.filter(({ name }) => flags.phone || ON_PHONES.has(name))) await shoot(page, scene, `phone-${scene.name}-${colorScheme}`)
     await context.close()
+    if (ONLY?.includes('empty') !== false) await shootEmpty(colorScheme)
   }
 } finally {
   await browser.close()
@@ -58,7 +51,7 @@ try {
 for (const sentence of failed) console.error(sentence)
 process.exitCode = failed.length === 0 ? 0 : 1
 
-async function shoot(page: Page, { path, ready }: Scene, name: string): Promise<void> {
+async function shoot(page: Page, { path, ready, after }: Scene, name: string): Promise<void> {
   try {
     await page.goto(path)
     await ready(page)
@@ -66,121 +59,24 @@ async function shoot(page: Page, { path, ready }: Scene, name: string): Promise<
   } catch (error) {
     failed.push(`${name}: ${error instanceof Error ? error.message : String(error)}`)
   }
+  await after?.(page)
 }
 
-function scenes(id: string, theme: string): readonly Scene[] {
-  const instance = `/ui/instances/${id}`
-  const table = async (page: Page) => page.getByRole('table').first().waitFor()
-  const heading = (name: string) => async (page: Page) => page.getByRole('heading', { name, level: 1 }).waitFor()
-  return [
-    {
-      name: 'instances',
-      path: '/',
-      async ready(page) {
-        await page.getByRole('row').nth(1).waitFor()
-        await page.waitForTimeout(MEASURE_MS)
-      },
-    },
-    { name: 'launch', path: '/ui/launch', ready: fillLaunch },
-    { name: 'overview', path: instance, ready: async page => page.getByText(/Came to run in/).first().waitFor() },
-    {
-      name: 'settings',
-      path: instance,
-      async ready(page) {
-        await page.getByRole('button', { name: 'More' }).click()
-        await page.getByRole('menuitem', { name: 'Change…' }).click()
-        await page.getByRole('dialog').getByLabel('Environment').waitFor()
-      },
-    },
-    {
-      name: 'terminal',
-      path: `${instance}/terminal`,
-      async ready(page) {
-        await page.getByText('Connected').waitFor()
-        await page.keyboard.type('uname -srm; cat /proc/cpuinfo | grep "model name"; df -h /; ls /\n')
-        await terminalShows(page, /Filesystem[\s\S]*var/)
-      },
-    },
-    { name: 'logs', path: `${instance}/logs`, ready: async page => page.getByRole('log').waitFor() },
-    { name: 'files', path: `${instance}/files?path=/etc`, ready: table },
-    {
-      name: 'metrics',
-      path: `${instance}/metrics`,
-      async ready(page) {
-        await page.getByRole('img', { name: /CPU over time/ }).waitFor()
-      },
-    },
-    { name: 'instance-volumes', path: `${instance}/volumes`, ready: table },
-    { name: 'instance-network', path: `${instance}/network`, ready: async page => page.getByText(/TCP 80 from/).waitFor() },
-    { name: 'snapshots', path: `/ui/instances/${ids.worker}/snapshots`, ready: table },
-    { name: 'events', path: `${instance}/events`, ready: table },
-    { name: 'images', path: '/ui/images', ready: table },
-    { name: 'volumes', path: '/ui/volumes', ready: table },
-    { name: 'file-systems', path: '/ui/file-systems', ready: heading('File systems') },
-    { name: 'firewalls', path: '/ui/firewalls', ready: table },
-    {
-      name: 'firewall-form',
-      path: '/ui/firewalls',
-      async ready(page) {
-        await page.getByRole('button', { name: 'Change web' }).click()
-        await page.getByRole('dialog').getByText('Add a rule').waitFor()
-      },
-    },
-    { name: 'secrets', path: '/ui/secrets', ready: table },
-    { name: 'activity', path: '/ui/activity', ready: table },
-    { name: 'audit', path: '/ui/activity/audit', ready: table },
-    { name: 'host', path: '/ui/host', ready: async page => page.getByText('Templates').waitFor() },
-    { name: 'market', path: '/ui/market', ready: table },
-    {
-      name: 'bid-form',
-      path: '/ui/market',
-      async ready(page) {
-        await page.getByRole('button', { name: 'Bid for small in simulated' }).click()
-        await page.getByText(/would win now/).waitFor()
-      },
-    },
-    {
-      name: 'reservation-form',
-      path: '/ui/market',
-      async ready(page) {
-        await page.getByRole('button', { name: 'Reserve small in simulated' }).click()
-        await page.getByText(/in all, /).waitFor()
-      },
-    },
-    { name: 'bids', path: '/ui/market/orders', ready: table },
-    { name: 'prices', path: '/ui/market/prices', ready: async page => page.getByRole('img').nth(1).waitFor() },
-    { name: 'costs', path: '/ui/market/costs', ready: table },
-    {
-      name: 'new-key',
-      path: '/ui/keys',
-      async ready(page) {
-        await page.getByRole('button', { name: 'Make a key' }).click()
-        await page.getByRole('dialog').getByLabel('Name').fill(`deploy-${theme}`)
-        await page.getByRole('dialog').getByRole('button', { name: 'Make' }).click()
-        await page.getByText('told now and never again').waitFor()
-        // A picture is no place for a key.
-        await page.evaluate(`document.querySelector('[role=dialog] pre').textContent = 'EfpkQSvpMs9kO6hp7luLr3zvyx3nFqp54mEUN3C7suwHPm8e5YFLPBbaNlNWxTln'`)
-      },
-    },
-    { name: 'keys', path: '/ui/keys', ready: async page => page.getByRole('table').nth(1).waitFor() },
-    { name: 'projects', path: '/ui/projects', ready: heading('Projects') },
-  ]
-}
-
-async function fillLaunch(page: Page): Promise<void> {
-  await page.getByLabel('Name', { exact: true }).fill('shop')
-  await page.getByRole('textbox', { name: 'Command' }).fill('httpd -f -p 80 -h /www')
-  await page.getByRole('button', { name: /Environment/ }).click()
-  await page.getByRole('textbox', { name: 'Environment' }).fill('GREETING=hello\nLEVEL=debug')
-  await page.getByText('curl', { exact: true }).click()
+/** What somebody sees who has nothing yet. */
+async function shootEmpty(colorScheme: 'light' | 'dark'): Promise<void> {
+  const { page, context } = await visit(browser, server.url, { colorScheme, viewport: SIZE })
+  await page.goto('/')
+  await signIn(page, furniture.emptyKey)
+  await shoot(page, { name: 'empty', path: '/', ready: at => at.getByText('No instances yet').waitFor() }, `empty-${colorScheme}`)
+  await context.close()
 }
 
 /** Some instances in different states, and what goes with them. */
-async function furnish(at: TestServer): Promise<{ readonly web: string; readonly worker: string }> {
+async function furnish(at: TestServer): Promise<Furniture> {
   const make = async (method: string, path: string, body?: object) => {
     const answer = await at.request(method, `${PREFIX}${path}`, body === undefined ? {} : { body })
     if (answer.status >= 300) throw new Error(`${method} ${path}: ${answer.text}`)
-    return answer.body as { readonly id: string }
+    return answer.body as { readonly id: string; readonly secret?: string }
   }
   const launch = (name: string, more: object = {}) => make('POST', '/instances?wait=running', { name, image: 'localhost/busybox', pull: 'missing', memoryBytes: 256 * MIB, cmd: ['sleep', '1000000'], ...more })
   await make('POST', '/volumes', { name: 'orders', sizeBytes: 256 * MIB })
@@ -188,7 +84,8 @@ async function furnish(at: TestServer): Promise<{ readonly web: string; readonly
   for (const name of ['DB_PASSWORD', 'STRIPE_TOKEN']) await make('PUT', `/secrets/${name}`, { value: 'of a picture' })
   await make('POST', '/ssh-keys', { name: 'laptop' })
   await make('POST', '/keys', { name: 'ci', scopes: ['read', 'write'] })
-  await make('POST', '/projects', { name: 'staging' })
+  const staging = await make('POST', '/projects', { name: 'staging' })
+  const { secret: emptyKey = '' } = await make('POST', '/keys', { name: 'empty', scopes: ['read', 'write', 'exec'], projectId: staging.id })
   await make('POST', '/firewalls', { name: 'web', rules: [{ protocol: 'tcp', ports: [80, 80], description: 'HTTP' }, { protocol: 'tcp', ports: [443, 443], description: 'HTTPS' }] })
   await make('POST', '/firewalls', { name: 'metrics', rules: [{ protocol: 'tcp', ports: [9100, 9110], source: '10.0.0.0/8', description: 'Prometheus' }] })
   // Not every machine can serve file systems, or hold firewalls.
@@ -199,6 +96,7 @@ async function furnish(at: TestServer): Promise<{ readonly web: string; readonly
     cmd: ['sh', '-c', busy],
     env: { GREETING: 'hello', LEVEL: 'info' },
     tags: { team: 'shop', stage: 'live' },
+    healthChecks: [{ exec: { command: ['test', '-d', '/data'] }, intervalMs: 5000 }],
     secrets: ['DB_PASSWORD'],
     volumes: [{ volume: 'orders', path: '/data' }],
     network: { ports: [{ hostPort: 18765, guestPort: 80 }] },
@@ -207,7 +105,7 @@ async function furnish(at: TestServer): Promise<{ readonly web: string; readonly
   })
   const worker = await launch('shop-worker', { cmd: ['sh', '-c', 'while :; do head -c 200000 /dev/urandom | md5sum; sleep 1; done'] })
   await launch('agent-7f3a')
-  await launch('preview-142')
+  const preview = await launch('preview-142', { autoStandby: { idleAfterMs: 1_800_000 } })
   await make('POST', '/instances/preview-142/standby?wait=true')
   await make('POST', '/instances/shop-worker/snapshots', { name: 'before-upgrade' })
   await make('POST', '/market/bids', { name: 'batch', type: 'small', region: 'simulated', image: 'localhost/busybox', pull: 'missing', quantity: 2, limitMicros: 30_000 })
@@ -219,8 +117,8 @@ async function furnish(at: TestServer): Promise<{ readonly web: string; readonly
   await make('POST', '/instances/report/stop?wait=true', {})
   await make('POST', `/instances/${web.id}/standby?wait=true`)
   await make('POST', `/instances/${web.id}/restore?wait=true`)
-  await at.request('POST', `${PREFIX}/instances`, { body: { name: 'typo', image: 'localhost/no-such-image', pull: 'missing' } })
-  return { web: web.id, worker: worker.id }
+  const { body: typo } = await at.request('POST', `${PREFIX}/instances`, { body: { name: 'typo', image: 'localhost/no-such-image', pull: 'missing' } })
+  return { web: web.id, worker: worker.id, asleep: preview.id, failed: (typo as { readonly id: string }).id, emptyKey }
 }
 
 async function take(page: Page, name: string): Promise<void> {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import type { Browser, Page, Request } from 'playwright-core'
-import { openBrowser, signIn, visit } from './support/browser.ts'
+import { checkAccess, openBrowser, signIn, visit } from './support/browser.ts'
 import type { Visit } from './support/browser.ts'
 import { PREFIX } from './support/native-client.ts'
 import { eventually, startServer } from './support/server.ts'
@@ -342,12 +342,14 @@ test('health checks, the idle time and automatic standby are given at launch, st
   await page.getByRole('combobox', { name: 'Connections that do not count' }).fill('22')
   await page.keyboard.press('Enter')
   await page.getByText(/--health-check http:8080\/up[\s\S]*--health-interval 30s[\s\S]*--auto-standby 30m[\s\S]*--auto-standby-ignore 22/).waitFor()
+  await checkAccess(page, 'the launch form with its policies')
   await page.getByRole('main').getByRole('button', { name: 'Launch' }).click()
   await page.getByText('in standby after 30 min; port 22 does not count').waitFor()
   await page.getByText('GET http://…:8080/up, every 30 s; 3 failures are too many').waitFor()
   await page.getByRole('button', { name: 'More' }).click()
   await page.getByRole('menuitem', { name: 'Change…' }).click()
   await dialog().getByLabel('Standby after minutes without use').fill('10')
+  await checkAccess(page, 'the settings of an instance')
   await dialog().getByLabel('Standby after minutes without a connection').fill('')
   await dialog().getByRole('combobox', { name: 'What is asked' }).click()
   await page.getByRole('option', { name: 'TCP' }).click()

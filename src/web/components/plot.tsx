@@ -6,9 +6,14 @@ import uPlot from 'uplot'
 
 const HEIGHT = 180
 const AXIS_WIDTH = 74
+/** Its half is still a whole one. */
+const LEAST_MAX = 2
 /** Room for a time on its axis. */
 const TIME_SPACE = 64
-const [MINUTE, DAY] = [60, 86_400]
+const TIME_HEIGHT = 30
+const [MINUTE, HOUR, DAY] = [60, 3600, 86_400]
+/** Nothing between two seconds: they would have one name. */
+const TIME_STEPS = [1, 2, 5, 10, 15, 30, MINUTE, 2 * MINUTE, 5 * MINUTE, 10 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, 2 * DAY, 7 * DAY, 14 * DAY, 30 * DAY]
 const WITH_SECONDS = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' })
 const TO_MINUTES = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' })
 const DATE = new Intl.DateTimeFormat(undefined, { month: 'short', day: 'numeric' })
@@ -46,8 +51,8 @@ export function Plot({ label, times, lines, format, max }: PlotProps) {
         padding: [12, 14, 0, 0],
         legend: { show: false },
         cursor: { drag: { x: false, y: false }, y: false },
-        scales: { y: { range: (_self, _min, dataMax) => [0, max ?? Math.max(dataMax * 1.15, 1)] } },
-        axes: [{ ...axis, space: TIME_SPACE, values: (_self, splits, _axis, _space, step) => splits.map(at => formatTick(at, step)) }, { ...axis, size: AXIS_WIDTH, splits: (_self, _axis, low, high) => [low, high / 2, high], values: (_self, splits) => splits.map(value => formatter.current(value)) }],
+        scales: { y: { range: (_self, _min, dataMax) => [0, max ?? Math.max(dataMax * 1.15, LEAST_MAX)] } },
+        axes: [{ ...axis, space: TIME_SPACE, size: TIME_HEIGHT, incrs: TIME_STEPS, values: (_self, splits, _axis, _space, step) => splits.map(at => formatTick(at, step)) }, { ...axis, size: AXIS_WIDTH, splits: (_self, _axis, low, high) => [low, high / 2, high], values: (_self, splits) => splits.map(value => formatter.current(value)) }],
         series: [{}, ...names.split('\n').map((name, index) => ({ label: name, stroke: COLOURS[scheme][index] ?? muted, width: 1.6, points: { show: false }, fill: `${COLOURS[scheme][index] ?? muted}1c` }))],
       },
       [[], ...names.split('\n').map(() => [])],

@@ -7,6 +7,7 @@ import { Link, useLocation } from 'wouter'
 import { ApiError, call, part } from '../../api/http.ts'
 import type { Instance, InstanceDetail } from '../../api/types.ts'
 import { shortImage } from '../../components/format.ts'
+import { Link as TextLink } from '../../components/link.tsx'
 import { useMay } from '../../components/me.tsx'
 import { Page } from '../../components/page.tsx'
 import { PhaseBadge } from '../../components/phase.tsx'
@@ -129,7 +130,7 @@ function Problem({ instance }: { readonly instance: Instance }) {
       {errorCode?.startsWith('image') === true && (
         <>
           {' '}
-          See <Link href="/ui/images">the images</Link>.
+          See <TextLink inText to="/ui/images">the images</TextLink>.
         </>
       )}
     </Alert>

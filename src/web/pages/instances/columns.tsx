@@ -25,7 +25,7 @@ export interface Column {
 const WIDE: readonly Column[] = [
   {
     name: 'Name',
-    width: 'minmax(112px, 1.5fr)',
+    width: 'minmax(104px, 1.5fr)',
     sort: 'name',
     cell: ({ id, name }) => (
       <Link to={`/ui/instances/${id}`}>
@@ -35,17 +35,17 @@ const WIDE: readonly Column[] = [
       </Link>
     ),
   },
-  { name: 'State', width: '92px', sort: 'phase', cell: ({ phase }) => <PhaseBadge phase={phase} /> },
+  { name: 'State', width: '90px', sort: 'phase', cell: ({ phase }) => <PhaseBadge phase={phase} /> },
   { name: 'Image', width: 'minmax(92px, 1.2fr)', sort: 'image', cell: ({ image }) => <ImageName name={image} /> },
   {
     name: 'Size',
-    width: '110px',
+    width: '106px',
     sort: 'size',
     cell: ({ vcpus, memoryBytes }) => `${vcpus} vCPU · ${formatBytes(memoryBytes)}`,
   },
-  { name: 'Address', width: '106px', sort: 'ip', cell: ({ network }) => <span className="mono">{network.ip ?? '–'}</span> },
+  { name: 'Address', width: '104px', sort: 'ip', cell: ({ network }) => <span className="mono">{network.ip ?? '–'}</span> },
   { name: 'CPU', width: '104px', right: true, cell: instance => <Cpu instance={instance} /> },
-  { name: 'Memory', width: '122px', right: true, cell: instance => <Memory instance={instance} /> },
+  { name: 'Memory', width: '118px', right: true, cell: instance => <Memory instance={instance} /> },
   { name: 'Price / h', width: '70px', sort: 'price', right: true, cell: instance => <Cost instance={instance} /> },
   { name: 'Age', width: '74px', sort: 'created', right: true, cell: instance => <Age instance={instance} /> },
 ]
@@ -62,9 +62,9 @@ const NARROW: readonly Column[] = [
             {name}
           </span>
         </Link>
-        <span className="truncate" style={{ display: 'block', fontSize: '0.74rem', color: 'var(--berth-muted)' }}>
-          {shortImage(image)}
-        </span>
+        <div style={{ fontSize: '0.74rem', color: 'var(--berth-muted)' }}>
+          <ImageName name={image} />
+        </div>
       </div>
     ),
   },
@@ -85,8 +85,8 @@ function ImageName({ name }: { readonly name: string }) {
   const at = short.lastIndexOf('/') + 1
   return (
     <span title={name} style={{ display: 'flex' }}>
-      <span className="truncate" style={{ color: 'var(--berth-muted)' }}>
-        {short.slice(0, at)}
+      <span className="truncate" style={{ color: 'var(--berth-muted)', direction: 'rtl' }}>
+        <bdi>{short.slice(0, at)}</bdi>
       </span>
       <span className="truncate" style={{ flex: 'none', maxWidth: '100%' }}>
         {short.slice(at)}

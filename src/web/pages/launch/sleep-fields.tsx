@@ -1,5 +1,5 @@
 /** After how long without use, or without a connection, an instance goes to standby. */
-import { NumberInput, SimpleGrid, TagsInput } from '@mantine/core'
+import { NumberInput, SimpleGrid, Stack, TagsInput } from '@mantine/core'
 import type { Sleep } from './sleep.ts'
 
 const LONGEST_MINUTES = 43_200
@@ -7,9 +7,11 @@ const LONGEST_MINUTES = 43_200
 export function SleepFields({ sleep, onChange }: { readonly sleep: Sleep; readonly onChange: (change: Partial<Sleep>) => void }) {
   const { idleMinutes, quietMinutes, ignored } = sleep
   return (
-    <SimpleGrid cols={{ base: 1, sm: 2 }} spacing="md" verticalSpacing="sm">
-      <Minutes label="Standby after minutes without use" description="A command or a connection wakes it. Empty: never." value={idleMinutes} onChange={minutes => onChange({ idleMinutes: minutes })} />
-      <Minutes label="Standby after minutes without a connection" description="Whichever port; only a restore wakes it. Empty: never." value={quietMinutes} onChange={minutes => onChange({ quietMinutes: minutes })} />
+    <Stack gap="sm">
+      <SimpleGrid cols={{ base: 1, sm: 2 }} spacing="md" verticalSpacing="sm" style={{ alignItems: 'end' }}>
+        <Minutes label="Standby after minutes without use" description="A command or a connection wakes it. Empty: never." value={idleMinutes} onChange={minutes => onChange({ idleMinutes: minutes })} />
+        <Minutes label="Standby after minutes without a connection" description="Whichever port; only a restore wakes it. Empty: never." value={quietMinutes} onChange={minutes => onChange({ quietMinutes: minutes })} />
+      </SimpleGrid>
       {quietMinutes !== null && (
         <TagsInput
           label="Connections that do not count"
@@ -19,7 +21,7 @@ export function SleepFields({ sleep, onChange }: { readonly sleep: Sleep; readon
           onChange={words => onChange({ ignored: words })}
         />
       )}
-    </SimpleGrid>
+    </Stack>
   )
 }
 
