@@ -2,7 +2,7 @@
 import type { ReactNode } from 'react'
 import { isServing } from '../../api/lifecycle.ts'
 import type { Instance } from '../../api/types.ts'
-import { formatBytes, formatPercent, shortImage, spanSince } from '../../components/format.ts'
+import { formatBytes, formatPercent, formatTime, shortImage, spanSince } from '../../components/format.ts'
 import { Link } from '../../components/link.tsx'
 import { PhaseBadge } from '../../components/phase.tsx'
 import { formatPrice } from '../../components/money.ts'
@@ -96,7 +96,14 @@ function ImageName({ name }: { readonly name: string }) {
 }
 
 function Age({ instance }: { readonly instance: Instance }) {
-  return <span className="numeric">{spanSince(instance.createdAt, useNow())}</span>
+  const now = useNow()
+  const { createdAt, startedAt } = instance
+  const up = isServing(instance) && startedAt !== null ? `, up for ${spanSince(startedAt, now)}` : ''
+  return (
+    <span className="numeric" title={`Made ${formatTime(createdAt)}${up}`}>
+      {spanSince(createdAt, now)}
+    </span>
+  )
 }
 
 /** What is not charged now, because it does not run, is pale. */
