@@ -1,55 +1,13 @@
-/** The engine's promises to its callers, one by one, over a real store and a simulated host. */
+/** What becomes of instances: their lives, what fails, and a new server over the same machine. */
 import assert from 'node:assert/strict'
-import { afterEach, beforeEach, describe, test } from 'node:test'
-import type { Fixture } from '../../test/engine-fixture.ts'
-import { assertNothingLeaked, engineFixture, eventually, settle, SMALL } from '../../test/engine-fixture.ts'
-import type { Fault, HostCall } from '../host/simulated/faults.ts'
-import type { ErrorCode } from '../instance/errors.ts'
-import { BerthError } from '../instance/errors.ts'
-import type { Instance, InstanceId, ProjectId } from '../instance/model.ts'
+import { describe, test } from 'node:test'
+import { assertNothingLeaked, eventually, settle, SMALL } from '../../test/engine-fixture.ts'
+import { caller, failOnce, fixture, reach, refusedWith, reopen, run, useEngine } from '../../test/engine-steps.ts'
+import type { BerthError } from '../instance/errors.ts'
+import type { Instance, InstanceId } from '../instance/model.ts'
 import type { Phase } from '../instance/phase.ts'
-import type { Caller, CreateInstance } from './api.ts'
 
-let fixture: Fixture
-let caller: Caller
-let names = 0
-
-beforeEach(async () => {
-  fixture = await engineFixture()
-  caller = fixture.caller
-})
-afterEach(() => fixture.close())
-
-async function reach(since: Instance, ...until: Phase[]): Promise<Instance> {
-  const result = await fixture.engine.instances.wait(caller, since.id, { until, timeoutMs: 10_000, since })
-  assert.ok(!result.timedOut, `${until.join()} was not reached: ${result.instance.phase}`)
-  return result.instance
-}
-
-async function run(request: Partial<CreateInstance> = {}): Promise<Instance> {
-  const created = await fixture.engine.instances.create(caller, { ...SMALL, name: `n-${names++}`, ...request })
-  return reach(created, 'running')
-}
-
-async function refusedWith(code: ErrorCode, work: Promise<unknown>, details?: object): Promise<BerthError> {
-  const error = await work.then(
-    () => assert.fail(`it was not refused with ${code}`),
-    (thrown: unknown) => thrown,
-  )
-  assert.ok(error instanceof BerthError, String(error))
-  assert.equal(error.code, code, error.message)
-  if (details !== undefined) assert.deepEqual(error.details, details)
-  return error
-}
-
-function failOnce(call: HostCall, fault: Partial<Fault> = {}): void {
-  let used = false
-  fixture.host.setFaults(asked => {
-    if (used || asked.call !== call) return null
-    used = true
-    return { kind: 'before', code: 'guest_unreachable', message: `the ${call} was made to fail`, ...fault } as Fault
-  })
-}
+useEngine()
 
 describe('the life of an instance', () => {
   test('goes through every phase in order, each with its event', async () => {
@@ -243,8 +201,7 @@ describe('operations that fail', () => {
 
   for (const effect of [true, false]) {
     test(`a start that the host never answers ${effect ? 'although it was done' : 'and never does'} is lost for a moment, then runs`, async () => {
-      await fixture.reopen({ config: { deadlines: { startMs: 60 } } })
-      caller = fixture.caller
+      await reopen({ config: { deadlines: { startMs: 60 } } })
       failOnce('start', { kind: 'hang', effect })
       const created = await fixture.engine.instances.create(caller, { ...SMALL, name: 'hung' })
       const lost = await reach(created, 'lost')
@@ -358,194 +315,21 @@ function specOf(instance: Instance) {
   }
 }
 
-describe('create', () => {
-  const BAD: readonly [string, Partial<CreateInstance>, ErrorCode][] = [
-    ['a name that is too long', { name: 'x'.repeat(64) }, 'invalid_name'],
-    ['too many vCPUs', { vcpus: 17 }, 'limit_exceeded'],
-    ['no vCPUs', { vcpus: 0 }, 'invalid_request'],
-    ['too much memory', { memoryBytes: 33 * 2 ** 30 }, 'limit_exceeded'],
-    ['memory and hotplug past the limit together', { memoryBytes: 20 * 2 ** 30, hotplugBytes: 20 * 2 ** 30 }, 'limit_exceeded'],
-    ['half a byte', { memoryBytes: 2 ** 29 + 0.5 }, 'invalid_request'],
-    ['an overlay past the limit', { overlayBytes: 101 * 2 ** 30 }, 'limit_exceeded'],
-    ['an image that is not there', { image: 'nowhere:1' }, 'image_not_found'],
-    ['an image that is no name', { image: 'A B' }, 'invalid_image_name'],
-    ['a port twice', { network: networkWith(8080, 8080) }, 'invalid_request'],
-    ['port 0', { network: networkWith(0) }, 'invalid_request'],
-    ['a volume that is not there', { volumes: [{ volumeId: 'none' as never, path: '/data', mode: 'rw', overlayBytes: null }] }, 'volume_not_found'],
-    ['a mount on /proc', { volumes: [{ volumeId: 'none' as never, path: '/proc/x', mode: 'rw', overlayBytes: null }] }, 'invalid_request'],
-    ['an expiry in the past', { expiresAt: 1 }, 'invalid_request'],
-    ['more memory than the host has', { memoryBytes: 32 * 2 ** 30 }, 'insufficient_resources'],
-  ]
-  test('refuses what is wrong with its own code, and leaves nothing', async () => {
-    await fixture.reopen({ host: { memoryBytes: 8 * 2 ** 30 } })
-    caller = fixture.caller
-    for (const [what, request, code] of BAD) {
-      await refusedWith(code, fixture.engine.instances.create(caller, { ...SMALL, name: 'bad', ...request })).catch((error: unknown) => {
-        throw new Error(what, { cause: error })
-      })
-    }
-    assert.deepEqual(await fixture.store.read.reservations(fixture.host.id), [])
-    assert.equal(await fixture.store.read.countInstances({ projectId: null, includeDeleted: true }), 0)
-  })
-
-  test('of many who want the last slot exactly one gets it', async () => {
-    await fixture.reopen({ host: { memoryBytes: 3 * SMALL.memoryBytes } })
-    caller = fixture.caller
-    const outcomes = await Promise.allSettled(Array.from({ length: 10 }, (_, index) => fixture.engine.instances.create(caller, { ...SMALL, name: `slot-${index}` })))
-    assert.equal(outcomes.filter(outcome => outcome.status === 'fulfilled').length, 3)
-    for (const outcome of outcomes) if (outcome.status === 'rejected') assert.equal((outcome.reason as BerthError).code, 'insufficient_resources')
-    await settle(fixture)
-    await assertNothingLeaked(fixture)
-  })
-
-  test('start and restore are admitted again, and refused when the room was taken meanwhile', async () => {
-    await fixture.reopen({ host: { memoryBytes: SMALL.memoryBytes } })
-    caller = fixture.caller
+describe('events', () => {
+  test('are watched from the past into the present without gap or repeat', async () => {
     const first = await run()
-    await reach(await fixture.engine.instances.standby(caller, first.id), 'standby')
-    const second = await run()
-    await refusedWith('insufficient_resources', fixture.engine.instances.restore(caller, first.id))
-    await reach(await fixture.engine.instances.stop(caller, second.id), 'stopped')
-    await reach(await fixture.engine.instances.restore(caller, first.id), 'running')
-    await refusedWith('insufficient_resources', fixture.engine.instances.start(caller, second.id))
-    await assertNothingLeaked(fixture)
-  })
-
-  test('with an idempotency key makes one instance, also for many at once, and refuses another request', async () => {
-    const request = { ...SMALL, name: 'once', env: { A: '1', B: '2' } }
-    const made = await Promise.all(
-      Array.from({ length: 5 }, () => fixture.engine.instances.create(caller, request, { idempotencyKey: 'k' })),
-    )
-    assert.equal(new Set(made.map(instance => instance.id)).size, 1)
-    const reordered = { env: { B: '2', A: '1' }, ...SMALL, name: 'once' }
-    assert.equal((await fixture.engine.instances.create(caller, reordered, { idempotencyKey: 'k' })).id, made[0]?.id)
-    await refusedWith('idempotency_conflict', fixture.engine.instances.create(caller, { ...request, vcpus: 2 }, { idempotencyKey: 'k' }))
-  })
-
-  test('refuses a living name and a published port that are taken, and frees both with the instance', async () => {
-    const made = await run({ name: 'web', network: networkWith(8080) })
-    await refusedWith('name_conflict', fixture.engine.instances.create(caller, { ...SMALL, name: 'web' }))
-    await refusedWith('port_in_use', fixture.engine.instances.create(caller, { ...SMALL, name: 'other', network: networkWith(8080) }))
-    await reach(await fixture.engine.instances.delete(caller, made.id), 'deleted')
-    await run({ name: 'web', network: networkWith(8080) })
-  })
-
-  test('with pull waits for the image, and tells why it could not be pulled', async () => {
-    const made = await run({ image: 'example.com/app:1', pull: 'missing' })
-    assert.notEqual(made.imageDigest, null)
-    const doomed = await fixture.engine.instances.create(caller, { ...SMALL, name: 'doomed', image: 'example.com/missing:1', pull: 'missing' })
-    const failed = await fixture.engine.instances.wait(caller, doomed.id, { until: ['running'], timeoutMs: 10_000, since: doomed })
-    assert.equal(failed.failure?.code, 'image_failed')
-    await assertNothingLeaked(fixture)
-  })
-})
-
-function networkWith(...hostPorts: number[]) {
-  const ports = hostPorts.map(hostPort => ({ hostPort, guestPort: 80, protocol: 'tcp' as const }))
-  return { enabled: true, downloadBytesPerSecond: null, uploadBytesPerSecond: null, ports }
-}
-
-describe('projects and scopes', () => {
-  test("another project's instance, volume and image are not found by any call", async () => {
-    const made = await run()
-    const volume = await fixture.engine.volumes.create(caller, { name: 'data', sizeBytes: 2 ** 26 })
-    await fixture.engine.images.pull(caller, { name: 'example.com/app:1' })
-    const stranger: Caller = { ...caller, projectId: 'ffffffff-0000-4000-8000-000000000000' as ProjectId }
-    const { instances, volumes, images, events } = fixture.engine
-    const command = { command: ['true'], env: {}, workingDir: null, user: null, tty: null, timeoutMs: null }
-    const mount = { volumeId: volume.id, path: '/data', mode: 'rw', overlayBytes: null } as const
-    const calls = [
-      ...(['get', 'start', 'stop', 'restart', 'standby', 'restore', 'delete', 'stats'] as const).map(name => instances[name](stranger, made.id)),
-      instances.update(stranger, made.id, {}),
-      instances.wait(stranger, made.id, { until: ['running'], timeoutMs: 1 }),
-      instances.exec(stranger, made.id, command),
-      instances.attachVolume(stranger, made.id, mount),
-      instances.detachVolume(stranger, made.id, volume.id),
-      instances.stat(stranger, made.id, '/', { followLinks: false }),
-      instances.copyOut(stranger, made.id, '/', { followLinks: false }),
-      instances.logs(stranger, made.id, { source: 'app', tail: null, follow: false, signal: new AbortController().signal }),
-    ]
-    for (const call of calls) await refusedWith('not_found', call)
-    await refusedWith('volume_not_found', volumes.get(stranger, volume.id))
-    await refusedWith('volume_not_found', volumes.delete(stranger, volume.id))
-    await refusedWith('image_not_found', images.get(stranger, 'example.com/app:1'))
-    assert.deepEqual(await instances.list(stranger), [])
-    assert.deepEqual(await events.list(stranger), [])
-  })
-
-  test('a key can do what its scopes say and no more', async () => {
-    const made = await run()
-    const only = (...scopes: Caller['scopes'][number][]): Caller => ({ ...caller, scopes })
-    const command = { command: ['true'], env: {}, workingDir: null, user: null, tty: null, timeoutMs: null }
-    await refusedWith('forbidden', fixture.engine.instances.get(only('write', 'exec', 'admin'), made.id))
-    await refusedWith('forbidden', fixture.engine.instances.stop(only('read', 'exec', 'admin'), made.id))
-    await refusedWith('forbidden', fixture.engine.instances.exec(only('read', 'write', 'admin'), made.id, command))
-    await refusedWith('forbidden', fixture.engine.keys.list(only('read', 'write', 'exec')))
-    await refusedWith('forbidden', fixture.engine.projects.create(only('read', 'write', 'exec'), { name: 'x' }))
-    const session = await fixture.engine.instances.exec(only('exec'), made.id, command)
-    assert.equal((await session.exit).code, 0)
-  })
-
-  test('keys authenticate until they are deleted or have expired; a tenant administers only itself', async () => {
-    const { keys, projects } = fixture.engine
-    const { key, secret } = await keys.create(caller, { name: 'ci', scopes: ['read'] })
-    assert.match(secret, /^[A-Za-z0-9]{64}$/)
-    assert.deepEqual(await keys.authenticate(secret, 'native'), { projectId: caller.projectId, keyId: key.id, scopes: ['read'], via: 'native' })
-    assert.equal(await keys.authenticate(secret.toLowerCase(), 'native'), null)
-    await keys.delete(caller, key.id)
-    assert.equal(await keys.authenticate(secret, 'native'), null)
-    const tenant = await projects.create(caller, { name: 'tenant' })
-    const admin: Caller = { ...caller, projectId: tenant.id }
-    await refusedWith('forbidden', projects.create(admin, { name: 'another' }))
-    await refusedWith('not_found', keys.create(admin, { name: 'up', scopes: ['admin'], projectId: caller.projectId }))
-    assert.deepEqual((await projects.list(admin)).map(project => project.name), ['tenant'])
-    assert.equal((await keys.create(caller, { name: 'for-tenant', scopes: ['admin'], projectId: tenant.id })).key.projectId, tenant.id)
-  })
-})
-
-describe('volumes', () => {
-  const mount = (volumeId: string, mode: 'rw' | 'ro' = 'rw') => ({ volumeId: volumeId as never, path: '/data', mode, overlayBytes: null })
-
-  test('are attached at create and while running, kept through stop and standby, and free when the instance is gone', async () => {
-    const { volumes, instances } = fixture.engine
-    const first = await volumes.create(caller, { name: 'first', sizeBytes: 2 ** 26, id: 'first' })
-    const second = await volumes.create(caller, { name: 'second', sizeBytes: 2 ** 26 })
-    const made = await run({ volumes: [mount(first.id)] })
-    await instances.attachVolume(caller, made.id, { ...mount(second.id), path: '/more' })
-    assert.deepEqual(fixture.host.vms()[0]?.volumes, [first.id, second.id])
-    await reach(await instances.stop(caller, made.id), 'stopped')
-    await refusedWith('volume_in_use', volumes.delete(caller, first.id))
-    await refusedWith('volume_conflict', instances.create(caller, { ...SMALL, name: 'other', volumes: [mount(first.id)] }))
-    await instances.detachVolume(caller, made.id, second.id)
-    await volumes.delete(caller, second.id)
-    await reach(await instances.delete(caller, made.id), 'deleted')
-    assert.deepEqual((await volumes.get(caller, first.id)).attachments, [])
-    await volumes.delete(caller, first.id)
-    assert.deepEqual(fixture.host.volumes(), [])
-  })
-
-  test('are shared read-only, and an attach that the guest refuses leaves no trace', async () => {
-    const { volumes, instances } = fixture.engine
-    const data = await volumes.create(caller, { name: 'data', sizeBytes: 2 ** 26 })
-    const one = await run({ volumes: [mount(data.id, 'ro')] })
-    const two = await run()
-    failOnce('attachVolume')
-    await refusedWith('guest_unreachable', instances.attachVolume(caller, two.id, mount(data.id, 'ro')))
-    assert.equal((await volumes.get(caller, data.id)).attachments.length, 1)
-    await instances.attachVolume(caller, two.id, mount(data.id, 'ro'))
-    assert.deepEqual((await volumes.get(caller, data.id)).attachments.map(attachment => attachment.instanceId).toSorted(), [one.id, two.id].toSorted())
-  })
-
-  test('that could not be made leave no record, and neither do those that a crash cut off', async () => {
-    const { volumes } = fixture.engine
-    failOnce('createVolume', { kind: 'after' })
-    await refusedWith('guest_unreachable', volumes.create(caller, { name: 'data', sizeBytes: 2 ** 26, id: 'half' }))
-    assert.deepEqual(await volumes.list(caller), [])
-    assert.deepEqual(fixture.host.volumes(), [])
-    const made = await volumes.create(caller, { name: 'data', sizeBytes: 2 ** 26, id: 'half' })
-    await fixture.store.transaction(tx => tx.putVolume({ ...made, status: 'creating' }))
-    await fixture.reopen()
-    await eventually(async () => (await fixture.store.read.volumes({ projectId: null })).length === 0, 'the half-made volume is removed')
+    const stop = new AbortController()
+    const seen: number[] = []
+    const watching = (async () => {
+      for await (const event of fixture.engine.events.watch(caller, { afterSeq: 2, signal: stop.signal })) seen.push(event.seq)
+    })()
+    await Promise.all(Array.from({ length: 20 }, () => run()))
+    await reach(await fixture.engine.instances.delete(caller, first.id), 'deleted')
+    const all = (await fixture.engine.events.list(caller, { order: 'oldest-first' })).map(event => event.seq)
+    await eventually(() => seen.length >= all.length - 2, 'everything is seen')
+    stop.abort()
+    await watching
+    assert.deepEqual(seen, all.slice(2))
   })
 })
 
@@ -566,23 +350,5 @@ describe('exec', () => {
       assert.equal((await session.exit).code, 0)
     }
     assert.equal((await fixture.engine.instances.get(caller, made.id)).generation, 2)
-  })
-})
-
-describe('events', () => {
-  test('are watched from the past into the present without gap or repeat', async () => {
-    const first = await run()
-    const stop = new AbortController()
-    const seen: number[] = []
-    const watching = (async () => {
-      for await (const event of fixture.engine.events.watch(caller, { afterSeq: 2, signal: stop.signal })) seen.push(event.seq)
-    })()
-    await Promise.all(Array.from({ length: 20 }, () => run()))
-    await reach(await fixture.engine.instances.delete(caller, first.id), 'deleted')
-    const all = (await fixture.engine.events.list(caller, { order: 'oldest-first' })).map(event => event.seq)
-    await eventually(() => seen.length >= all.length - 2, 'everything is seen')
-    stop.abort()
-    await watching
-    assert.deepEqual(seen, all.slice(2))
   })
 })
