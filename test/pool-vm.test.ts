@@ -206,10 +206,12 @@ describe('a VM of the pool', { skip: !isRoot && 'templates need root' }, () => {
 
   /** Until so many of the size wait, of any image or of one. */
   async function waiting(count: number, kind: 'general' | 'image' | null = null): Promise<void> {
-    await eventually(`${count} VMs in the pool; ${said.slice(-5).join('; ')}`, async () => {
+    await eventually(`${count} VMs in the pool`, async () => {
       const { templates } = await lab.host.facts()
       const wanted = templates.filter(({ memoryBytes, ofImage }) => memoryBytes === SIZE.memoryBytes && (kind === null || ofImage === (kind === 'image')))
       return wanted.reduce((sum, template) => sum + template.waiting, 0) >= count
+    }).catch((error: unknown) => {
+      throw new Error(`the host said last: ${said.slice(-5).join('; ')}`, { cause: error })
     })
   }
 })

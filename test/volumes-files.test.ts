@@ -278,6 +278,16 @@ describe('volumes', () => {
     assert.ok((await again.list()).includes(id('ten')))
   })
 
+  it('is closed when nothing is made in the background any more: its directory can be removed', async () => {
+    const dataDir = await mkdtemp(join(tmpdir(), 'berth-closed-'))
+    const closing = await openVolumes({ dataDir })
+    // Beside the first of a size, what the next ones are copies of is made.
+    await closing.createOverlay(join(dataDir, 'first'), 48 * MiB)
+    await closing.close()
+    assert.deepEqual(await readdir(join(dataDir, 'volumes')), [])
+    await rm(dataDir, { recursive: true })
+  })
+
   it('files go to the user that QEMU runs as, and nobody else reads them', { skip: isRoot ? false : 'owners need root' }, async () => {
     const owned = await openVolumes({ dataDir: join(directory, 'owned'), owner: { uid: 65534, gid: 65534 } })
     await owned.create({ id: id('v'), sizeBytes: 16 * MiB })
@@ -303,6 +313,7 @@ describe('volumes', () => {
       await writeFile(join(small, 'ballast'), randomBytes(2 * MiB - 64 * 1024))
       await assert.rejects(tight.create({ id: id('b'), sizeBytes: GiB }), failsWith('disk_full'))
       await assert.rejects(tight.createOverlay(join(small, 'o.ext4'), GiB), failsWith('disk_full'))
+      await tight.close()
       assert.deepEqual(await readdir(join(small, 'volumes')), [])
       assert.deepEqual((await readdir(small)).toSorted(), ['ballast', 'volumes'])
     })

@@ -476,6 +476,7 @@ class QemuHost implements Host {
     await this.#context.pool?.close()
     await this.#context.templates?.close()
     await this.#context.images.close()
+    await this.#context.volumes.close()
   }
 
   /** Runs an operation in the instance's line; across the port only catalogue errors pass. */

@@ -42,6 +42,8 @@ export interface Volumes {
   diskUse(): Promise<number>
   /** An empty ext4 for what is written: of an instance's root, or of an overlay volume. An existing one stays. */
   createOverlay(path: string, sizeBytes: number): Promise<void>
+  /** Waits until nothing is made in the background: whoever removes the directory then removes all. */
+  close(): Promise<void>
 }
 
 const DATA_FILE = 'data.ext4'
@@ -92,6 +94,7 @@ export async function openVolumes(options: VolumesOptions): Promise<Volumes> {
       return sizes.reduce((sum, bytes) => sum + bytes, 0)
     },
     createOverlay: (path, sizeBytes) => empty.create(path, sizeBytes),
+    close: () => empty.settled(),
   }
 }
 
