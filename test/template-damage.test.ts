@@ -101,6 +101,27 @@ describe('a template that is not to be trusted', { skip: !isRoot && 'templates n
     }
   })
 
+  it('stays while a VM is made of it, although its place is wanted', async () => {
+    const [id] = await readdir(templatesDir())
+    assert.ok(id !== undefined)
+    const templates = await openTemplates(join(GUEST_DIR, 'sealed-memory'))
+    try {
+      const { key } = await templates.get(id)
+      const given = templates.take(key)
+      assert.ok(given !== null)
+      const over = templates.hold(given)
+      // One of another guest has no use for it, and can't be made here.
+      templates.want({ ...key, guest: 'another' })
+      await templates.settled()
+      assert.ok(given.memory.file.fd >= 0, 'its memory is still open')
+      await (await given.openState()).close()
+      assert.ok((await readdir(templatesDir())).includes(id))
+      over()
+    } finally {
+      await templates.close()
+    }
+  })
+
   it('whose memory on the disk is changed under a server that has read it is the same to its clones', async () => {
     const [id] = await readdir(templatesDir())
     assert.ok(id !== undefined)

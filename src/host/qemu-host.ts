@@ -538,7 +538,7 @@ async function chooseTemplates(options: QemuHostOptions, home: TemplateHome, sea
     home.log.warn({ why }, 'instances boot from nothing instead of from templates')
     return null
   }
-  const needed = () => new Set([...[...seats.values()].map(({ record }) => neededTemplate(record)).filter((id) => id !== null), ...others()])
+  const needed = () => new Set([...[...seats.values()].map(({ record, fromPool }) => fromPool?.blank.templateId ?? neededTemplate(record)).filter((id) => id !== null), ...others()])
   return await Templates.open(home, memoryTool, needed)
 }
 

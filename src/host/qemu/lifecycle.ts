@@ -162,6 +162,7 @@ async function bringUp(seat: Seat, prepared: Prepared, startedAt: number): Promi
   const key = templateKey(context, prepared.spec)
   const template = ownTemplate(context, prepared) ?? context.templates?.take(key) ?? null
   if (template !== null) {
+    const over = context.templates?.hold(template)
     try {
       const running = await cloneTemplate(context, prepared, template, (process) => begin(process, template.id))
       context.templates?.cloned(template)
@@ -169,6 +170,8 @@ async function bringUp(seat: Seat, prepared: Prepared, startedAt: number): Promi
     } catch (error) {
       await seat.note(`cloning template ${template.id} failed, booting instead: ${asBerthError(error).message}`)
       context.templates?.failed(template, error)
+    } finally {
+      over?.()
     }
   } else if (context.templates !== null) {
     await seat.note(`${context.templates.whyNone(key)}: booting; one is made for the next`)

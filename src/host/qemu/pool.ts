@@ -183,15 +183,20 @@ export class Pool {
 
   /** False where none can be made now. */
   async #add(key: TemplateKey, overlayBytes: number): Promise<boolean> {
-    const template = this.#context.templates?.take(key) ?? null
     const root = key.image === null ? await rehearsalImage(this.#context) : await rootOf(this.#context, key.image)
+    const template = this.#context.templates?.take(key) ?? null
     if (template === null || root === null) return false
-    const blank = await makeBlank(this.#context, { key, template, root, overlayBytes, rehearses: this.#options.rehearses ?? true })
-    const bytes = await privateBytes(blank.vmm.identity.pid)
-    this.#costBytes = bytes ?? this.#costBytes
-    this.#waiting.push({ blank, bytes: bytes ?? this.#costBytes })
-    void blank.vmm.ended.then(() => this.#died(blank))
-    return true
+    const over = this.#context.templates?.hold(template)
+    try {
+      const blank = await makeBlank(this.#context, { key, template, root, overlayBytes, rehearses: this.#options.rehearses ?? true })
+      const bytes = await privateBytes(blank.vmm.identity.pid)
+      this.#costBytes = bytes ?? this.#costBytes
+      this.#waiting.push({ blank, bytes: bytes ?? this.#costBytes })
+      void blank.vmm.ended.then(() => this.#died(blank))
+      return true
+    } finally {
+      over?.()
+    }
   }
 
   async #died(blank: Blank): Promise<void> {

@@ -11,6 +11,7 @@
  * with the very file of that image that its guest has mounted.
  */
 import { chmod, mkdir, readdir, rm } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { HostTemplate } from '../../engine/host-port.ts'
 import { BerthError } from '../../instance/errors.ts'
 import type { ImageDigest } from '../../instance/model.ts'
@@ -29,8 +30,9 @@ const MAX_TEMPLATES = 8
 const LONGEST_LULL_WAIT_MS = 30_000
 /** More sizes than this waiting to be made are a client gone wild; those that come later boot from nothing. */
 const MAX_WANTED = 16
-/** After a template could not be made, launches go without for this long. */
+/** After a template could not be made, launches go without for this long; then it is tried again, each time later. */
 const RETRY_AFTER_MS = 60_000
+const LONGEST_RETRY_MS = 60 * 60_000
 /** So many clones in a row that failed are the template's fault, not the moment's. */
 const MAX_FAILURES = 3
 
@@ -52,6 +54,8 @@ interface Known {
   readonly id: string
   readonly record: TemplateRecord
   usedAt: number
+  /** VMs that are being made of it. */
+  holders: number
   /** No launch gets it any more. */
   retired: boolean
   /** Clones that failed since one came up. */
@@ -63,7 +67,7 @@ export class Templates {
   readonly #tool: string
   readonly #known = new Map<string, Known>()
   readonly #ready = new Map<string, Template>()
-  readonly #failedAt = new Map<string, number>()
+  readonly #failed = new Map<string, { readonly at: number; readonly times: number }>()
   /** Keys whose template was damaged, until there is another. */
   readonly #damaged = new Set<string>()
   readonly #wanted = new Map<string, TemplateKey>()
@@ -92,7 +96,7 @@ export class Templates {
     for (const id of await readdir(dir)) {
       const record = await readTemplate(templateFiles(dir, id))
       if (record === null) await rm(templateFiles(dir, id).dir, { recursive: true, force: true })
-      else templates.#known.set(id, { id, record, usedAt: record.builtAt, retired: false, failures: 0 })
+      else templates.#known.set(id, { id, record, usedAt: record.builtAt, holders: 0, retired: false, failures: 0 })
     }
     await templates.#retireOrphans()
     return templates
@@ -113,6 +117,15 @@ export class Templates {
     return known === undefined ? null : (this.#ready.get(known.id) ?? null)
   }
 
+  /** It stays, and its files stay open, until the given function is called: a VM is made of it that nothing tells of yet. */
+  hold({ id }: Template): () => void {
+    const known = this.#known.get(id)
+    if (known !== undefined) known.holders += 1
+    return () => {
+      if (known !== undefined) known.holders -= 1
+    }
+  }
+
   /** Why `take` gives none, for a person. */
   whyNone(key: TemplateKey): string {
     if (this.#damaged.has(keyText(key))) return 'the template of this size was damaged and is made anew'
@@ -128,16 +141,16 @@ export class Templates {
     if (this.#closing.signal.aborted || this.#wanted.has(text) || this.#wanted.size >= MAX_WANTED) return
     if (known !== undefined && this.#ready.has(known.id)) return
     if (key.image !== null && this.#home.imageTemplates === 0) return
-    if (performance.now() - (this.#failedAt.get(text) ?? Number.NEGATIVE_INFINITY) < RETRY_AFTER_MS) return
+    if (performance.now() - (this.#failed.get(text)?.at ?? Number.NEGATIVE_INFINITY) < RETRY_AFTER_MS) return
     this.#wanted.set(text, key)
     void this.#enqueue(async () => {
       try {
         if (key.image !== null) await this.#home.lull.until({ mostMs: LONGEST_LULL_WAIT_MS, signal: this.#closing.signal })
         if (!this.#closing.signal.aborted) await this.#make(key)
+        this.#failed.delete(text)
         this.onChange()
       } catch (error) {
-        this.#failedAt.set(text, performance.now())
-        if (!this.#closing.signal.aborted) this.#home.log.warn({ err: error, key: text }, `a template could not be made; ${key.image === null ? 'instances of its size boot from nothing' : 'instances of its image do with the general one'}`)
+        if (!this.#closing.signal.aborted) this.#tryAgainLater(key, error)
       } finally {
         this.#wanted.delete(text)
       }
@@ -157,11 +170,24 @@ export class Templates {
     }
     this.onChange()
     void this.#enqueue(async () => {
-      const inUse = this.#inUse()
+      const inUse = this.#needed()
       for (const { id, record } of this.#known.values()) {
         if (record.key.image?.digest === digest && !inUse.has(id)) await this.#drop(id)
       }
     }).catch((error: unknown) => this.#home.log.warn({ err: error, image: digest }, 'the templates of an image that is gone could not be removed'))
+  }
+
+  /** Where nothing is launched nobody else asks again, and the pool would wait for it for ever. */
+  #tryAgainLater(key: TemplateKey, error: unknown): void {
+    const text = keyText(key)
+    const times = (this.#failed.get(text)?.times ?? 0) + 1
+    this.#failed.set(text, { at: performance.now(), times })
+    this.#home.log.warn({ err: error, key: text }, `a template could not be made; ${key.image === null ? 'instances of its size boot from nothing' : 'instances of its image do with the general one'}`)
+    // Those of images are made for launches alone.
+    if (key.image !== null) return
+    const pauseMs = Math.min(LONGEST_RETRY_MS, RETRY_AFTER_MS * 2 ** (times - 1))
+    // A little later than launches may ask; if one has, it is there or has failed once more.
+    sleep(pauseMs + 1_000, undefined, { ref: false, signal: this.#closing.signal }).then(() => this.want(key), () => undefined) // closed
   }
 
   /** The very template a saved instance came from. Throws `invalid_state` if it is gone or damaged. */
@@ -237,7 +263,7 @@ export class Templates {
     }
     const record = await readTemplate(templateFiles(this.#home.paths.templates, template.id))
     if (record === null) throw new BerthError('internal', 'A template vanished as soon as it was made.')
-    this.#known.set(template.id, { id: template.id, record, usedAt: Date.now(), retired: false, failures: 0 })
+    this.#known.set(template.id, { id: template.id, record, usedAt: Date.now(), holders: 0, retired: false, failures: 0 })
     this.#ready.set(template.id, template)
     this.#damaged.delete(keyText(key))
     const what = key.image === null ? 'a template is ready' : 'a template of an image is ready'
@@ -267,7 +293,7 @@ export class Templates {
 
   /** Removes the least recently used until there is room for one more; never one that an instance needs. */
   async #makeRoom(key: TemplateKey): Promise<void> {
-    const inUse = this.#inUse()
+    const inUse = this.#needed()
     const ofImages = key.image !== null
     const most = ofImages ? this.#home.imageTemplates : MAX_TEMPLATES
     const kind = () => [...this.#known.values()].filter(({ record }) => (record.key.image !== null) === ofImages)
@@ -289,13 +315,19 @@ export class Templates {
 
   /** Of another QEMU, kernel or agent than this host has, or given up: no launch will ever ask for them. */
   async #dropUseless(key: TemplateKey): Promise<void> {
-    const inUse = this.#inUse()
+    const inUse = this.#needed()
     for (const { id, record, retired } of this.#known.values()) {
       const foreign = foreignParts(record.key, key)
       if (inUse.has(id) || (!retired && foreign.length === 0)) continue
       if (foreign.length > 0) this.#home.log.info({ template: id }, `a template of another ${foreign.join(', ')} is removed`)
       await this.#drop(id)
     }
+  }
+
+  /** Of instances that came from them, and of VMs that are just being made of them. */
+  #needed(): ReadonlySet<string> {
+    const held = [...this.#known.values()].filter(({ holders }) => holders > 0).map(({ id }) => id)
+    return new Set([...this.#inUse(), ...held])
   }
 
   async #drop(id: string): Promise<void> {
