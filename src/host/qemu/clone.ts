@@ -8,7 +8,7 @@ import { BerthError } from '../../instance/errors.ts'
 import { configureGuest } from './guest.ts'
 import { connectLink, machineSpec, type Prepared, type Running } from './cold-boot.ts'
 import { machineIdentity, type VmContext } from './context.ts'
-import { loadDeviceState } from './device-state.ts'
+import { CLONE_STATE_DESCRIPTOR, loadDeviceState } from './device-state.ts'
 import { plugDisk } from './hotplug.ts'
 import type { ProcessIdentity } from './identity.ts'
 import type { ImageTemplateKey, Template, TemplateKey } from './template.ts'
@@ -16,9 +16,6 @@ import { Vmm } from './vmm.ts'
 
 /** A clone answers in milliseconds; under emulation on a busy machine, in seconds. */
 const AGENT_TIMEOUT_MS = 30_000
-
-/** QEMU inherits the template's memory and, as this, the state to load. */
-export const CLONE_STATE_DESCRIPTOR = 4
 
 /** The card of a VM that has a network. */
 export function networkKind(context: VmContext): TemplateKey['network'] {

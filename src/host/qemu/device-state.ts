@@ -10,6 +10,8 @@ import { BerthError } from '../../instance/errors.ts'
 import type { Jail } from './jail.ts'
 import type { QmpClient } from './qmp.ts'
 
+/** A QEMU inherits a template's memory as 3 and, as this, the state to load. */
+export const CLONE_STATE_DESCRIPTOR = 4
 const LOAD_TIMEOUT_MS = 60_000
 
 /**

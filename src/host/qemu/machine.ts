@@ -74,6 +74,8 @@ export type MachineMemory =
   | 'own'
   /** A template's file, copied on write; a saved state holds devices alone. */
   | 'template'
+  /** A file that a template's memory was copied into, and that keeps what the guest writes; its saved state holds devices alone, too. */
+  | 'copy'
 
 /** QEMU's arguments, its own name left out. */
 export function machineArgs(spec: MachineSpec): string[] {
@@ -110,7 +112,7 @@ export function machineArgs(spec: MachineSpec): string[] {
   for (const disk of spec.volumes) lines.push(portDisk(disk, throttled))
   if (spec.incoming) lines.push(['-S', '-incoming', 'defer'])
   // Device state without memory comes without the section that names the machine; the template's key does that.
-  if (spec.incoming && spec.memory === 'template') lines.push(['-global', 'migration.send-configuration=off'])
+  if (spec.incoming && (spec.memory === 'template' || spec.memory === 'copy')) lines.push(['-global', 'migration.send-configuration=off'])
   return lines.flat()
 }
 

@@ -71,6 +71,22 @@ export async function loadWholeMemory(target: FileHandle, memoryBytes: number, p
   }
 }
 
+/** Fills an empty memory file with another's pages, zeros left out. */
+export async function copyWholeMemory(source: FileHandle, target: FileHandle, memoryBytes: number): Promise<void> {
+  const zero = Buffer.alloc(PAGE_BYTES)
+  const buffer = Buffer.allocUnsafe(COPY_BYTES)
+  for (let at = 0; at < memoryBytes; at += COPY_BYTES) {
+    const piece = buffer.subarray(0, Math.min(COPY_BYTES, memoryBytes - at))
+    await readFully(source, piece, at, 'the memory of a template')
+    const runs: Run[] = []
+    for (let page = 0; page < piece.length / PAGE_BYTES; page++) appendRun(runs, page, 1, isZeroPage(piece, page, zero))
+    for (const run of runs) {
+      const from = run.firstPage * PAGE_BYTES
+      if (!run.zero) await writeFully(target, piece.subarray(from, from + run.pages * PAGE_BYTES), at + from)
+    }
+  }
+}
+
 /** The file's pages, one after the other, in pieces of at most what is asked for: read many runs at a time. */
 export function dataOf(file: FileHandle, runs: readonly Run[], dataOffset: number, path: string): (mostBytes: number) => Promise<Buffer> {
   let left = runs.reduce((sum, { pages, zero }) => sum + (zero ? 0 : pages * PAGE_BYTES), 0)

@@ -5,6 +5,8 @@
  *   boot ─▶ agent answers, unconfigured ─▶ stop ─▶ devices to a file ─▶ quit ─▶ memory sealed and kept ─▶ template.json
  *                        └─▶ of an image: its root is mounted, a launch rehearsed ─┘
  *
+ * One of an image needs no boot where the general one of its size is there: it begins with a copy of that memory.
+ *
  * Nothing of any tenant is in it: no name, no address, no key, and no image but that of an image's own template.
  */
 import { randomUUID } from 'node:crypto'
@@ -19,10 +21,10 @@ import { ipBatch } from '../network/ip-batch.ts'
 import { ownerName } from '../network/names.ts'
 import type { HostPaths } from '../paths.ts'
 import { QEMU } from './accel.ts'
-import { saveDeviceState } from './device-state.ts'
+import { CLONE_STATE_DESCRIPTOR, loadDeviceState, saveDeviceState } from './device-state.ts'
 import { readLayer, saveLayer } from './layer.ts'
 import { machineArgs, type MachineNetwork, type MachineSpec } from './machine.ts'
-import { saveWholeMemory } from './memory-file.ts'
+import { copyWholeMemory, saveWholeMemory } from './memory-file.ts'
 import { killVm, spawnVm, untilGone } from './process.ts'
 import { QmpClient } from './qmp.ts'
 import { rehearsalConfig } from './rehearsal.ts'
@@ -49,12 +51,14 @@ export interface BuildOptions {
   readonly tool: string
   /** The image's root, for a template of an image. */
   readonly root: string | null
+  /** The general one of its size, whose guest has booted already; null boots one. */
+  readonly base: Template | null
   /** Ends it early. */
   readonly signal: AbortSignal
 }
 
 /** Boots and keeps a template; leaves nothing behind if it throws. */
-export async function buildTemplate(home: TemplateHome, key: TemplateKey, { tool, root, signal }: BuildOptions): Promise<Template> {
+export async function buildTemplate(home: TemplateHome, key: TemplateKey, { tool, root, base, signal }: BuildOptions): Promise<Template> {
   const id = randomUUID()
   const owner = id as InstanceId
   const files = templateFiles(home.paths.templates, id)
@@ -70,7 +74,8 @@ export async function buildTemplate(home: TemplateHome, key: TemplateKey, { tool
       await readLayer(disks.overlay)
       await home.jail.give(disks.overlay, owner, 0o600)
     }
-    await bootOnce({ home, key, owner, memory, disks, statePath: files.state, signal })
+    if (base !== null) await copyWholeMemory(base.memory.file, memory.file, memory.bytes)
+    await bootOnce({ home, key, owner, memory, disks, base, statePath: files.state, signal })
     await chown(files.state, process.getuid?.() ?? 0, process.getgid?.() ?? 0)
     await chmod(files.state, 0o600)
     await memory.seal()
@@ -101,6 +106,8 @@ interface Boot {
   readonly memory: SharedMemory
   /** Of an image's template; null where disks only stand in. */
   readonly disks: { readonly root: string; readonly overlay: string } | null
+  /** What is in the memory already; null boots. */
+  readonly base: Template | null
   readonly statePath: string
   readonly signal: AbortSignal
 }
@@ -123,8 +130,10 @@ async function bootOnce(boot: Boot): Promise<void> {
 }
 
 async function bootAndSave(boot: Boot, spec: MachineSpec, logPath: string): Promise<void> {
-  const { home, owner, memory, statePath } = boot
-  const vm = await spawnVm({ command: home.jail.wrap(QEMU, machineArgs(spec), owner), logPath, descriptors: [memory.file.fd] })
+  const { home, key, owner, memory, base, statePath } = boot
+  const saved = (await base?.openState()) ?? null
+  const descriptors = [memory.file.fd, ...(saved === null ? [] : [saved.fd])]
+  const vm = await spawnVm({ command: home.jail.wrap(QEMU, machineArgs(spec), owner), logPath, descriptors }).finally(() => saved?.close())
   const ended = new AbortController()
   void vm.ended.then(() => ended.abort())
   if (boot.disks !== null) yieldToAll(vm.identity.pid)
@@ -132,6 +141,12 @@ async function bootAndSave(boot: Boot, spec: MachineSpec, logPath: string): Prom
   let qmp: QmpClient | null = null
   try {
     qmp = await QmpClient.connect(spec.qmpSocket, { timeoutMs: SOCKET_TIMEOUT_MS, guard: () => stop.throwIfAborted() })
+    if (base !== null) {
+      await loadDeviceState(qmp, CLONE_STATE_DESCRIPTOR)
+      // The guest still believes in the stand-in's size.
+      await qmp.execute('block_resize', { 'node-name': 'overlay', size: key.image?.overlayBytes ?? 0 })
+      await qmp.execute('cont')
+    }
     const link = await GuestLink.connect(spec.agentSocket, { timeoutMs: BOOT_TIMEOUT_MS, signal: stop })
     const { state } = link.status
     if (state !== 'unconfigured') throw new BerthError('internal', `A template's guest is ${state} before anybody told it who it is.`)
@@ -166,15 +181,16 @@ function yieldToAll(pid: number): void {
   }
 }
 
-function templateMachine({ home, key, disks }: Boot, file: (name: string) => string, tap: string | null): MachineSpec {
+function templateMachine({ home, key, disks, base }: Boot, file: (name: string) => string, tap: string | null): MachineSpec {
   return {
     name: 'berth-template',
     accelerator: key.machine.accelerator,
     vcpus: key.vcpus,
     memoryBytes: key.memoryBytes,
     memoryPath: `/proc/self/fd/${MEMORY_DESCRIPTOR}`,
-    kernelPath: home.artifacts.kernel,
-    initramfsPath: home.artifacts.initramfs,
+    memory: base === null ? 'own' : 'copy',
+    kernelPath: base === null ? home.artifacts.kernel : home.artifacts.kernelStub,
+    initramfsPath: base === null ? home.artifacts.initramfs : null,
     tscKhz: home.artifacts.tscKhz,
     root: disks?.root ?? null,
     overlay: disks?.overlay ?? null,
@@ -186,7 +202,7 @@ function templateMachine({ home, key, disks }: Boot, file: (name: string) => str
     agentSocket: file('agent'),
     appLog: file('app'),
     consoleLog: file('console'),
-    incoming: false,
+    incoming: base !== null,
   }
 }
 

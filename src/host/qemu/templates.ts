@@ -20,7 +20,7 @@ import type { Volumes } from '../volumes/volumes.ts'
 import type { GuestArtifacts, HostLog } from './context.ts'
 import type { Jail } from './jail.ts'
 import type { Lull } from './lull.ts'
-import { DamagedTemplate, foreignParts, keyText, loadTemplate, readTemplate, templateFiles, type Template, type TemplateKey, type TemplateRecord } from './template.ts'
+import { DamagedTemplate, foreignParts, generalKey, keyText, loadTemplate, readTemplate, templateFiles, type Template, type TemplateKey, type TemplateRecord } from './template.ts'
 import { removeTaps } from '../network/tap.ts'
 import { buildTemplate, templateTap } from './template-build.ts'
 
@@ -255,7 +255,7 @@ export class Templates {
     }
     await this.#makeRoom(key)
     const begun = performance.now()
-    const template = await buildTemplate(this.#home, key, { tool: this.#tool, root: root?.path ?? null, signal: this.#closing.signal })
+    const template = await buildTemplate(this.#home, key, { tool: this.#tool, root: root?.path ?? null, base: key.image === null ? null : this.look(generalKey(key)), signal: this.#closing.signal })
     if (key.image !== null && (await this.#home.rootOf(key.image.digest))?.stamp !== key.image.root) {
       await template.memory.close()
       await rm(templateFiles(this.#home.paths.templates, template.id).dir, { recursive: true, force: true })
