@@ -4,7 +4,7 @@ import type { MachineFacts } from './machine.ts'
 
 /** What each figure is, and what is aimed at without KVM. */
 const ROWS: readonly (readonly [name: string, what: string, target: string])[] = [
-  ['launch_template', 'create → first output of a command, network on, from a template, where no process waits (`BERTH_POOL=no`)', '250 ms'],
+  ['launch_template', 'create → first output of a command, network on, from the template of its image, where no process waits (`BERTH_POOL=no`)', '250 ms'],
   ['launch_unstarted', 'the same in a QEMU that waits with the template in it, whose guest has run nothing (`BERTH_POOL=unstarted`)', ''],
   ['launch_pool', 'the same from the warm pool, filled and at rest', '80 ms'],
   ['launch_general', 'the same of an image that has no template of its own (`BERTH_IMAGE_TEMPLATES=0`)', ''],
@@ -52,9 +52,13 @@ const FLOORS = `
   \`/etc\` 9, the application's process 20-25, the first command 35. A guest that has run nothing has none of it translated; only
   a VM that has done it before, in the same process, has: the pool's, where the same are 0.5, 2-7, 1.5, 4-5, 2.4, 2, 3-5 and
   13-20. A rehearsal before the template is saved takes some 8 ms off the network and nothing off the rest: it is the
-  translation, which isn't saved, and not what a kernel does the first time. Not tried yet: a template for each image, with
-  its root and an empty writable layer of one size mounted in it, whose clones get a copy of that very layer; it would take
-  off erofs, ext4 and overlayfs, some 60-75 ms of \`launch_template\` and of the CPU time of each launch in a burst.
+  translation, which isn't saved, and not what a kernel does the first time.
+- An image's own template has erofs, ext4, the directories and overlayfs behind it, and the image's shell and C library in its
+  memory: \`launch_template\` was 335 ms and is 252-270, \`launch_general\` is what it was. Of the 180-200 ms of CPU time that are left
+  to the clone's virtual CPU (\`schedstat\`), 20 pass until the agent answers, 75-80 until it is the instance (30 of them the
+  network, 6 entropy, the rest names, owner and requests), 50 until the application has been started, 40-60 are the first
+  command; QEMU's own thread takes 35-40 to start, 12 for the devices' state and some 8 afterwards. Tried without gain: a guest
+  without mitigations.
 - What reads a disk takes a guest about a millisecond, however much it reads: a launch with its first command made 36 reads and
   makes 23. Nine of them are ext4's own when it is mounted, one after the other, with one write and one sync.
 - To start a process takes the server 5-8 ms at 150 MB on an idle machine and 15-40 on a busy one, in which it does nothing
@@ -62,12 +66,14 @@ const FLOORS = `
   \`nft\` and \`ip\` too where launches follow each other too closely.
 - A clone's QEMU takes 33 ms of CPU time until it answers (5 of it for twelve root ports) and some 20 more with the devices'
   state. \`launch_unstarted\` has most of that behind it.
-- Of a launch from the pool (traced: 123 ms) 9 are admission, 15 moving in and disks, 30 the guest becoming the instance, 20 the
-  application's start, 40 the first command. Most of the last two is the image's own program, which no rehearsal can
-  translate: busybox, twice. Where launches follow each other within two seconds a further VM is made ready beside the
+- Of a launch from the pool of a general template (traced: 123 ms) 9 are admission, 15 moving in and disks, 30 the guest becoming the instance, 20 the
+  application's start, 40 the first command. Most of the last two is the image's own program: busybox, twice. A VM of the image's
+  own template has no disks to swap and nothing to mount, and its rehearsal has run the image's shell: 71 ms at the median where
+  it was 105. Where launches follow each other within two seconds a further VM is made ready beside the
   next, with a tenth of a launch's weight.
 - \`burst_50\` is CPU time: 0.31-0.36 s of QEMU's for each VM (0.44 before guests read in large pieces and launches took turns)
-  and some 0.03 of the server's, measured beside other work: 8.5-9.5 s of two CPUs at best. Three quarters of a virtual CPU's time goes to
+  and some 0.03 of the server's: 8.5-9.5 s of two CPUs at best. With the image's template it is 0.20-0.25 s for each, and 6.8 s for
+  all (9.1 before). Three quarters of a virtual CPU's time goes to
   translating (perf).
 - Of a restore from files alone (\`restore_files\`, some 200 ms) 39 are QEMU's own start, in whose second half the guest's
   pages are loaded (8-29 by themselves), 13 the devices' state, 13 until the agent answers, 15 its clock, entropy and thaw,
