@@ -130,6 +130,7 @@ describe('a script that goes wrong', { timeout: 300_000 }, () => {
     ['throws', 'a = 1\nraise ValueError("no such thing")', {}, 'script_failed', /"shaped" failed: ValueError: no such thing \(line 2\)/],
     ['never ends', 'while True: pass', endless, 'script_timeout', /longer than 300 ms/],
     ['runs too many statements', 'while True: pass', {}, 'script_failed', /more than 100000 statements/],
+    ['switches the counter off', 'import sys\nsys.monitoring.set_events(sys.monitoring.DEBUGGER_ID, 0)\nwhile True: pass', {}, 'script_failed', /more than 100000 statements/],
     ['catches what ends it', 'while True:\n    try:\n        while True: pass\n    except BaseException: pass', { timeoutMs: 5000 }, /script_failed|script_timeout/, /statements|longer/],
     ['takes too much memory', 'all = []\nwhile True: all.append(bytearray(1 << 20))', {}, 'script_failed', /more than 128 MiB/],
     ['writes too much into files', 'for each in range(100):\n    with open(f"/tmp/{each}", "wb") as file: file.write(bytes(32 << 20))', {}, 'script_failed', /more than 128 MiB/],

@@ -16,6 +16,10 @@ import type { ScriptJob, ScriptOutcome } from './job.ts'
 
 const MAX_MEMORY_BYTES = MEMORY_MIB.python * 1024 * 1024
 const PAGE_BYTES = 65_536
+/** Python looks for signals once in so many loops taken and functions called, those of its library among them. */
+const STEPS_PER_LOOK = 50
+/** What of these is let pass for each statement: a script may well call a library that loops. */
+const STEPS_PER_STATEMENT = 20
 /** How JavaScript says that the kernel gives no more. */
 const NO_MEMORY = /allocation failed/i
 /** What of Node's globals speaks to the world or makes more of this. */
@@ -24,6 +28,7 @@ const WORLDLY = ['process', 'require', 'module', 'fetch', 'WebSocket', 'EventSou
 interface Python {
   runPython(code: string, options: { readonly globals: unknown }): unknown
   toPy(value: unknown): unknown
+  setInterruptBuffer(buffer: { 0: number }): void
 }
 
 /** What the types of Node leave out. */
@@ -56,6 +61,7 @@ for (const name of WORLDLY) Reflect.deleteProperty(globalThis, name)
 send('ready')
 
 function outcomeOf(job: ScriptJob): ScriptOutcome {
+  countFromOutside(job.statementLimit)
   try {
     const outcome = JSON.parse(run(job.bindings, JSON.stringify(job.sources), job.statementLimit)) as ScriptOutcome
     return outcome.kind === 'done' && outcome.json.length > MAX_RESULT_CHARACTERS ? { kind: 'failed', reason: 'size', message: '' } : outcome
@@ -63,6 +69,24 @@ function outcomeOf(job: ScriptJob): ScriptOutcome {
     const message = error instanceof Error ? error.message : String(error)
     return { kind: 'failed', reason: NO_MEMORY.test(message) ? 'memory' : 'threw', message }
   }
+}
+
+/**
+ * Statements are counted in Python, where a script can reach the counter and switch it off. This count it can't reach: past it
+ * the outcome is told at once, and whoever hears it ends the process.
+ */
+function countFromOutside(statementLimit: number): void {
+  let left = Math.ceil((statementLimit * STEPS_PER_STATEMENT) / STEPS_PER_LOOK)
+  python.setInterruptBuffer({
+    get 0() {
+      left -= 1
+      if (left === 0) send?.({ kind: 'failed', reason: 'statements', message: '' } satisfies ScriptOutcome)
+      return 0
+    },
+    set 0(_: number) {
+      // Python takes back each signal that it saw; there is none.
+    },
+  })
 }
 
 /** Python asks for memory through this; refused, it raises MemoryError. */
