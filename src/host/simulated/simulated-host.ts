@@ -5,7 +5,6 @@
  * Invariants (the port's own): calls are idempotent by (instance, generation), older generations are refused, VMs
  * outlive the object over the same state file, and whatever is thrown is of the catalogue.
  */
-import { createHash } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
 import type {
   GuestFile,
@@ -14,19 +13,20 @@ import type {
   HostFacts,
   HostImage,
   HostVm,
-  PullRequest,
   VmRef,
   VmSpec,
   VmStarted,
 } from '../../engine/host-port.ts'
 import { BerthError } from '../../instance/errors.ts'
 import { endedBySignal, exitedWith } from '../../instance/exit.ts'
-import type { AppExit, FileSystemId, HostId, ImageConfig, ImageDigest, InstanceId, VolumeId } from '../../instance/model.ts'
+import type { AppExit, HostId, ImageDigest, InstanceId } from '../../instance/model.ts'
 import { DEAF_FILE, isDeafCommand, lifeOf, runCommand } from './command.ts'
 import type { FaultPlan, HostCall, Latencies } from './faults.ts'
 import { pretendedConnections, putFile, readDirectory, readTree, statFile, writeTree } from './guest-files.ts'
+import { imageMissing, pretendImages } from './pretended-images.ts'
 import { followLog } from './pretended-log.ts'
 import { pretendSnapshots } from './pretended-snapshots.ts'
+import { pretendStorage } from './pretended-storage.ts'
 import { MachineStore } from './machine-state.ts'
 import type { VmState } from './machine-state.ts'
 
@@ -123,8 +123,8 @@ export function createSimulatedHost(options: SimulatedOptions = {}): SimulatedHo
 
   function prepared(spec: VmSpec): VmState {
     if (state.images[spec.image] === undefined && options.borrowedImages === undefined) throw imageMissing(spec.image)
-    for (const volume of spec.volumes) requireVolume(volume.volumeId)
-    for (const { fileSystemId } of spec.fileSystems ?? []) requireFileSystem(fileSystemId)
+    for (const volume of spec.volumes) storage.requireVolume(volume.volumeId)
+    for (const { fileSystemId } of spec.fileSystems ?? []) storage.requireFileSystem(fileSystemId)
     const existing = state.vms[spec.instanceId]
     const fresh: VmState = existing ?? {
       instanceId: spec.instanceId,
@@ -231,13 +231,7 @@ export function createSimulatedHost(options: SimulatedOptions = {}): SimulatedHo
     if (!(await borrowed()).some(image => image.digest === digest)) throw imageMissing(digest)
   }
 
-  function requireVolume(volumeId: VolumeId): void {
-    if (state.volumes[volumeId] === undefined) throw new BerthError('volume_not_found', `The volume ${volumeId} is not on this host.`)
-  }
-
-  function requireFileSystem(fileSystemId: FileSystemId): void {
-    if (state.fileSystems?.[fileSystemId] === undefined) throw new BerthError('volume_not_found', `The file system ${fileSystemId} is not on this host.`)
-  }
+  const storage = pretendStorage({ state, act, running, save })
 
   for (const vm of Object.values(state.vms)) armEnd(vm)
 
@@ -317,29 +311,7 @@ export function createSimulatedHost(options: SimulatedOptions = {}): SimulatedHo
 
     ...pretendSnapshots({ state, act, guard, now, prepared, halted: vm => void halted(vm, SIGKILL) }),
 
-    attachVolume: (ref, mount) =>
-      act('attachVolume', ref.instanceId, () => {
-        requireVolume(mount.volumeId)
-        const vm = running(ref)
-        if (!vm.volumes.includes(mount.volumeId)) vm.volumes.push(mount.volumeId)
-      }),
-    detachVolume: (ref, volumeId) =>
-      act('detachVolume', ref.instanceId, () => {
-        const vm = running(ref)
-        vm.volumes = vm.volumes.filter(other => other !== volumeId)
-      }),
-
-    attachFileSystem: (ref, { fileSystemId }) =>
-      act('attachFileSystem', ref.instanceId, () => {
-        requireFileSystem(fileSystemId)
-        const vm = running(ref)
-        vm.fileSystems = [...new Set([...(vm.fileSystems ?? []), fileSystemId])]
-      }),
-    detachFileSystem: (ref, fileSystemId) =>
-      act('detachFileSystem', ref.instanceId, () => {
-        const vm = running(ref)
-        vm.fileSystems = (vm.fileSystems ?? []).filter(other => other !== fileSystemId)
-      }),
+    ...storage.calls,
 
     exec: (ref, request) =>
       act('exec', ref.instanceId, () => {
@@ -394,60 +366,8 @@ export function createSimulatedHost(options: SimulatedOptions = {}): SimulatedHo
       return isDeaf ? { kind: 'failed', reason: `nothing answers on port ${probe.port}` } : { kind: 'passed' }
     },
 
-    pullImage: request => act('pullImage', null, () => keep(pretendedImage(request))),
-    importImage: (archive, onProgress) =>
-      act('importImage', null, async () => {
-        onProgress({ status: 'converting', fraction: null })
-        const hash = createHash('sha256')
-        let sizeBytes = 0
-        for await (const chunk of archive) {
-          hash.update(chunk)
-          sizeBytes += chunk.length
-        }
-        if (sizeBytes === 0) throw new BerthError('invalid_archive', 'The archive is empty: give an OCI archive or a docker save.')
-        return keep({ digest: `sha256:${hash.digest('hex')}` as ImageDigest, sizeBytes, config: PRETENDED_CONFIG })
-      }),
-    async images() {
-      const own = Object.values(state.images).map(image => ({ ...image, digest: image.digest as ImageDigest }))
-      return [...own, ...(await borrowed())]
-    },
-    removeImage: digest => act('removeImage', null, () => void delete state.images[digest]),
+    ...pretendImages({ state, act, borrowed }),
 
-    createVolume: volume =>
-      act('createVolume', null, () => {
-        state.volumes[volume.id] ??= { sizeBytes: volume.sizeBytes }
-      }),
-    async importVolume(volume, archive) {
-      let bytes = 0
-      for await (const chunk of archive) bytes += chunk.length
-      if (bytes > volume.sizeBytes) throw new BerthError('archive_too_large', `The archive has ${bytes} bytes; the volume holds ${volume.sizeBytes}.`)
-      state.volumes[volume.id] = { sizeBytes: volume.sizeBytes }
-      save()
-      return { sizeBytes: volume.sizeBytes }
-    },
-    deleteVolume: volumeId => act('deleteVolume', null, () => void delete state.volumes[volumeId]),
-
-    createFileSystem: ({ id: fileSystemId, sizeBytes }) =>
-      act('createFileSystem', null, () => {
-        state.fileSystems ??= {}
-        state.fileSystems[fileSystemId] ??= { sizeBytes }
-      }),
-    growFileSystem: ({ id: fileSystemId, sizeBytes }) =>
-      act('growFileSystem', null, () => {
-        requireFileSystem(fileSystemId)
-        const known = state.fileSystems?.[fileSystemId]
-        if (state.fileSystems !== undefined && known !== undefined) state.fileSystems[fileSystemId] = { sizeBytes: Math.max(known.sizeBytes, sizeBytes) }
-      }),
-    deleteFileSystem: fileSystemId =>
-      act('deleteFileSystem', null, () => {
-        const holder = Object.values(state.vms).find(vm => vm.fileSystems?.includes(fileSystemId) === true)
-        if (holder !== undefined) throw new BerthError('volume_in_use', `The file system ${fileSystemId} is mounted in instance ${holder.instanceId}: delete that first.`)
-        delete state.fileSystems?.[fileSystemId]
-      }),
-    async fileSystemUsedBytes(fileSystemId) {
-      requireFileSystem(fileSystemId)
-      return 0
-    },
     setFirewall: (ref, firewall) =>
       act(
         'setFirewall',
@@ -505,38 +425,10 @@ export function createSimulatedHost(options: SimulatedOptions = {}): SimulatedHo
     fileSystemSize: id => state.fileSystems?.[id]?.sizeBytes ?? null,
     volumes: () => Object.keys(state.volumes),
   }
-
-  function keep(image: HostImage): HostImage {
-    state.images[image.digest] = image
-    return image
-  }
 }
 
 function authorizedKeys(keys: readonly string[]): GuestFile {
   return { path: '/root/.ssh/authorized_keys', mode: 0o600, data: Buffer.from(`${keys.join('\n')}\n`) }
-}
-
-const PRETENDED_CONFIG: ImageConfig = {
-  entrypoint: [],
-  cmd: ['/bin/serve'],
-  env: { PATH: '/usr/bin:/bin' },
-  workingDir: '/',
-  user: '',
-  stopSignal: null,
-  exposedPorts: [],
-}
-
-/** A pretended registry: what it is told by the name. `missing` is unknown, `denied` wants credentials, `broken` is cut off. */
-function pretendedImage(request: PullRequest): HostImage {
-  if (request.signal.aborted) throw new BerthError('cancelled', 'The pull was given up.')
-  if (/\/missing(?=[:@])/.test(request.name)) throw new BerthError('image_not_found', `${request.name} is not in its registry.`)
-  if (/\/denied(?=[:@])/.test(request.name) && request.credentials === null) throw new BerthError('registry_denied', `${request.name} needs credentials.`)
-  if (/\/broken(?=[:@])/.test(request.name)) throw new BerthError('registry_unreachable', `The registry of ${request.name} cut the transfer off.`)
-  request.onProgress({ status: 'pulling', fraction: 1 })
-  request.onProgress({ status: 'converting', fraction: null })
-  const named = /@(sha256:[0-9a-f]{64})$/.exec(request.name)?.[1]
-  const digest = named ?? `sha256:${createHash('sha256').update(request.name).digest('hex')}`
-  return { digest: digest as ImageDigest, sizeBytes: 4 * 2 ** 20, config: PRETENDED_CONFIG }
 }
 
 function inventoryLine(vm: VmState): HostVm {
@@ -568,10 +460,6 @@ function factsOf(id: HostId, options: SimulatedOptions, state: MachineStore['sta
     templates: [],
     warnings: ['Nothing here is real: the host is simulated.'],
   }
-}
-
-function imageMissing(digest: string): BerthError {
-  return new BerthError('image_not_found', `The image ${digest} is not on this host.`)
 }
 
 function delay(ms: number): Promise<void> {
