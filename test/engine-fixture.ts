@@ -25,6 +25,7 @@ export const SMALL = { image: BUSYBOX, memoryBytes: 64 * 2 ** 20, overlayBytes: 
 /** Pauses and looks that suit a test. */
 export const QUICK: EngineConfigChanges = {
   heartbeatMs: 200,
+  autoscaleMs: 200,
   probeMs: 20,
   retryMs: { first: 5, longest: 50 },
   closeGraceMs: 2000,

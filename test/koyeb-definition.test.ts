@@ -155,3 +155,16 @@ test('volumes are made, listed, renamed and deleted, and those of other surfaces
   }
   for (const { id } of (await listed()).volumes) assert.equal(((await ok('DELETE', `/v1/volumes/${id}`))['volume'] as { status: string }).status, 'PERSISTENT_VOLUME_STATUS_DELETED')
 })
+
+test('autoscaling is shown as it is done, and targets that are none are refused', async () => {
+  const targets = [{ average_cpu: { value: 70 } }, { average_mem: { value: 80 } }, { concurrent_requests: { value: 25 } }, { requests_per_second: { value: 5 } }]
+  const { serviceId, deploymentId } = await deploy('scaling', { scalings: [{ min: 1, max: 3, targets }] })
+  const { regional_deployments: [regional] } = (await ok('GET', `/v1/regional_deployments?deployment_id=${deploymentId}`)) as { regional_deployments: { definition: { scaling: unknown } }[] }
+  assert.deepEqual(regional?.definition.scaling, { min: 1, max: 3, targets: targets.slice(0, 3) })
+  await replicas(serviceId, 1)
+  for (const [name, value] of [['average_cpu', 101], ['average_mem', -1], ['concurrent_requests', -5], ['average_cpu', 'half']] as const) {
+    const answer = await call('POST', '/v1/services', { body: { app_id: appId, definition: { ...BASE, name: 'no', scalings: [{ min: 1, max: 2, targets: [{ [name]: { value } }] }] } } })
+    assert.equal(answer.status, 400, answer.text)
+    assert.match((answer.body as { fields: { field: string }[] }).fields[0]?.field ?? '', new RegExp(`^definition.scalings.*targets.*${name}.value$`))
+  }
+})

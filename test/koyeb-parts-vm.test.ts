@@ -1,6 +1,8 @@
 /** Parts of a Koyeb service that only a real VM and a real registry prove: images behind a login, and volumes. */
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { readFileSync, rmSync } from 'node:fs'
+import { connect } from 'node:net'
 import { after, before, test } from 'node:test'
 import type { Registry } from './registry-fixture.ts'
 import { push, startRegistry, tar, temporaryDirectory } from './registry-fixture.ts'
@@ -15,6 +17,8 @@ const contract = loadKoyebContract()
 let server: TestServer
 let registry: Registry
 let scratch = ''
+/** What has been started, also where a later start failed. */
+const ends: (() => Promise<void>)[] = []
 let appId = ''
 const call = judgedCalls(() => server, contract)
 const ok = judgedBodies(call)
@@ -26,12 +30,14 @@ interface Item {
 
 before(async () => {
   scratch = await temporaryDirectory()
-  ;[server, registry] = await Promise.all([startServer({ host: 'qemu' }), startRegistry(scratch, { kind: 'password', username: 'ada', password: PASSWORD })])
+  registry = await startRegistry(scratch, { kind: 'password', username: 'ada', password: PASSWORD })
+  ends.push(() => registry.kill())
+  server = await startServer({ host: 'qemu' })
+  ends.push(() => server.stop())
   appId = ((await ok('POST', '/v1/apps', { name: 'parts' }))['app'] as { id: string }).id
 })
 after(async () => {
-  await server.stop()
-  await registry.kill()
+  for (const end of ends.toReversed()) await end()
   rmSync(scratch, { recursive: true, force: true })
 })
 
@@ -90,4 +96,36 @@ test('a volume goes with its replica: through a death and a new deployment its f
   await ok('DELETE', `/v1/services/${service.id}`)
   await eventually('the volume can go', async () => ((await call('DELETE', `/v1/volumes/${volume.id}`)).status === 200 ? true : null), WAIT_MS)
   assert.equal((await call('GET', `/v1/volumes/${volume.id}`)).status, 404)
+})
+
+test('replicas follow what they use: their CPUs, and the connections to their ports', async t => {
+  const { network } = (await server.request('GET', '/berth/v1/host')).body as { network: { mode: string } }
+  if (network.mode !== 'bridge') return t.skip('without a bridge the server does not reach the ports of guests')
+  const scalings = (target: object) => [{ min: 1, max: 2, targets: [target] }]
+  const work = 'while :; do i=0; while [ $i -lt 3000 ]; do i=$((i+1)); done; sleep 0.2; done'
+  const busy = await deploy('busy', { docker: { image: 'localhost/busybox', command: 'sh', args: ['-c', work] }, scalings: scalings({ average_cpu: { value: 3 } }) })
+  const web = await deploy('web', {
+    type: 'WEB', ports: [{ port: 8000, protocol: 'http' }], scalings: scalings({ concurrent_requests: { value: 2 } }),
+    docker: { image: 'localhost/busybox', command: 'sh', args: ['-c', 'exec nc -ll -p 8000 -e sleep 1000'] },
+  })
+  await Promise.all([replica(busy.id), replica(web.id)])
+  const port = await eventually('its public port', async () => {
+    const { deployment } = (await ok('GET', `/v1/deployments/${web.latest_deployment_id}`)) as { deployment: { metadata: { proxy_ports: { public_port: number }[] } } }
+    return deployment.metadata.proxy_ports[0]?.public_port ?? null
+  }, WAIT_MS)
+  const held = Array.from({ length: 4 }, () => connect(port, '127.0.0.1'))
+  try {
+    await Promise.all(held.map(socket => once(socket, 'connect')))
+    for (const { id } of [busy, web]) {
+      await eventually('there are two', async () => {
+        const { instances } = (await ok('GET', `/v1/instances?service_id=${id}&statuses=HEALTHY`)) as { instances: Item[] }
+        return instances.length === 2 ? true : null
+      }, WAIT_MS)
+      const { events } = (await ok('GET', `/v1/service_events?service_id=${id}&types=AUTOSCALED`)) as { events: { message: string }[] }
+      assert.match(events[0]?.message ?? '', /^fra has 2 instances from now on: \d+ (% of CPU, where 3 %|connections each, where 2) are wanted$/)
+    }
+  } finally {
+    for (const socket of held) socket.destroy()
+  }
+  for (const { id } of [busy, web]) await ok('DELETE', `/v1/services/${id}`)
 })

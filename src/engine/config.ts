@@ -71,6 +71,8 @@ export interface EngineConfig {
   readonly parallelPulls: number
   /** How often each host is asked what really runs, beside its events. */
   readonly heartbeatMs: number
+  /** Between two looks at what the replicas of services that scale by themselves use. */
+  readonly autoscaleMs: number
   /** The same while a host is silent or an instance is lost. */
   readonly probeMs: number
   /** First and longest pause before a piece of the engine's own work is tried again. */
@@ -133,6 +135,7 @@ export const DEFAULT_CONFIG: EngineConfig = {
   builtinImages: ['localhost/busybox'],
   parallelPulls: 2,
   heartbeatMs: 30_000,
+  autoscaleMs: 5000,
   probeMs: 2000,
   retryMs: { first: 200, longest: 30_000 },
   attempts: 3,

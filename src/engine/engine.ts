@@ -53,6 +53,7 @@ import { makeSshKeys } from './ssh-keys.ts'
 import { devicesOf, resourcesOf } from './resources.ts'
 import type { Store } from './store-port.ts'
 import { Activity } from './services/activity.ts'
+import { Autoscaler } from './services/autoscaler.ts'
 import { ServiceController } from './services/controller.ts'
 import { ServiceProxy } from './services/proxy.ts'
 import { Sampler } from './stats-feed.ts'
@@ -142,10 +143,16 @@ function assemble(core: Core, images: ImageKeeper, pricing: PricingParts, adminS
   const idle = new IdleKeeper(core, (caller, id) => lifecycle.standby(caller, id), activity)
   const inbound = new InboundKeeper(core, (caller, id) => lifecycle.standby(caller, id), activity)
   const ports = new InstancePorts(core, lifecycle, activity)
-  controller.onChanged = id => proxy.follow(id)
+  const autoscaler = new Autoscaler({ core, wake: id => controller.wake(id), openTo: id => proxy.openTo(id) })
+  controller.onChanged = id => {
+    proxy.follow(id)
+    autoscaler.follow(id)
+  }
   activity.onIdle = id => void whenIdle(core, controller, idle, id)
   core.bus.listen(({ instance }) => {
-    if (instance.phase === 'deleted') activity.forget(instance.id)
+    if (instance.phase !== 'deleted') return
+    activity.forget(instance.id)
+    autoscaler.forget(instance.id)
   })
   let closed: Promise<void> | null = null
 
@@ -153,7 +160,7 @@ function assemble(core: Core, images: ImageKeeper, pricing: PricingParts, adminS
     closing.abort()
     waiting.close()
     firstLook.resolve()
-    await Promise.all([controller.close(), market.controller.close(), meter.close(), health.close()])
+    await Promise.all([autoscaler.close(), controller.close(), market.controller.close(), meter.close(), health.close()])
     idle.close()
     await Promise.all([proxy.close(), ports.close(), inbound.close()])
     await Promise.all([loop.close(core.config.closeGraceMs), images.close(), watch.close()])

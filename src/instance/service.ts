@@ -94,6 +94,18 @@ export type ReplicaTemplate = Pick<InstanceSpec, 'image' | 'vcpus' | 'memoryByte
   readonly files?: readonly ConfigFile[]
 }
 
+/** How many replicas a set has follows from what they use: the average over them is kept at each target. */
+export interface Autoscale {
+  readonly min: number
+  readonly max: number
+  /** Of its CPUs, in percent; null is no target. */
+  readonly cpuPercent: number | null
+  /** Of its memory, in percent. */
+  readonly memoryPercent: number | null
+  /** Open connections to its published ports. */
+  readonly connections: number | null
+}
+
 export interface ReplicaSet {
   readonly id: string
   readonly region: string
@@ -104,6 +116,8 @@ export interface ReplicaSet {
   readonly idleMs: number | null
   /** Ends after it was idle for this long, and is made anew for who comes; absent and null is never. */
   readonly deepIdleMs?: number | null
+  /** Absent: as many as `replicas` says. */
+  readonly autoscale?: Autoscale
   readonly template: ReplicaTemplate
 }
 
@@ -131,6 +145,8 @@ export interface Deployment {
   readonly deaths: Readonly<Record<string, SlotDeaths>>
   /** Sets in deep sleep: none of their replicas is there until somebody wants one; since when they sleep. Absent is none. */
   readonly dormant?: Readonly<Record<string, TimestampMs>>
+  /** Replicas by set, where autoscaling has decided about them. */
+  readonly autoscaled?: Readonly<Record<string, number>>
   /** As the client wrote it; the dialect presents it again. */
   readonly definition: unknown
   readonly createdAt: TimestampMs

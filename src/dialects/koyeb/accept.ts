@@ -1,6 +1,6 @@
 /**
  * Definitions of services as the engine's deployments. What Berth has no part for is refused by the field's name
- * where it would change what runs (`git`, `database`) or who may come in or out (`network_policy`, a route's `security_policies`); what only tunes it (strategies, autoscaling targets)
+ * where it would change what runs (`git`, `database`) or who may come in or out (`network_policy`, a route's `security_policies`); what only tunes it (strategies, targets that are not measured)
  * passes and is shown again.
  */
 import type { NewDeployment } from '../../engine/api.ts'
@@ -24,6 +24,7 @@ const DEFAULT_IDLE_SECONDS = 300
 export const LONGEST_IDLE_SECONDS = 86_400
 const NAME = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/
 const PORT_MAX = 65_535
+const CONCURRENCY_LIMIT = 1_000_000
 const REFUSED = [
   ['git', 'builds are not supported; give docker.image'],
   ['archive', 'builds are not supported; give docker.image'],
@@ -138,6 +139,7 @@ function acceptSet(definition: Json, docker: Json, where: Region, catalogue: Cat
     // What may scale to zero runs once, and sleeps.
     replicas: max === 0 ? 0 : Math.max(1, min),
     ...(min === 0 ? acceptSleep(scaling) : { idleMs: null }),
+    ...acceptAutoscale(scaling, min, max),
     template: { ...acceptTemplate(definition, docker, region, type), ...mountsOf(definition, region, isOnly), place: placeIn(where, type), healthChecks: acceptHealthChecks(definition) },
   }
 }
@@ -206,6 +208,20 @@ function acceptSleep(scaling: Json | null): Pick<ReplicaSet, 'idleMs' | 'deepIdl
   const [light, deep] = [read('light_sleep_value') || read('value'), read('deep_sleep_value')]
   if (deep === 0) return { idleMs: light || DEFAULT_IDLE_SECONDS * 1000 }
   return { idleMs: light > 0 && light < deep ? light : null, deepIdleMs: deep }
+}
+
+/** Targets that Berth measures; the others pass, are shown, and do nothing. */
+function acceptAutoscale(scaling: Json | null, min: number, max: number): Pick<ReplicaSet, 'autoscale'> {
+  const field = 'definition.scalings.targets'
+  const targets = asList(field, scaling?.['targets']).map(item => asObject(field, item))
+  const read = (name: string, most: number) => {
+    const values = targets.map(target => asInteger(`${field}.${name}.value`, asObject(`${field}.${name}`, target[name])['value']) ?? 0)
+    if (values.some(value => value < 0 || value > most)) throw fieldError(`${field}.${name}.value`, `from 1 to ${most}`)
+    return values.find(value => value > 0) ?? null
+  }
+  const autoscale = { min, max, cpuPercent: read('average_cpu', 100), memoryPercent: read('average_mem', 100), connections: read('concurrent_requests', CONCURRENCY_LIMIT) }
+  const { cpuPercent, memoryPercent, connections } = autoscale
+  return max <= Math.max(1, min) || [cpuPercent, memoryPercent, connections].every(target => target === null) ? {} : { autoscale }
 }
 
 /** The entry of a scoped list that a region gets: the one that names it, else the one that names none. */

@@ -206,11 +206,16 @@ export function presentRegionalDeployment(deployment: Deployment, set: ReplicaSe
       region: set.region,
       instance_type: set.type,
       mesh: 'REGIONAL_DEPLOYMENT_MESH_AUTO',
-      scaling: { min: set.idleMs === null && (set.deepIdleMs ?? null) === null ? set.replicas : 0, max: set.replicas, targets: [] },
+      scaling: { min: set.idleMs === null && (set.deepIdleMs ?? null) === null ? set.replicas : 0, max: set.autoscale?.max ?? set.replicas, targets: targetsOf(set) },
     },
     provisioning_info: { sha: '', image: set.template.image, stages: [] },
     metadata: {},
   }
+}
+
+function targetsOf({ autoscale }: ReplicaSet): readonly Json[] {
+  const given = { average_cpu: autoscale?.cpuPercent ?? null, average_mem: autoscale?.memoryPercent ?? null, concurrent_requests: autoscale?.connections ?? null }
+  return Object.entries(given).flatMap(([name, value]) => (value === null ? [] : [{ [name]: { value } }]))
 }
 
 const KINDS = { app: 'app_id', service: 'service_id', deployment: 'deployment_id', set: 'regional_deployment_id' } as const

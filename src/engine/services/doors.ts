@@ -10,7 +10,7 @@ import { once } from 'node:events'
 import { connect, createServer } from 'node:net'
 import type { AddressInfo, Server, Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Instance } from '../../instance/model.ts'
+import type { Instance, InstanceId } from '../../instance/model.ts'
 import type { Core } from '../core.ts'
 import type { Activity } from './activity.ts'
 
@@ -34,6 +34,7 @@ export class Doors {
   readonly #core: Core
   readonly #activity: Activity
   readonly #sockets = new Set<Socket>()
+  readonly #open = new Map<InstanceId, number>()
 
   constructor(core: Core, activity: Activity) {
     this.#core = core
@@ -61,6 +62,17 @@ export class Doors {
     for (const socket of this.#sockets) socket.destroy()
   }
 
+  /** Connections that are led to an instance now. */
+  openTo(id: InstanceId): number {
+    return this.#open.get(id) ?? 0
+  }
+
+  #count(id: InstanceId, change: 1 | -1): void {
+    const count = this.openTo(id) + change
+    if (count === 0) this.#open.delete(id)
+    else this.#open.set(id, count)
+  }
+
   async #serve(guestPort: number, socket: Socket, choose: ChooseInstance): Promise<void> {
     this.#sockets.add(socket)
     socket.once('close', () => this.#sockets.delete(socket))
@@ -69,7 +81,15 @@ export class Doors {
     try {
       const instance = await choose(socket)
       if (instance === null) return void socket.destroy()
-      const release = this.#activity.hold(instance.id)
+      const use = this.#activity.hold(instance.id)
+      this.#count(instance.id, 1)
+      let isOver = false
+      const release = () => {
+        if (isOver) return
+        isOver = true
+        this.#count(instance.id, -1)
+        use()
+      }
       socket.once('close', release)
       if (socket.destroyed) return release()
       const guest = await dial(instance, guestPort)

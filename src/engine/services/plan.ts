@@ -63,9 +63,13 @@ export function planService(situation: Situation): Plan {
   return planRunning(situation)
 }
 
-/** How many replicas a set has, with what scaling says over it. */
-export function replicasOf(service: Service, set: ReplicaSet): number {
-  return service.scale?.[set.region] ?? service.scale?.['*'] ?? set.replicas
+/** How many replicas a set has: as was said by hand, else as autoscaling decided, else as its deployment has it. */
+export function replicasOf(service: Service, deployment: Deployment, set: ReplicaSet): number {
+  return scaledByHand(service, set) ?? deployment.autoscaled?.[set.id] ?? set.replicas
+}
+
+export function scaledByHand(service: Service, set: ReplicaSet): number | null {
+  return service.scale?.[set.region] ?? service.scale?.['*'] ?? null
 }
 
 export function slotName(set: ReplicaSet, index: number): string {
@@ -165,11 +169,11 @@ function viewOf(situation: Situation, deployment: Deployment): View {
     if (deepAt !== null && deepAt <= now && dormant[set.id] === undefined) dormant[set.id] = sleepingSince(own, set) ?? now
     else looks.push(deepAt)
     if (dormant[set.id] !== undefined) {
-      slots += replicasOf(service, set)
-      resting += replicasOf(service, set)
+      slots += replicasOf(service, deployment, set)
+      resting += replicasOf(service, deployment, set)
       continue
     }
-    for (let index = 0; index < replicasOf(service, set); index++) {
+    for (let index = 0; index < replicasOf(service, deployment, set); index++) {
       slots++
       const name = slotName(set, index)
       const inSlot = own.filter(instance => instance.annotations[ANNOTATION.set] === set.id && instance.annotations[ANNOTATION.index] === String(index))

@@ -6,7 +6,7 @@
  */
 import type { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Instance } from '../../instance/model.ts'
+import type { Instance, InstanceId } from '../../instance/model.ts'
 import type { Deployment, Service } from '../../instance/service.ts'
 import { ANNOTATION } from '../../instance/service.ts'
 import type { Instances, Services } from '../api.ts'
@@ -52,6 +52,11 @@ export class ServiceProxy {
     void tail.then(() => {
       if (this.#tails.get(serviceId) === tail) this.#tails.delete(serviceId)
     })
+  }
+
+  /** Connections to published ports that are led to a replica now. */
+  openTo(id: InstanceId): number {
+    return this.#doors.openTo(id)
   }
 
   async close(): Promise<void> {

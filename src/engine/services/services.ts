@@ -3,7 +3,7 @@ import { BerthError } from '../../instance/errors.ts'
 import { ID_BYTES, newId } from '../../instance/ids.ts'
 import type { ProjectId } from '../../instance/model.ts'
 import { checkInstanceName, checkLabel } from '../../instance/names.ts'
-import type { App, Deployment, Service, ServiceRecordKind, ServiceRecords } from '../../instance/service.ts'
+import type { App, Deployment, ReplicaSet, Service, ServiceRecordKind, ServiceRecords } from '../../instance/service.ts'
 import { requireScope } from '../access.ts'
 import type { Caller, Deployed, NewDeployment, Services } from '../api.ts'
 import type { Core } from '../core.ts'
@@ -53,6 +53,7 @@ export function makeServices({ core, wake }: ServicesParts): Services {
   /** Writes a new deployment of a service that is in this transaction. */
   async function addDeployment(tx: StoreTx, service: Pick<Service, 'id' | 'projectId' | 'appId'>, version: number, request: NewDeployment, before: Deployment | null, at: number): Promise<Deployment> {
     const publicPortOf = (guestPort: number) => before?.ports.find(port => port.guestPort === guestPort)?.publicPort ?? null
+    const sets = request.sets.map(set => ({ ...set, id: makeId() }))
     const deployment: Deployment = {
       id: makeId(),
       projectId: service.projectId,
@@ -61,10 +62,11 @@ export function makeServices({ core, wake }: ServicesParts): Services {
       version,
       state: 'pending',
       message: null,
-      sets: request.sets.map(set => ({ ...set, id: makeId() })),
+      sets,
       // A port keeps its public port through deployments.
       ports: request.ports.map(guestPort => ({ guestPort, publicPort: publicPortOf(guestPort) })),
       deaths: {},
+      ...autoscaledFrom(before, sets),
       definition: request.definition,
       createdAt: at,
       updatedAt: at,
@@ -279,6 +281,16 @@ export function makeServices({ core, wake }: ServicesParts): Services {
   }
 }
 
+/** A new deployment begins with as many replicas as autoscaling had come to. */
+function autoscaledFrom(before: Deployment | null, sets: readonly ReplicaSet[]): Pick<Deployment, 'autoscaled'> {
+  const entries = sets.flatMap(({ id, region, autoscale }) => {
+    const earlier = before?.sets.find(set => set.region === region)
+    const count = earlier === undefined ? undefined : before?.autoscaled?.[earlier.id]
+    return autoscale === undefined || count === undefined ? [] : [[id, Math.min(autoscale.max, Math.max(1, autoscale.min, count))] as const]
+  })
+  return entries.length === 0 ? {} : { autoscaled: Object.fromEntries(entries) }
+}
+
 async function own<K extends ServiceRecordKind>(reader: Pick<StoreReader, 'serviceRecord'>, caller: Pick<Caller, 'projectId'>, kind: K, id: string): Promise<ServiceRecords[K]> {
   const record = await reader.serviceRecord(kind, id)
   if (record === null || record.projectId !== caller.projectId) throw gone(kind, id)
@@ -302,6 +314,7 @@ function checkDeployment(core: Core, request: NewDeployment): void {
     if (!Number.isInteger(set.replicas) || set.replicas < 0 || set.replicas > REPLICAS_PER_SET_LIMIT) {
       throw new BerthError('invalid_request', `A region has 0 to ${REPLICAS_PER_SET_LIMIT} replicas.`, { details: { field: 'definition.scalings' } })
     }
+    if (set.autoscale !== undefined && set.autoscale.max > REPLICAS_PER_SET_LIMIT) throw new BerthError('invalid_request', `A region has at most ${REPLICAS_PER_SET_LIMIT} replicas.`, { details: { field: 'definition.scalings' } })
     const spec = specOf(set.template, 'replica-0')
     checkSpec(spec, limitsIn(core, spec), core.now())
   }
