@@ -236,6 +236,7 @@ describe('when things go wrong', () => {
     const listen = new URL(server.url).host
     await server.kill()
     await page.getByText('The server does not answer').waitFor()
+    await checkAccess(page, 'a server that is gone')
     server = await startServer({ dataDir, env: { BERTH_LISTEN: listen } })
     await page.getByText('The server does not answer').waitFor({ state: 'detached' })
     await launch('after')

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import type { Browser, Page } from 'playwright-core'
-import { fromElsewhere, openBrowser, selectWord, signIn, terminalShows, visit, watchPage } from './support/browser.ts'
+import { checkAccess, fromElsewhere, openBrowser, selectWord, signIn, terminalShows, visit, watchPage } from './support/browser.ts'
 import type { Visit } from './support/browser.ts'
 import { exec } from './support/exec-socket.ts'
 import { PREFIX } from './support/native-client.ts'
@@ -290,6 +290,7 @@ test('an image that can’t be pulled says why, where it was asked for and where
   await page.getByRole('main').getByRole('button', { name: 'Launch' }).click()
   await phaseIs('failed')
   await page.getByText('Its image could not be had').waitFor()
+  await checkAccess(page, 'an instance that failed')
   await page.getByRole('alert').getByRole('link', { name: 'the images' }).click()
   await page.getByRole('button', { name: /^Try again to pull/ }).click()
   await row.getByText(error).waitFor()

@@ -79,18 +79,14 @@ export function columnsFor(isNarrow: boolean): readonly Column[] {
 /** Width that the columns need at least; below it the table scrolls sideways. */
 export const WIDE_MIN = '1020px'
 
-/** Its last word is what tells it from others: of the registry before that as much is shown as there is room for. */
+/** Its last word is what tells it from others: where there is no room for all, the registry before it is left out. */
 function ImageName({ name }: { readonly name: string }) {
   const short = shortImage(name)
   const at = short.lastIndexOf('/') + 1
   return (
-    <span title={name} style={{ display: 'flex' }}>
-      <span className="truncate" style={{ color: 'var(--berth-muted)', direction: 'rtl' }}>
-        <bdi>{short.slice(0, at)}</bdi>
-      </span>
-      <span className="truncate" style={{ flex: 'none', maxWidth: '100%' }}>
-        {short.slice(at)}
-      </span>
+    <span className="image-name" title={name}>
+      <span>{short.slice(0, at)}</span>
+      <span className="truncate">{short.slice(at)}</span>
     </span>
   )
 }
