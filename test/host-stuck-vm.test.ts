@@ -3,7 +3,7 @@
  * VM stays somebody's. It is told as what it is, it can be used and ended, and nothing of it is left.
  */
 import assert from 'node:assert/strict'
-import { mkdir, readFile, rm } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import type { VmSpec } from '../src/engine/host-port.ts'
@@ -35,6 +35,18 @@ describe('a VM stays somebody’s', () => {
     await lab.host.suspend(refOf(spec))
     await lab.host.resume(spec)
     assert.match(await shell(lab.host, spec, 'cat /tmp/kept'), /^\d+$/)
+  })
+
+  it('when its sockets are removed: it gets new ones, and its programs go on', async () => {
+    const [before] = await qemusOf(spec.instanceId)
+    for (const name of await readdir(lab.runDir, { recursive: true })) {
+      if (name.includes(spec.instanceId) && /\/(qmp|agent)$/.test(name)) await rm(join(lab.runDir, name))
+    }
+    await eventually('another VMM', async () => {
+      const [now] = await qemusOf(spec.instanceId)
+      return now !== undefined && now !== before
+    })
+    assert.match(await eventually('the guest', () => shell(lab.host, spec, 'cat /tmp/kept').catch(() => null)), /^\d+$/)
   })
 
   it('when its process was stopped while no server was there: the next one lets it go on', async () => {

@@ -57,7 +57,7 @@ export class Naps {
   async take(seat: Seat, spec: KeptSpec): Promise<Live | null> {
     const nap = this.#naps.get(seat.id)
     if (nap === undefined) return null
-    const isUsable = !nap.live.vmm.hasEnded && isSameMachine(nap.spec, spec) && (await answers(nap.live)) && (await hasItsTap(seat))
+    const isUsable = !nap.live.vmm.hasEnded && isSameMachine(nap.spec, spec) && seat.hasSockets && (await answers(nap.live)) && (await hasItsTap(seat))
     if (isUsable) this.#naps.delete(seat.id)
     else await this.end(seat)
     return isUsable ? nap.live : null

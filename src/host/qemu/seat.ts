@@ -5,6 +5,7 @@
  * Invariants: operations on a seat are serial; the record on disk says what is about to happen before it
  * happens; a call of an older generation is refused.
  */
+import { existsSync } from 'node:fs'
 import type { HostVm, VmRef } from '../../engine/host-port.ts'
 import { BerthError } from '../../instance/errors.ts'
 import type { AppExit, InstanceId } from '../../instance/model.ts'
@@ -54,6 +55,11 @@ export class Seat {
 
   get record(): VmRecord | null {
     return this.#record
+  }
+
+  /** Whether the sockets through which its VM is controlled are there: whoever loses one finds no way to it any more. */
+  get hasSockets(): boolean {
+    return existsSync(this.paths.qmpSocket) && existsSync(this.paths.agentSocket)
   }
 
   /** The record of a VM that must exist. */
