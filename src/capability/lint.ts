@@ -4,7 +4,7 @@
  */
 import { pathFault } from './json-path.ts'
 import { findFunction, findOperation, isExec } from './model.ts'
-import type { Capability, ConsumedOperation, McpExpose, McpTool, Output, RestExpose, Unit } from './model.ts'
+import type { Capability, ConsumedOperation, McpExpose, McpTool, Output, RestExpose, SkillExpose, Unit } from './model.ts'
 import { calledOperations } from './called.ts'
 import { unitInputs } from './inputs.ts'
 import { lintBinaryOperation, lintMcpAnswers, lintRestAnswers } from './lint-answers.ts'
@@ -31,6 +31,7 @@ export function lintCapability(capability: Capability, raw: Readonly<Record<stri
     const path = [...body, 'exposes', at]
     if (expose.type === 'rest') lintRest(capability, expose, raw, path, report)
     else if (expose.type === 'mcp') lintMcp(capability, expose, raw, path, report)
+    else if (expose.type === 'skill') lintSkills(capability, expose, path, report)
     else fail(report, path, 'not-served', `is an adapter of type "${expose.type}", which this runner doesn't serve.`, 'warning')
   })
   const ports = capability.exposes.flatMap((each) => ('port' in each && each.port !== 0 ? [`${each.port} of ${each.address ?? '127.0.0.1'}`] : []))
@@ -197,6 +198,23 @@ function lintMcp(capability: Capability, expose: McpExpose, raw: Readonly<Record
   const names = expose.tools.map((each) => each.name)
   const twice = names.find((each, at) => names.indexOf(each) !== at)
   if (twice !== undefined) fail(report, [...path, 'tools'], 'duplicate', `have two tools "${twice}".`)
+}
+
+function lintSkills(capability: Capability, expose: SkillExpose, path: Path, report: Report): void {
+  for (const skill of expose.skills) {
+    for (const tool of skill.tools) {
+      const where = `have a skill "${skill.name}" with a tool "${tool.name}"`
+      if (tool.from === null) {
+        if (skill.location === null) fail(report, [...path, 'skills'], 'reference', `${where} that is an instruction, and no location where it lies.`)
+        continue
+      }
+      const { namespace, action } = tool.from
+      const target = capability.exposes.find((each) => each.namespace === namespace && (each.type === 'rest' || each.type === 'mcp'))
+      if (target === undefined) fail(report, [...path, 'skills'], 'reference', `${where} from "${namespace}", which is no adapter of REST or MCP of this document.`)
+      const actions = target?.type === 'mcp' ? target.tools : target?.type === 'rest' ? target.resources.flatMap((each) => each.operations) : null
+      if (actions !== null && !actions.some((each) => each.name === action)) fail(report, [...path, 'skills'], 'reference', `${where} whose action "${action}" leads nowhere in "${namespace}".`, 'warning')
+    }
+  }
 }
 
 function hintFaults(capability: Capability, tool: McpTool): readonly { severity: Severity; message: string }[] {

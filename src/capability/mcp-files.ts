@@ -33,6 +33,10 @@ export function matchUri(template: string, uri: string, isDirectory: boolean): R
 
 const TYPES: Readonly<Record<string, string>> = { '.md': 'text/markdown', '.txt': 'text/plain', '.json': 'application/json', '.html': 'text/html', '.yml': 'application/yaml', '.yaml': 'application/yaml', '.csv': 'text/csv' }
 
+export function mediaTypeOf(file: string): string {
+  return TYPES[extname(file)] ?? 'application/octet-stream'
+}
+
 /** A file under the resource's location, and nowhere else: links out of it lead nowhere. */
 export async function readStatic(resource: McpResource, location: string, uri: string, path: string): Promise<ReadResourceResult['contents'][number]> {
   const missing = (): ProtocolError => new ProtocolError(ProtocolErrorCode.InvalidParams, 'There is no such resource.', { uri })
@@ -46,7 +50,7 @@ export async function readStatic(resource: McpResource, location: string, uri: s
   const bytes = await readWhole(file).catch(() => {
     throw missing()
   })
-  const mimeType = resource.mimeType ?? TYPES[extname(file)] ?? 'application/octet-stream'
+  const mimeType = resource.mimeType ?? mediaTypeOf(file)
   const isText = /^text\/|json|yaml|xml/.test(mimeType)
   return isText ? { uri, mimeType, text: bytes.toString('utf8') } : { uri, mimeType, blob: bytes.toString('base64') }
 }

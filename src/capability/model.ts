@@ -234,6 +234,23 @@ export interface McpPrompt {
   readonly location: string | null
 }
 
+export interface Skill {
+  readonly name: string
+  /** Its description, license and all else that is told of it as it was written. */
+  readonly told: JsonObject
+  readonly location: string | null
+  readonly tools: readonly SkillTool[]
+}
+
+export interface SkillTool {
+  readonly name: string
+  readonly description: string
+  /** Where it is called: the adapter of the document, and its operation or tool; null for an instruction. */
+  readonly from: { readonly namespace: string; readonly action: string } | null
+  /** A file at the skill's location. */
+  readonly instruction: string | null
+}
+
 export type Expose =
   | {
       readonly type: 'rest'
@@ -259,9 +276,18 @@ export type Expose =
       readonly resources: readonly McpResource[]
       readonly prompts: readonly McpPrompt[]
     }
-  | { readonly type: 'skill' | 'control'; readonly namespace: string }
+  | {
+      readonly type: 'skill'
+      readonly namespace: string
+      readonly address: string | null
+      readonly port: number
+      readonly authentication: Authentication | null
+      readonly skills: readonly Skill[]
+    }
+  | { readonly type: 'control'; readonly namespace: string }
 
 export type RestExpose = Extract<Expose, { type: 'rest' }>
+export type SkillExpose = Extract<Expose, { type: 'skill' }>
 export type McpExpose = Extract<Expose, { type: 'mcp' }>
 
 /** Whether a consumed operation is Koyeb's exec: a stream over a WebSocket, spelled as a GET. */

@@ -29,6 +29,8 @@ import type {
   RestResource,
   ScriptLanguage,
   Scripting,
+  Skill,
+  SkillTool,
   Step,
   Unit,
   ValueType,
@@ -178,10 +180,23 @@ function readAggregate(raw: Raw): Aggregate {
   return { namespace: string(raw['namespace']) ?? '', functions }
 }
 
+/** What is told of a skill besides its tools and files, in this order. */
+const TOLD_OF_SKILLS = ['description', 'license', 'compatibility', 'argument-hint', 'allowed-tools', 'user-invocable', 'disable-model-invocation', 'metadata'] as const
+
+function readSkill([name, raw]: readonly [string, Raw]): Skill {
+  const told = Object.fromEntries(TOLD_OF_SKILLS.flatMap((key): [string, Json][] => (raw[key] === undefined ? [] : [[key, raw[key] as Json]])))
+  const tools = named(raw['tools']).map(([toolName, tool]): SkillTool => {
+    const from = object(tool['from'])
+    const [namespace, action] = [string(from['sourceNamespace']), string(from['action'])]
+    return { name: toolName, description: string(tool['description']) ?? '', from: namespace === null || action === null ? null : { namespace, action }, instruction: string(tool['instruction']) }
+  })
+  return { name, told, location: string(raw['location']), tools }
+}
+
 function readExpose(raw: Raw): Expose {
   const namespace = string(raw['namespace']) ?? ''
   const type = raw['type']
-  if (type !== 'rest' && type !== 'mcp') return { type: type === 'skill' ? 'skill' : 'control', namespace }
+  if (type !== 'rest' && type !== 'mcp' && type !== 'skill') return { type: 'control', namespace }
   const shared = {
     namespace,
     address: string(raw['address']),
@@ -189,6 +204,7 @@ function readExpose(raw: Raw): Expose {
     authentication: readAuthentication(raw['authentication']),
     maxBinaryBytes: readSize(raw['maxBinarySize']),
   }
+  if (type === 'skill') return { type, ...shared, skills: named(raw['skills']).map(readSkill) }
   if (type === 'rest') {
     const resources = (Array.isArray(raw['resources']) ? listOf(raw['resources']) : named(raw['resources']).map(([, each]) => each)).map((each) =>
       readRestResource(each, raw['inputParameters']),

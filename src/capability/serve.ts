@@ -9,9 +9,10 @@ import { isLoopback } from './guard.ts'
 import { makeLog } from './log.ts'
 import type { Log } from './log.ts'
 import { makeMcpServer, serveMcpStdio } from './mcp.ts'
-import type { Capability, McpExpose, RestExpose } from './model.ts'
+import type { Capability, McpExpose, RestExpose, SkillExpose } from './model.ts'
 import { makeRestServer } from './rest.ts'
 import { Runner } from './runner.ts'
+import { makeSkillServer } from './skills.ts'
 import type { Timeouts } from './upstream.ts'
 import { findVariables } from './variables.ts'
 
@@ -32,7 +33,7 @@ export interface ServeOptions {
 }
 
 export interface Listening {
-  readonly type: 'rest' | 'mcp'
+  readonly type: 'rest' | 'mcp' | 'skill'
   readonly namespace: string
   /** Null over stdio. */
   readonly url: string | null
@@ -49,8 +50,8 @@ export interface RunningCapability {
 export async function serveCapability(capability: Capability, options: ServeOptions): Promise<RunningCapability> {
   const variables = await findVariables(capability.binds, options.binds, options.env, options.directory)
   const baseUri = options.baseUri === null ? null : readBaseUri(options.baseUri)
-  const served = capability.exposes.filter((each): each is RestExpose | McpExpose => each.type === 'rest' || each.type === 'mcp')
-  if (served.length === 0) throw new BerthError('invalid_request', 'The document exposes nothing over REST or MCP, so that there is nothing to run.')
+  const served = capability.exposes.filter((each): each is RestExpose | McpExpose | SkillExpose => each.type !== 'control')
+  if (served.length === 0) throw new BerthError('invalid_request', 'The document exposes nothing over REST, MCP or as skills, so that there is nothing to run.')
   const timeouts = options.timeouts === undefined ? {} : { timeouts: options.timeouts }
   const log = makeLog(options.writeLog, variables.redactValue)
   const runner = new Runner({ capability, variables, baseUri, log, ...timeouts })
@@ -67,7 +68,7 @@ export async function serveCapability(capability: Capability, options: ServeOpti
   try {
     for (const expose of served) {
       const isFirst = served.find((each) => each.type === expose.type) === expose
-      const given = expose.type === 'rest' ? options.restPort : options.mcpPort
+      const given = expose.type === 'rest' ? options.restPort : expose.type === 'mcp' ? options.mcpPort : null
       const port = isFirst && given !== null ? given : expose.port
       const address = expose.address ?? DEFAULT_ADDRESS
       if (expose.type === 'mcp' && expose.transport === 'stdio') {
@@ -77,7 +78,7 @@ export async function serveCapability(capability: Capability, options: ServeOpti
         listening.push({ type: 'mcp', namespace: expose.namespace, url: null })
         continue
       }
-      const server = expose.type === 'rest' ? makeRestServer({ runner, expose, address, log }) : await mcpOver(runner, expose, address, log, closers)
+      const server = await serverOf(expose, runner, address, log, closers)
       servers.push(server)
       const real = await listen(server, address, port)
       const host = address.includes(':') ? `[${address}]` : address
@@ -93,7 +94,9 @@ export async function serveCapability(capability: Capability, options: ServeOpti
   return { listening, warnings, ended, close }
 }
 
-async function mcpOver(runner: Runner, expose: McpExpose, address: string, log: Log, closers: (() => Promise<void>)[]): Promise<Server> {
+async function serverOf(expose: RestExpose | McpExpose | SkillExpose, runner: Runner, address: string, log: Log, closers: (() => Promise<void>)[]): Promise<Server> {
+  if (expose.type === 'rest') return makeRestServer({ runner, expose, address, log })
+  if (expose.type === 'skill') return makeSkillServer({ runner, expose, address, log })
   const { server, close } = await makeMcpServer({ runner, expose, address, log })
   closers.push(close)
   return server

@@ -1,4 +1,4 @@
-/** What the grammar says of adapters: REST, MCP, and those that are read and not served (skill, control). */
+/** What the grammar says of adapters: REST, MCP, skills, and control, which is read and not served. */
 import { anything, choose, fail, flag, integer, isObject, list, literal, map, record, text } from '../shape.ts'
 import type { Rule } from '../shape.ts'
 import type { Spelled } from './spelling.ts'
