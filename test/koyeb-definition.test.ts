@@ -168,3 +168,28 @@ test('autoscaling is shown as it is done, and targets that are none are refused'
     assert.match((answer.body as { fields: { field: string }[] }).fields[0]?.field ?? '', new RegExp(`^definition.scalings.*targets.*${name}.value$`))
   }
 })
+
+test('snapshots of instances are taken, listed and deleted, and are those of every surface', async () => {
+  const made = await server.request('POST', '/berth/v1/instances?wait=running', { body: { image: 'localhost/busybox', name: 'source' } })
+  assert.equal(made.status, 201, made.text)
+  const { id } = made.body as { id: string }
+  const take = async (name: string, type: string) => (await ok('POST', '/v1/instance_snapshots', { instance_id: id, name, type: `INSTANCE_SNAPSHOT_TYPE_${type}` }))['instance_snapshot'] as Record<string, unknown>
+  const full = await take('full', 'FULL')
+  assert.deepEqual([full['name'], full['instance_id'], full['status'], full['type']], ['full', id, 'INSTANCE_SNAPSHOT_STATUS_AVAILABLE', 'INSTANCE_SNAPSHOT_TYPE_FULL'])
+  const running = await call('POST', '/v1/instance_snapshots', { body: { instance_id: id, name: 'disks', type: 'INSTANCE_SNAPSHOT_TYPE_FILESYSTEM' } })
+  assert.deepEqual([running.status, (running.body as { code: string }).code], [400, 'failed_precondition'], running.text)
+  assert.equal((await server.request('POST', `/berth/v1/instances/${id}/stop?wait=true`)).status, 200)
+  assert.equal((await take('disks', 'FILESYSTEM'))['type'], 'INSTANCE_SNAPSHOT_TYPE_FILESYSTEM')
+  const listed = async (query = '') => (await ok('GET', `/v1/instance_snapshots${query}`)) as { instance_snapshots: { id: string; name: string }[]; count: number }
+  assert.deepEqual([(await listed()).count, (await listed('?name=full')).count, (await listed('?type=INSTANCE_SNAPSHOT_TYPE_FULL&statuses=INSTANCE_SNAPSHOT_STATUS_AVAILABLE')).count, (await listed('?limit=1')).instance_snapshots.length], [2, 1, 1, 1])
+  const native = (await server.request('GET', '/berth/v1/snapshots')).body as { items: { id: string }[] }
+  assert.ok(native.items.some(one => one.id === full['id']))
+  for (const [body, status] of [[{}, 400], [{ instance_id: 'x' }, 400], [{ instance_id: '11111111-1111-4111-8111-111111111111' }, 404], [{ instance_id: id, type: 'PHOTO' }, 400]] as const) {
+    assert.equal((await call('POST', '/v1/instance_snapshots', { body })).status, status, JSON.stringify(body))
+  }
+  for (const query of ['?type=NOPE', '?statuses=NOPE']) assert.equal((await call('GET', `/v1/instance_snapshots${query}`)).status, 400)
+  assert.equal((await call('GET', '/v1/instance_snapshots/nobody')).status, 404)
+  await server.request('DELETE', `/berth/v1/instances/${id}?wait=true`)
+  for (const one of (await listed()).instance_snapshots) assert.equal(((await ok('DELETE', `/v1/instance_snapshots/${one.id}`))['instance_snapshot'] as { status: string }).status, 'INSTANCE_SNAPSHOT_STATUS_DELETED')
+  assert.equal((await listed()).count, 0)
+})

@@ -12,6 +12,7 @@ import { InstanceBytes } from './instance-bytes.ts'
 import { getInstance, listInstanceEvents, listInstances } from './instances.ts'
 import { queryLogs, serveTail, tailOverHttp } from './logs.ts'
 import { getMetrics } from './metrics.ts'
+import * as instanceSnapshots from './instance-snapshots.ts'
 import * as secrets from './secrets.ts'
 import type { Surface } from './surface.ts'
 import * as services from './services.ts'
@@ -110,6 +111,11 @@ function volumeRoutes(route: Route): void {
   route('GET', '/volumes/:id', volumes.getVolume)
   route('POST', '/volumes/:id', volumes.updateVolume)
   route('DELETE', '/volumes/:id', volumes.deleteVolume)
+
+  route('GET', '/instance_snapshots', instanceSnapshots.listInstanceSnapshots)
+  route('POST', '/instance_snapshots', instanceSnapshots.createInstanceSnapshot)
+  route('GET', '/instance_snapshots/:id', instanceSnapshots.getInstanceSnapshot)
+  route('DELETE', '/instance_snapshots/:id', instanceSnapshots.deleteInstanceSnapshot)
 }
 
 function secretRoutes(route: Route): void {
