@@ -15,7 +15,9 @@ export function takeBlock(): Buffer {
   return kept.pop() ?? Buffer.allocUnsafeSlow(BLOCK_BYTES)
 }
 
-/** What is no whole block is let go. */
-export function giveBlockBack(bytes: Buffer): void {
-  if (bytes.length === BLOCK_BYTES && kept.length < KEPT_BLOCKS) kept.push(bytes)
+/** What is no whole block is let go; one more than are kept is freed at once. */
+export function giveBlockBack({ buffer, length }: Buffer): void {
+  if (length !== BLOCK_BYTES || !(buffer instanceof ArrayBuffer)) return
+  if (kept.length < KEPT_BLOCKS) kept.push(Buffer.from(buffer))
+  else buffer.transfer(0)
 }
