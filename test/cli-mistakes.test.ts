@@ -7,8 +7,7 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import { commandEnv, startBerth } from './support/berth-command.ts'
-import type { CommandOptions, Outcome } from './support/berth-command.ts'
+import { commandEnv, commandLine } from './support/berth-command.ts'
 import { startServer } from './support/server.ts'
 import type { TestServer } from './support/server.ts'
 
@@ -16,20 +15,13 @@ const IMAGE = 'localhost/busybox'
 
 let server: TestServer
 let env: Record<string, string>
+const { berth, berthWith } = commandLine(() => env)
 
 before(async () => {
   server = await startServer()
   env = commandEnv(server)
 })
 after(() => server.stop())
-
-function berth(...args: readonly string[]): Promise<Outcome> {
-  return startBerth(env, args).done
-}
-
-function berthWith(options: CommandOptions, ...args: readonly string[]): Promise<Outcome> {
-  return startBerth(env, args, options).done
-}
 
 const REFUSALS: readonly (readonly [string, number, RegExp, readonly string[]])[] = [
   ['an unknown command', 2, /unknown command 'dance'.*berth --help/, ['dance']],

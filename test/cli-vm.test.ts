@@ -6,8 +6,7 @@ import { chmodSync, mkdirSync, mkdtempSync, readFileSync, readlinkSync, rmSync, 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import { CLI_MAIN, commandEnv, onTerminal, startBerth } from './support/berth-command.ts'
-import type { CommandOptions, Outcome } from './support/berth-command.ts'
+import { CLI_MAIN, commandEnv, commandLine, onTerminal, startBerth } from './support/berth-command.ts'
 import { eventually, startServer } from './support/server.ts'
 import type { TestServer } from './support/server.ts'
 
@@ -16,6 +15,7 @@ const SH = ['sh', '-c'] as const
 
 let server: TestServer
 let env: Record<string, string>
+const { berth, berthWith, ends } = commandLine(() => env)
 let dir = ''
 /** One instance that most tests share. */
 const WEB = 'vm-web'
@@ -32,20 +32,6 @@ after(async () => {
   rmSync(dir, { recursive: true, force: true })
   await server.stop()
 })
-
-function berth(...args: readonly string[]): Promise<Outcome> {
-  return startBerth(env, args).done
-}
-
-function berthWith(options: CommandOptions, ...args: readonly string[]): Promise<Outcome> {
-  return startBerth(env, args, options).done
-}
-
-async function ends(status: number, ...args: readonly string[]): Promise<string> {
-  const outcome = await berth(...args)
-  assert.equal(outcome.status, status, `berth ${args.join(' ')}\n${outcome.stdout}${outcome.stderr}`)
-  return outcome.stdout
-}
 
 const run = (...command: readonly string[]) => berth('run', '--rm', '-m', '128M', IMAGE, '--', ...command)
 

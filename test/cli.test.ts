@@ -6,8 +6,7 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, st
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import { CLI_MAIN, commandEnv, onTerminal, startBerth } from './support/berth-command.ts'
-import type { CommandOptions, Outcome } from './support/berth-command.ts'
+import { CLI_MAIN, commandEnv, commandLine, onTerminal, startBerth } from './support/berth-command.ts'
 import { eventually, startServer } from './support/server.ts'
 import type { TestServer } from './support/server.ts'
 
@@ -15,6 +14,7 @@ const IMAGE = 'localhost/busybox'
 
 let server: TestServer
 let env: Record<string, string>
+const { berth, berthWith, ends, fails } = commandLine(() => env)
 let dir = ''
 let count = 0
 const unique = (word = 'c') => `${word}-${(count += 1)}`
@@ -29,29 +29,6 @@ after(async () => {
   rmSync(dir, { recursive: true, force: true })
   await server.stop()
 })
-
-function berth(...args: readonly string[]): Promise<Outcome> {
-  return startBerth(env, args).done
-}
-
-function berthWith(options: CommandOptions, ...args: readonly string[]): Promise<Outcome> {
-  return startBerth(env, args, options).done
-}
-
-/** Its stdout, if it ends with this status. */
-async function ends(status: number, ...args: readonly string[]): Promise<string> {
-  const outcome = await berth(...args)
-  assert.equal(outcome.status, status, `berth ${args.join(' ')}\n${outcome.stdout}${outcome.stderr}`)
-  return outcome.stdout
-}
-
-/** Asserts the status and that the failure is one sentence on stderr. */
-async function fails(status: number, says: RegExp, ...args: readonly string[]): Promise<void> {
-  const { status: got, stderr, stdout } = await berth(...args)
-  assert.equal(got, status, `berth ${args.join(' ')}\n${stdout}${stderr}`)
-  assert.match(stderr, says)
-  assert.match(stderr, /^berth: [^\n]+[.?!]\n$/, 'one sentence')
-}
 
 async function launch(...flags: readonly string[]): Promise<string> {
   const name = unique()

@@ -9,7 +9,6 @@ export type JsonObject = { readonly [key: string]: Json }
 
 export type ValueType = 'string' | 'number' | 'integer' | 'boolean' | 'array' | 'object'
 export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
-export const METHODS: readonly Method[] = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE']
 
 export interface Capability {
   readonly title: string

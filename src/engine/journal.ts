@@ -12,7 +12,7 @@
 import type { ErrorCode } from '../instance/errors.ts'
 import { orderOf } from '../instance/market.ts'
 import type { Instance, InstanceEvent } from '../instance/model.ts'
-import { holdsCompute, isLegalStep, isServing } from '../instance/phase.ts'
+import { holdsCompute, isLegalStep } from '../instance/phase.ts'
 import type { Phase } from '../instance/phase.ts'
 import type { Committed, EventBus, OperationFailure } from './event-bus.ts'
 import type { Store, StoreTx } from './store-port.ts'
@@ -162,9 +162,4 @@ export class Journal {
       return work(change, instance)
     })
   }
-}
-
-/** Whether the record says that a guest can be spoken to now. */
-export function isReachable(instance: Instance): boolean {
-  return isServing(instance.phase) && instance.hostId !== null
 }

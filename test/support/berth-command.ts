@@ -1,4 +1,5 @@
 /** The `berth` command as a child process of a test, against one server. */
+import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
@@ -37,6 +38,37 @@ export function commandEnv(server: { readonly url: string; readonly key: string 
     BERTH_SERVER: server.url,
     BERTH_KEY: server.key,
     ...more,
+  }
+}
+
+/** A command line of one server's: what each call does is its whole run. */
+export interface CommandLine {
+  readonly berth: (...args: readonly string[]) => Promise<Outcome>
+  readonly berthWith: (options: CommandOptions, ...args: readonly string[]) => Promise<Outcome>
+  /** Its stdout, if it ends with this status. */
+  readonly ends: (status: number, ...args: readonly string[]) => Promise<string>
+  /** Asserts the status, and that the failure is one sentence on stderr. */
+  readonly fails: (status: number, says: RegExp, ...args: readonly string[]) => Promise<void>
+}
+
+/** The environment is asked for at each call: tests have it once their server runs. */
+export function commandLine(env: () => Readonly<Record<string, string>>): CommandLine {
+  const berthWith: CommandLine['berthWith'] = (options, ...args) => startBerth(env(), args, options).done
+  const berth: CommandLine['berth'] = (...args) => berthWith({}, ...args)
+  return {
+    berth,
+    berthWith,
+    async ends(status, ...args) {
+      const outcome = await berth(...args)
+      assert.equal(outcome.status, status, `berth ${args.join(' ')}\n${outcome.stdout}${outcome.stderr}`)
+      return outcome.stdout
+    },
+    async fails(status, says, ...args) {
+      const { status: got, stderr, stdout } = await berth(...args)
+      assert.equal(got, status, `berth ${args.join(' ')}\n${stdout}${stderr}`)
+      assert.match(stderr, says)
+      assert.match(stderr, /^berth: [^\n]+[.?!]\n$/, 'one sentence')
+    },
   }
 }
 

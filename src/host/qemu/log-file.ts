@@ -173,10 +173,6 @@ export async function readEnd(path: string, bytes: number): Promise<string> {
   }
 }
 
-export async function removeLog(path: string): Promise<void> {
-  await Promise.all([path, rotatedPath(path), nextPath(path)].map((each) => rm(each, { force: true })))
-}
-
 async function* readPredecessor(file: LogFile, tail: number | null): AsyncGenerator<LogRecord> {
   const older = await openIfThere(rotatedPath(file.path))
   if (older === null) return

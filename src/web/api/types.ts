@@ -7,7 +7,7 @@ export type { CatalogueBody as Catalogue } from '../../dialects/native/schema/ca
 export type { EventBody as InstanceEvent } from '../../dialects/native/schema/events.ts'
 export type { FileSystemBody as FileSystem } from '../../dialects/native/schema/file-systems.ts'
 export type { FirewallBody as Firewall, FirewallRuleBody as FirewallRule, GlobalRulesBody as GlobalRules } from '../../dialects/native/schema/firewalls.ts'
-export type { DirectoryBody as Directory, LogRecordBody as LogRecord, PathBody as PathInfo, StatsBody as Stats } from '../../dialects/native/schema/guest.ts'
+export type { DirectoryBody as Directory, LogRecordBody as LogRecord, StatsBody as Stats } from '../../dialects/native/schema/guest.ts'
 export type { DeviceBody as Device, HostBody as Host, ResourcesBody as Resources } from '../../dialects/native/schema/host.ts'
 export type { ImageBody as Image } from '../../dialects/native/schema/images.ts'
 export type { InstanceBody as Instance, InstanceDetailBody as InstanceDetail } from '../../dialects/native/schema/instances.ts'
