@@ -39,7 +39,9 @@ export function LaunchPage() {
             <LaunchForm wish={wish} types={catalogue.data?.types ?? []} busy={busy} onChange={change => setWish({ ...wish, ...change })} onLaunch={() => void launch()} />
           </Panel>
         </Grid.Col>
-        <Grid.Col span={{ base: 12, lg: 5 }}>{catalogue.data !== undefined && <EquivalentsPanel wish={wish} catalogue={catalogue.data} />}</Grid.Col>
+        <Grid.Col span={{ base: 12, lg: 5 }}>
+          <div className="stays">{catalogue.data !== undefined && <EquivalentsPanel wish={wish} catalogue={catalogue.data} />}</div>
+        </Grid.Col>
       </Grid>
     </Page>
   )
