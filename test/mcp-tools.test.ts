@@ -148,6 +148,40 @@ for (const era of ERAS) {
   })
 }
 
+test('health checks, secrets within values, standby and restarts are taken, told and changed, and wrong ones refused with what to give', async () => {
+  const client = await connect(mcp.url, '2026-07-28', mcp.key)
+  const call = (name: string, args: Record<string, unknown>) => client.callTool({ name, arguments: args })
+  type Told = { instance: { id: string; health: { status: string } | null; secret_env: object; sleeps_after_s: number | null; restart: string; ports: readonly { host_port: number; guest_port: number }[] } }
+  const image = 'localhost/busybox'
+  try {
+    await mcp.fixture.engine.secrets.set(mcp.fixture.caller, 'TOKEN', 'correct-horse')
+    const secretEnv = { URL: 'https://bot:{{ secret.TOKEN }}@host' }
+    const given = { image, name: 'checked', wait: false, secret_env: secretEnv, restart: 'on-failure', sleeps_after_s: 600, ports: [{ guest_port: 80 }, { guest_port: 81 }], health_checks: [{ port: 80 }, { port: 80, path: '/up', failures: 2 }, { command: ['true'] }] }
+    dataOf(await call('create-instance', given))
+    const shown = await call('get-instance', { id: 'checked' })
+    assert.doesNotMatch(JSON.stringify(shown), /correct-horse/)
+    const { instance } = dataOf<Told>(shown)
+    assert.deepEqual([instance.secret_env, instance.restart, instance.sleeps_after_s], [secretEnv, 'on-failure', 600])
+    const [one, two] = instance.ports
+    assert.ok(one !== undefined && two !== undefined && one.host_port !== two.host_port && one.host_port >= 20_000, JSON.stringify(instance.ports))
+    const kept = dataOf<Told>(await call('update-instance', { id: 'checked', ports: [{ guest_port: 81 }], health_checks: [], restart: 'never' })).instance
+    assert.deepEqual([kept.ports, kept.restart, kept.health], [[two], 'never', null])
+    for (const [args, message] of [
+      [{ health_checks: [{}] }, /give port, port and path, or command/],
+      [{ health_checks: [{ port: 80, command: ['true'] }] }, /give port, port and path, or command/],
+      [{ secret_env: { A: '{{ secret.NOBODY }}' } }, /NOBODY/],
+      [{ auto_standby: { idle_after_s: 60, ignore_sources: ['everywhere'] } }, /no IPv4 network/],
+    ] as const) {
+      const refused = await call('create-instance', { image, wait: false, ...args })
+      assert.equal(refused.isError, true, JSON.stringify(args))
+      assert.match(textOf(refused), message)
+    }
+    dataOf(await call('delete-instance', { id: 'checked' }))
+  } finally {
+    await client.close()
+  }
+})
+
 describe('create-instance', () => {
   let client: Client
   before(async () => {
