@@ -74,6 +74,8 @@ export class Templates {
   /** Templates that instances came from and may still need. */
   readonly #inUse: () => ReadonlySet<string>
   #work: Promise<void> = Promise.resolve()
+  /** Those that are read from the disk at the moment. */
+  readonly #loading = new Map<string, Promise<Template | undefined>>()
   /** Told when a template is ready, or given up. */
   onChange: () => void = () => undefined
   readonly #closing = new AbortController()
@@ -143,9 +145,8 @@ export class Templates {
     if (key.image !== null && this.#home.imageTemplates === 0) return
     if (performance.now() - (this.#failed.get(text)?.at ?? Number.NEGATIVE_INFINITY) < RETRY_AFTER_MS) return
     this.#wanted.set(text, key)
-    void this.#enqueue(async () => {
+    const make = async (): Promise<void> => {
       try {
-        if (key.image !== null) await this.#home.lull.until({ mostMs: LONGEST_LULL_WAIT_MS, signal: this.#closing.signal })
         if (!this.#closing.signal.aborted) await this.#make(key)
         this.#failed.delete(text)
         this.onChange()
@@ -154,7 +155,10 @@ export class Templates {
       } finally {
         this.#wanted.delete(text)
       }
-    })
+    }
+    if (key.image === null) void this.#enqueue(make)
+    // Not in the queue: what is needed sooner must not wait behind it.
+    else void this.#home.lull.until({ mostMs: LONGEST_LULL_WAIT_MS, signal: this.#closing.signal }).then(() => this.#enqueue(make))
   }
 
   /** Makes those of images ready that are on the disk. */
@@ -196,10 +200,8 @@ export class Templates {
     if (ready !== undefined) return ready
     const known = this.#known.get(id)
     if (known === undefined) throw gone(id)
-    let loaded: Template | undefined
-    await this.#enqueue(async () => {
-      loaded = this.#ready.get(id) ?? (await this.#load(known))
-    })
+    // Beside what is being made: that can take long, and somebody waits here.
+    const loaded = await this.#load(known)
     if (loaded === undefined) throw gone(id)
     return loaded
   }
@@ -240,6 +242,7 @@ export class Templates {
   async close(): Promise<void> {
     this.#closing.abort()
     await this.#work
+    await Promise.allSettled(this.#loading.values())
     for (const template of this.#ready.values()) await template.memory.close()
     this.#ready.clear()
   }
@@ -272,6 +275,14 @@ export class Templates {
 
   /** undefined if its files are damaged: then it is removed. Throws, and keeps it, where it only can't be read now. */
   async #load(known: Known): Promise<Template | undefined> {
+    const loading = this.#loading.get(known.id) ?? this.#read(known).finally(() => this.#loading.delete(known.id))
+    this.#loading.set(known.id, loading)
+    return await loading
+  }
+
+  async #read(known: Known): Promise<Template | undefined> {
+    const ready = this.#ready.get(known.id)
+    if (ready !== undefined) return ready
     const files = templateFiles(this.#home.paths.templates, known.id)
     try {
       const template = await loadTemplate(files, known.id, known.record, this.#tool)
