@@ -49,6 +49,16 @@ describe('a VM stays somebody’s', () => {
     assert.match(await eventually('the guest', () => shell(lab.host, spec, 'cat /tmp/kept').catch(() => null)), /^\d+$/)
   })
 
+  it('when the bridge is deleted: it is there again, with the VM on it', { skip: !isRoot && 'a bridge needs root' }, async () => {
+    const ping = `ping -c 1 -W 20 $(ip route | sed -n 's/^default via \\([0-9.]*\\).*/\\1/p') > /dev/null && echo reached`
+    assert.equal(await shell(lab.host, spec, ping), 'reached')
+    await runCommand('ip', ['link', 'delete', 'dev', lab.bridgeName])
+    const other = lab.spec()
+    await lab.host.prepare(other)
+    await lab.host.destroy(refOf(other))
+    assert.equal(await eventually('the way out', () => shell(lab.host, spec, ping).catch(() => null)), 'reached')
+  })
+
   it('when its process was stopped while no server was there: the next one lets it go on', async () => {
     const [pid] = await qemusOf(spec.instanceId)
     assert.ok(pid !== undefined)

@@ -9,6 +9,7 @@
  * Every call can be repeated. After `ensure`, plug each VM that still runs once more: that costs
  * nothing if its rules are in place, and puts them there if they aren't.
  */
+import { existsSync } from 'node:fs'
 import { access, constants, readFile } from 'node:fs/promises'
 import { delimiter, join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
@@ -152,8 +153,23 @@ function bridgeNetwork(facts: NetworkFacts, subnet: Subnet, bridge: string, owne
   const nameOf = (instanceId: InstanceId) => tapName(bridge, instanceId)
   /** As they were made, and where they then stood: one that still stands so needs no tool. */
   const made = new Map<string, { readonly request: TapRequest; readonly place: string }>()
+  /** Somebody may take the bridge away: it is made anew, and the taps that hung on it are put back. */
+  let healing: Promise<void> | null = null
+  const heal = (): Promise<void> => {
+    if (healing === null && existsSync(`/sys/class/net/${bridge}`)) return Promise.resolve()
+    healing ??= rebuild().finally(() => {
+      healing = null
+    })
+    return healing
+  }
+  const rebuild = async () => {
+    await ensureBridge(config, owner)
+    const there = new Set(await tapsWithPrefix(config.tapPrefix))
+    for (const { request } of made.values()) if (there.has(request.tap)) await makeTap(request)
+  }
   const ensureTap = async (request: TapRequest) => {
     const { blankTap, ...asked } = request
+    await heal()
     const known = made.get(request.tap)
     const place = await placeOf(request.tap)
     if (blankTap === undefined && place !== null && known?.place === place && isDeepStrictEqual(known.request, asked)) return
@@ -212,6 +228,7 @@ function bridgeNetwork(facts: NetworkFacts, subnet: Subnet, bridge: string, owne
       return gone
     },
     missing: async (instances) => {
+      if (instances.length > 0) await heal()
       const there = new Set(instances.length === 0 ? [] : await tapsWithPrefix(config.tapPrefix))
       return instances.filter((id) => !there.has(nameOf(id)))
     },
