@@ -54,16 +54,26 @@ const FLOORS = `
   13-20. A rehearsal before the template is saved takes some 8 ms off the network and nothing off the rest: it is the
   translation, which isn't saved, and not what a kernel does the first time.
 - An image's own template has erofs, ext4, the directories and overlayfs behind it, and the image's shell and C library in its
-  memory: \`launch_template\` was 335 ms and is 252-270, \`launch_general\` is what it was. Of the 180-200 ms of CPU time that are left
+  memory: \`launch_template\` was 335 ms and is 249 (270 on a busier machine), \`launch_general\` is what it was. Of the 180-200 ms of CPU time that are left
   to the clone's virtual CPU (\`schedstat\`), 20 pass until the agent answers, 75-80 until it is the instance (30 of them the
   network, 6 entropy, the rest names, owner and requests), 50 until the application has been started, 40-60 are the first
   command; QEMU's own thread takes 35-40 to start, 12 for the devices' state and some 8 afterwards. Tried without gain: a guest
   without mitigations, and a CPU without five levels of page tables, SMAP, SMEP and PKU.
+- Of the network's part, in a clone on an idle machine (17-19 ms): socket 1.5, finding the card 1.5-2.5, address 5.5, netmask
+  2.5, MAC with its announcement 5, flags 0.5, route 0.4. By netlink address and netmask are one message of 7 ms, and the
+  route takes 2, since netlink's own path has to be translated too: 17.2 against 17.3 at best, 18.5 against 19.4 in the
+  middle of ten. So it stays with ioctls.
+- A cold boot (1.5 s until the agent waits) is 1.5 s of CPU time, spread over the whole kernel. An initramfs that isn't
+  compressed (1.46 s against 1.47), \`rcupdate.rcu_expedited=1\`, \`lpj=\`, \`nokaslr\`, no audit, and initcalls of self-tests and key rings left out
+  each measured no better than the spread of its runs.
 - What reads a disk takes a guest about a millisecond, however much it reads: a launch with its first command made 36 reads and
   makes 23. Nine of them are ext4's own when it is mounted, one after the other, with one write and one sync.
 - To start a process takes the server 5-8 ms at 150 MB on an idle machine and 15-40 on a busy one, in which it does nothing
   else: Linux copies its page tables. A launch from the pool starts none (\`nft\` and \`ip\` wait for it); a clone starts QEMU, and
   \`nft\` and \`ip\` too where launches follow each other too closely.
+  A small process that starts QEMU for the server was weighed and left out: of a burst of 50 (7.2 s) the server stood in
+  starting QEMU for 0.85 s altogether, 17 ms each, but used 0.16 s of CPU time in it, 3.2 ms each; the rest is waiting for
+  the child to get a CPU, in which other VMs get on. A burst is CPU time, so that is 1 % of it; of a single launch 2-3 %.
 - A clone's QEMU takes 33 ms of CPU time until it answers (5 of it for twelve root ports) and some 20 more with the devices'
   state. \`launch_unstarted\` has most of that behind it.
 - Of a launch from the pool of a general template (traced: 123 ms) 9 are admission, 15 moving in and disks, 30 the guest becoming the instance, 20 the
@@ -101,6 +111,13 @@ const FLOORS = `
   What the agent maps anew for a command costs a missed page for each 4 KB: the block of the last process is kept (10 % less).
 - \`exec_out\` is the guest's CPU: QEMU takes 90 % of a core meanwhile and the server half of one. Bytes go from the command
   through a pipe and the agent's buffer into the virtio port; the port alone, without a command, makes 230-250 MB/s.
+- \`exec_memory\` was garbage, not what waits: each read of a socket is a new buffer of 64 KiB, a large message one more, and V8
+  lets some 30-60 MB of them gather before it looks (traced: \`arrayBuffers\` up to 70 MB at a heap of 24). Now guests' sockets
+  read into one buffer, output waits in blocks that are used again, and a client's large frame is freed once it is written:
+  \`arrayBuffers\` stays between 4 and 9 MB, V8 marks nothing meanwhile, and the server grows by 4-7 MB where it grew by 43.
+  Both ways got faster by it, since V8's work was the server's: 180 MB/s out and 173 in where the table says 132 and 125.
+  Three commands' output and two's input at once, one reader slow, take 10 MB: their windows.
+  Asking V8 for a small collection every 4 MB was tried first: 10-18 MB, and slower.
 - More than half of \`idle_100\` is V8's clearing away after the launches, the rest what each VM is asked (figures every
   30 s, a sign of life every 20 s, the size of its logs). Of its memory 56 MB are Node's own program and libraries.
 `
