@@ -77,6 +77,11 @@ export function isRetrySane(error: BerthError): boolean {
   return ERROR_CODES[error.code].retry
 }
 
+/** What a client is told: the error's sentence, but of a defect only that there was one; the server's log tells the rest. */
+export function toldSentence({ code, message }: BerthError): string {
+  return code === 'internal' ? 'Berth met an error of its own: the server’s log says which.' : message
+}
+
 /** The error itself if it is of the catalogue; otherwise `internal` with it as the cause. */
 export function asBerthError(error: unknown): BerthError {
   if (error instanceof BerthError) return error

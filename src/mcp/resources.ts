@@ -10,7 +10,7 @@
 import { ResourceNotFoundError, ResourceTemplate } from '@modelcontextprotocol/server'
 import type { McpServer, ReadResourceResult } from '@modelcontextprotocol/server'
 import type { Caller, Engine } from '../engine/api.ts'
-import { asBerthError, BerthError } from '../instance/errors.ts'
+import { asBerthError, BerthError, toldSentence } from '../instance/errors.ts'
 import type { Instance } from '../instance/model.ts'
 import { koyebStatus } from '../instance/projection.ts'
 import { instanceLine, presentEvent, presentInstance, presentTime } from './present.ts'
@@ -83,7 +83,7 @@ async function read(wiring: ToolWiring, uri: string): Promise<ReadResourceResult
   } catch (error) {
     if (error instanceof BerthError && error.code === 'not_found') throw new ResourceNotFoundError(uri, error.message)
     const failure = asBerthError(error)
-    throw failure.code === 'internal' ? new Error('Berth met an error of its own; its log tells more.', { cause: error }) : failure
+    throw failure.code === 'internal' ? new Error(toldSentence(failure), { cause: error }) : failure
   }
 }
 

@@ -10,7 +10,7 @@ import type { CallToolResult, McpServer, ServerContext, StandardSchemaWithJSON }
 import type { z } from 'zod'
 import type { Caller, Engine } from '../engine/api.ts'
 import type { Catalogue } from '../instance/catalogue.ts'
-import { asBerthError, BerthError, isRetrySane } from '../instance/errors.ts'
+import { asBerthError, BerthError, isRetrySane, toldSentence } from '../instance/errors.ts'
 import type { Instance, Scope } from '../instance/model.ts'
 import { advertised } from './advertised.ts'
 import type { Toolset } from './mode.ts'
@@ -191,8 +191,8 @@ async function call<Input extends z.ZodType, Output extends z.ZodType>(
 
 /** A failure that the model can read and act on. */
 function errorResult(error: BerthError): CallToolResult {
-  const { code, message, details } = error
-  const sentence = code === 'internal' ? 'Berth met an error of its own; its log tells more.' : plain(message)
+  const { code, details } = error
+  const sentence = plain(toldSentence(error))
   return {
     content: [{ type: 'text', text: `${code}: ${sentence}` }],
     isError: true,

@@ -6,7 +6,7 @@
  * (authentication, schema, path) says the HTTP status text, as upstream does. `x-should-retry: false` goes
  * with every error that the same call will meet again: the SDKs would otherwise send each 409 three times.
  */
-import { BerthError, isRetrySane } from '../../instance/errors.ts'
+import { BerthError, isRetrySane, toldSentence } from '../../instance/errors.ts'
 import type { ErrorCode } from '../../instance/errors.ts'
 import { parseId, spellId } from '../../instance/ids.ts'
 import type { WireError } from '../dialect.ts'
@@ -86,7 +86,7 @@ export function presentError(error: BerthError): WireError {
   const wire = WIRE[error.code]
   const status = error.details[WIRE_STATUS]
   const code = error.details[WIRE_CODE]
-  const body: ErrorBody = { code: typeof code === 'string' ? code : wire.code, message: inOwnSpelling(error.message) }
+  const body: ErrorBody = { code: typeof code === 'string' ? code : wire.code, message: inOwnSpelling(toldSentence(error)) }
   return {
     status: typeof status === 'number' ? status : wire.status,
     headers: isRetrySane(error) ? {} : { 'x-should-retry': 'false' },

@@ -20,7 +20,7 @@ import type { FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
 import type { Caller } from '../../engine/api.ts'
 import type { ExecExit, ExecRequest, ExecSession } from '../../engine/host-port.ts'
-import { asBerthError } from '../../instance/errors.ts'
+import { asBerthError, toldSentence } from '../../instance/errors.ts'
 import type { BerthError } from '../../instance/errors.ts'
 import type { InstanceId } from '../../instance/model.ts'
 import type { Message } from '../message-socket.ts'
@@ -161,7 +161,7 @@ function exitCode(exit: ExecExit): number {
 }
 
 async function fail(messages: ClientSocket, error: BerthError): Promise<void> {
-  const message = error.code === 'command_not_found' ? notFoundMessage(error.message) : error.message
+  const message = error.code === 'command_not_found' ? notFoundMessage(error.message) : toldSentence(error)
   await messages.sendBinary(Buffer.from(`Error: ${message}\r\n`))
   await messages.sendText({ exitCode: EXIT_CODE_ERROR })
 }

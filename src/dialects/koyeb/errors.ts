@@ -5,7 +5,7 @@
  * with a numeric `code` while its control panel wants a text, and no body is both. `status`, `code` and `message`
  * are always there (the CLI falls over without `status`), and 400 always has `fields`.
  */
-import { BerthError } from '../../instance/errors.ts'
+import { BerthError, toldSentence } from '../../instance/errors.ts'
 import type { ErrorCode } from '../../instance/errors.ts'
 import type { WireError } from '../dialect.ts'
 import type * as wire from './schema.ts'
@@ -86,7 +86,7 @@ export function fieldError(field: string, description: string, cause?: unknown):
 export function presentError(error: BerthError): WireError {
   const code = WIRE[error.code]
   const { status } = CODES[code]
-  const body: wire.ErrorBody = { status, code, message: sentenceOf(error), ...(status === 400 ? { fields: fieldsOf(error) } : {}) }
+  const body: wire.ErrorBody = { status, code, message: toldSentence(error), ...(status === 400 ? { fields: fieldsOf(error) } : {}) }
   return { status, headers: {}, body }
 }
 
@@ -94,12 +94,7 @@ export function presentError(error: BerthError): WireError {
 export function presentStatus(error: BerthError): wire.RpcStatus {
   const message = WIRE[error.code]
   // Its console shows the details only next to failed_precondition; its CLI shows message and code.
-  return { code: CODES[message].grpc, message, details: [{ '@type': 'type.googleapis.com/koyeb.Error', message: sentenceOf(error) }] }
-}
-
-/** Of a defect the log tells more than a client may know. */
-function sentenceOf({ code, message }: BerthError): string {
-  return code === 'internal' ? 'Berth met an error of its own: the server’s log says which.' : message
+  return { code: CODES[message].grpc, message, details: [{ '@type': 'type.googleapis.com/koyeb.Error', message: toldSentence(error) }] }
 }
 
 function fieldsOf(error: BerthError): readonly wire.ErrorField[] {

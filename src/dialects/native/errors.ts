@@ -1,5 +1,5 @@
 /** Engine error → status and body. One table; a code that is missing here does not compile. */
-import { asBerthError, BerthError, isRetrySane } from '../../instance/errors.ts'
+import { asBerthError, BerthError, isRetrySane, toldSentence } from '../../instance/errors.ts'
 import type { ErrorCode } from '../../instance/errors.ts'
 import type { WireError } from '../dialect.ts'
 
@@ -48,7 +48,8 @@ const STATUS: Readonly<Record<ErrorCode, number>> = {
 /** The body of an error, as every route and every stream tells it. */
 export function errorBody(error: BerthError) {
   // What a library said may lack its full stop.
-  const message = /[.!?]$/.test(error.message) ? error.message : `${error.message}.`
+  const sentence = toldSentence(error)
+  const message = /[.!?]$/.test(sentence) ? sentence : `${sentence}.`
   return { error: { code: error.code, message, details: error.details, retry: isRetrySane(error) } }
 }
 
