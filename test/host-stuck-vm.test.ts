@@ -3,11 +3,13 @@
  * VM stays somebody's. It is told as what it is, it can be used and ended, and nothing of it is left.
  */
 import assert from 'node:assert/strict'
-import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
+import { randomUUID } from 'node:crypto'
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
-import type { VmSpec } from '../src/engine/host-port.ts'
+import type { VmSpec, VmVolume } from '../src/engine/host-port.ts'
 import { runCommand } from '../src/host/command.ts'
+import type { VolumeId } from '../src/instance/model.ts'
 import { eventually, isRoot, openLab, qemusOf, refOf, shell, traces, untilExited, type Lab } from './host-lab.ts'
 
 describe('a VM stays somebody’s', () => {
@@ -95,6 +97,19 @@ describe('a VM stays somebody’s', () => {
     await rm(`${record}.new`, { recursive: true })
     await lab.host.destroy(refOf(other))
     assert.deepEqual(await traces(lab, other.instanceId), [])
+  })
+
+  it('when its record was damaged while no server was there: what it wrote stays, whatever start fails, and is there at the next', async () => {
+    await shell(lab.host, spec, 'echo written > /root/kept && sync')
+    await lab.host.stop(refOf(spec), { graceMs: 0 })
+    await writeFile(file('vm.json'), '{"format": 1, "sp')
+    await lab.reopen()
+    assert.equal(await statusOf(), undefined)
+    spec = { ...spec, generation: 3 }
+    const absent: VmVolume = { volumeId: randomUUID() as VolumeId, path: '/mnt/absent', mode: 'rw', overlayBytes: null }
+    await assert.rejects(lab.host.prepare({ ...spec, volumes: [absent] }), { code: 'volume_not_found' })
+    await lab.host.start(spec)
+    assert.equal(await shell(lab.host, spec, 'cat /root/kept'), 'written')
   })
 
   it('when its network can’t be seen to by a new server: it is used, and ended with all that it has', { skip: !isRoot && 'a bridge needs root' }, async () => {

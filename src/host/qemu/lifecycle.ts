@@ -10,6 +10,7 @@ import { asBerthError, BerthError } from '../../instance/errors.ts'
 import type { AppExit, FirewallRule, PortMapping } from '../../instance/model.ts'
 import type { Plug } from '../network/network.ts'
 import { holdTools } from '../ready-tool.ts'
+import { fileExists } from '../volumes/ext4.ts'
 import { cloneTemplate, imageTemplateKey, templateKey } from './clone.ts'
 import { coldBoot, type Prepared, type PreparedDisks, type Running } from './cold-boot.ts'
 import { machineIdentity, type VmContext } from './context.ts'
@@ -35,7 +36,8 @@ const RETRY_MS = 1_000
 export async function prepare(seat: Seat, spec: KeptSpec): Promise<Prepared> {
   const { context, id } = seat
   seat.admit(spec)
-  const isNew = seat.record === null
+  // One whose record was damaged has no record either, but a disk that holds something.
+  const isNew = seat.record === null && !(await fileExists(seat.paths.overlay))
   // Before anything is made: an image that isn't there must leave no trace.
   const root = await openRoot(context, spec.image)
   // Before one is taken: what takes its place would be made beside this launch.
@@ -47,7 +49,7 @@ export async function prepare(seat: Seat, spec: KeptSpec): Promise<Prepared> {
     const before = seat.record ?? newRecord(spec, blank?.id ?? null)
     const volumes = planPorts(before.volumes, spec.volumes)
     // Intent first: whoever finds the directory after a crash knows whose it is.
-    if (isNew) await seat.begin({ ...before, volumes })
+    if (seat.record === null) await seat.begin({ ...before, volumes })
     const opening = openDisks(seat, { spec, volumes, root: root.path, template: context.templates?.take(ownKey) ?? null })
     // It learns who it is while its network is made.
     if (blank !== null) beginToBe(seat, blank, opening)
@@ -59,7 +61,7 @@ export async function prepare(seat: Seat, spec: KeptSpec): Promise<Prepared> {
     return prepared
   } catch (error) {
     if (isNew) await removeEverything(seat)
-    else if (seat.known.status === 'prepared' || seat.known.status === 'exited') await clearAway(seat)
+    else if (seat.record?.status === 'prepared' || seat.record?.status === 'exited') await clearAway(seat)
     throw error
   } finally {
     over()
