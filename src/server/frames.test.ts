@@ -132,3 +132,29 @@ test('a client that breaks off in mid-frame, while nobody reads it, is read no f
   await closed
   assert.deepEqual(arrived.map(String), ['sent'])
 })
+
+test('what a client sends after its close is not read', async () => {
+  const { raw, served } = await connect()
+  const errors: unknown[] = []
+  served.on('error', (error) => errors.push(error))
+  const closed = once(served, 'close')
+  raw.resume()
+  const close = { opcode: 8, fin: true, payload: Buffer.from([0x03, 0xe8]) }
+  raw.end(Buffer.concat([close, { opcode: 2, fin: true, payload: randomBytes(20_000) }, { opcode: 9, fin: true, payload: Buffer.alloc(0) }].map(encode)))
+  const [code] = (await closed) as [number]
+  assert.equal(code, 1000)
+  assert.deepEqual(errors, [])
+})
+
+test('a client whose frame was refused is let go as soon as it goes, whatever it still sends', { timeout: 20_000 }, async () => {
+  const { raw, served } = await connect()
+  const refused = once(served, 'error')
+  const closed = new Promise<void>((resolve) => served.once('close', () => resolve()))
+  raw.resume()
+  raw.on('error', () => undefined) // what is still on its way then is lost
+  raw.write(encode({ opcode: 2, fin: true, payload: Buffer.alloc(LIMIT_BYTES + 1) }))
+  await refused
+  for (let sent = 0; sent < 8; sent++) raw.write(encode({ opcode: 2, fin: true, payload: randomBytes(LIMIT_BYTES) }))
+  raw.end()
+  await closed
+})

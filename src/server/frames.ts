@@ -10,6 +10,7 @@
  * Only where a frame ends is looked at here; everything about it is judged by `ws`, which gets every byte in order.
  */
 import type { Socket } from 'node:net'
+import type { Writable } from 'node:stream'
 import { WebSocket } from 'ws'
 import { discard } from '../dialects/spent.ts'
 
@@ -93,7 +94,10 @@ function payloadBytes(head: Buffer): number {
 type Listener = (this: Socket, chunk: Buffer) => void
 type Attach = (this: WebSocket, socket: Socket, head: Buffer, options: { readonly maxPayload: number }) => void
 
-/** Its types leave it out. */
+/** Its types leave both out. */
+interface Reader {
+  readonly _receiver: Writable
+}
 const { setSocket: attach } = WebSocket.prototype as unknown as { readonly setSocket: Attach }
 
 /** What `ws` makes for each client of ours. */
@@ -105,8 +109,10 @@ export class ClientWebSocket extends WebSocket {
     const listener = socket.listeners('data').find((each) => !before.includes(each)) as Listener | undefined
     if (listener === undefined) throw new Error('ws reads its socket in another way than this is made for.')
     const frames = new FrameGatherer(options.maxPayload)
+    const { _receiver: receiver } = this as unknown as Reader
     const take = (chunk: Buffer): void => {
-      frames.push(chunk, (bytes) => listener.call(socket, bytes))
+      // After a close, or a frame that was refused, `ws` takes its own listener away and lets the rest pass unread.
+      if (receiver.writable) frames.push(chunk, (bytes) => void (receiver.writable && listener.call(socket, bytes)))
       discard(chunk)
     }
     socket.removeListener('data', listener)
