@@ -5,7 +5,7 @@
 import type { FastifyRequest } from 'fastify'
 import { isUuidV4 } from '../../instance/ids.ts'
 import { BerthError } from '../../instance/errors.ts'
-import type { SnapshotId } from '../../instance/model.ts'
+import type { Instance, InstanceId, SnapshotId } from '../../instance/model.ts'
 import { ANNOTATION } from '../../instance/service.ts'
 import type { Snapshot, SnapshotKind } from '../../instance/snapshot.ts'
 import type { Identity } from '../dialect.ts'
@@ -28,7 +28,9 @@ export async function listInstanceSnapshots(surface: Surface, request: FastifyRe
   const caller = callerOf(request)
   const { limit, offset } = queryPaging(request)
   const [name, type, statuses] = [queryText(request, 'name'), queryEnum(request, 'type', TYPES), queryEnums(request, 'statuses', STATUSES)]
-  const all = await Promise.all((await surface.engine.snapshots.list(caller)).map(snapshot => shown(surface, caller, snapshot)))
+  const snapshots = await surface.engine.snapshots.list(caller)
+  const sources = await sourcesOf(surface, caller, snapshots)
+  const all = snapshots.map(snapshot => presentSnapshot(snapshot, sources.get(snapshot.sourceId)))
   const isOfType = (one: Json) => type === null || type === 'INSTANCE_SNAPSHOT_TYPE_INVALID' || one['type'] === type
   const wanted = all.filter(one => (name === null || one['name'] === name) && isOfType(one) && (statuses?.includes(String(one['status'])) ?? true))
   return { instance_snapshots: wanted.slice(offset, offset + limit), limit, offset, count: wanted.length, has_next: wanted.length > offset + limit }
@@ -66,8 +68,17 @@ function idOf(request: FastifyRequest): SnapshotId {
 }
 
 async function shown(surface: Surface, caller: Identity, snapshot: Snapshot): Promise<Json> {
-  // It outlives its source, which is known as long as its record is.
-  const source = (await surface.engine.instances.list(caller, { ids: [snapshot.sourceId], includeDeleted: true, limit: 1 }))[0]
+  return presentSnapshot(snapshot, (await sourcesOf(surface, caller, [snapshot])).get(snapshot.sourceId))
+}
+
+/** A snapshot outlives its source, which is known as long as its record is. */
+async function sourcesOf(surface: Surface, caller: Identity, snapshots: readonly Snapshot[]): Promise<ReadonlyMap<InstanceId, Instance>> {
+  const ids = [...new Set(snapshots.map(({ sourceId }) => sourceId))]
+  if (ids.length === 0) return new Map()
+  return new Map((await surface.engine.instances.list(caller, { ids, includeDeleted: true })).map(instance => [instance.id, instance]))
+}
+
+function presentSnapshot(snapshot: Snapshot, source: Instance | undefined): Json {
   const own = defaultIds(snapshot.projectId)
   const place = (name: keyof typeof ANNOTATION, otherwise: string) => source?.annotations[ANNOTATION[name]] ?? (source === undefined ? '' : otherwise)
   return {

@@ -7,7 +7,7 @@ import type { NewDeployment } from '../../engine/api.ts'
 import { regionNamed, regionsOf } from '../../instance/catalogue.ts'
 import { BerthError } from '../../instance/errors.ts'
 import { isUuidV4 } from '../../instance/ids.ts'
-import type { Volume } from '../../instance/model.ts'
+import type { Instance, InstanceId, Volume } from '../../instance/model.ts'
 import { ANNOTATION } from '../../instance/service.ts'
 import type { ReplicaVolume } from '../../instance/service.ts'
 import type { Identity } from '../dialect.ts'
@@ -32,7 +32,9 @@ export async function listVolumes(surface: Surface, request: FastifyRequest): Pr
   const caller = callerOf(request)
   const { limit, offset } = queryPaging(request)
   const [name, region, serviceId] = ['name', 'region', 'service_id'].map(key => queryText(request, key))
-  const all = await Promise.all((await surface.engine.volumes.list(caller)).map(volume => shown(surface, caller, volume)))
+  const volumes = await surface.engine.volumes.list(caller)
+  const users = await usersOf(surface, caller, volumes)
+  const all = volumes.map(volume => presentVolume(surface, volume, users))
   const wanted = all.filter(one => (name === null || one['name'] === name) && (region === null || one['region'] === region) && (serviceId === null || one['service_id'] === serviceId))
   return { volumes: wanted.slice(offset, offset + limit), limit, offset, has_next: wanted.length > offset + limit }
 }
@@ -85,21 +87,22 @@ export async function deleteVolume(surface: Surface, request: FastifyRequest): P
 export async function withVolumes(surface: Surface, caller: Identity, deployment: NewDeployment, ownServiceId: string | null): Promise<NewDeployment> {
   if (deployment.sets.every(({ template }) => template.volumes === undefined)) return deployment
   const all = await surface.engine.volumes.list(caller)
-  const resolve = async (given: ReplicaVolume, index: number, region: string): Promise<ReplicaVolume> => {
+  const users = await usersOf(surface, caller, all)
+  const resolve = (given: ReplicaVolume, index: number, region: string): ReplicaVolume => {
     const field = `definition.volumes[${index}].id`
     const volume = all.find(one => idOf(one) === given.volumeId)
     if (volume === undefined) throw fieldError(field, `there is no volume ${quoted(given.volumeId)}; make it first`)
     if (regionOf(surface, volume) !== region) throw fieldError(field, `the volume is of the region ${regionOf(surface, volume)}, and the service runs in ${region}`)
-    const users = await Promise.all(volume.attachments.map(({ instanceId }) => surface.engine.instances.get(caller, instanceId)))
-    const other = users.find(({ annotations }) => ownServiceId === null || annotations[ANNOTATION.service] !== ownServiceId)
+    const ofThis = volume.attachments.flatMap(({ instanceId }) => users.get(instanceId) ?? [])
+    const other = ofThis.find(({ annotations }) => ownServiceId === null || annotations[ANNOTATION.service] !== ownServiceId)
     if (other !== undefined) throw fieldError(field, `the instance ${other.spec.name} has this volume; one instance has it at a time`)
     return { ...given, volumeId: volume.id, mode: volume.tags[TAG.readOnly] === 'true' ? 'ro' : 'rw' }
   }
-  const sets = deployment.sets.map(async set => {
-    const volumes = await Promise.all((set.template.volumes ?? []).map((volume, index) => resolve(volume, index, set.region)))
+  const sets = deployment.sets.map(set => {
+    const volumes = (set.template.volumes ?? []).map((volume, index) => resolve(volume, index, set.region))
     return { ...set, template: { ...set.template, ...(volumes.length === 0 ? {} : { volumes }) } }
   })
-  return { ...deployment, sets: await Promise.all(sets) }
+  return { ...deployment, sets }
 }
 
 async function find(surface: Surface, caller: Identity, id: string): Promise<Volume> {
@@ -130,9 +133,22 @@ function gigabytesOf({ sizeBytes }: Volume): number {
 }
 
 async function shown(surface: Surface, caller: Identity, volume: Volume): Promise<Json> {
+  return presentVolume(surface, volume, await usersOf(surface, caller, [volume]))
+}
+
+type Users = ReadonlyMap<InstanceId, Instance>
+
+/** The instances that have the volumes; one that ended meanwhile has none any more. */
+async function usersOf(surface: Surface, caller: Identity, volumes: readonly Volume[]): Promise<Users> {
+  const ids = volumes.flatMap(({ attachments }) => attachments.map(({ instanceId }) => instanceId))
+  if (ids.length === 0) return new Map()
+  return new Map((await surface.engine.instances.list(caller, { ids })).map(instance => [instance.id, instance]))
+}
+
+function presentVolume(surface: Surface, volume: Volume, users: Users): Json {
   const [user] = volume.attachments
-  const instance = user === undefined ? null : await surface.engine.instances.get(caller, user.instanceId)
-  const status = volume.status === 'deleting' ? 'DELETING' : user === undefined ? 'DETACHED' : 'ATTACHED'
+  const instance = user === undefined ? undefined : users.get(user.instanceId)
+  const status = volume.status === 'deleting' ? 'DELETING' : instance === undefined ? 'DETACHED' : 'ATTACHED'
   return {
     id: idOf(volume),
     name: volume.name,
