@@ -82,6 +82,8 @@ for (const era of ERAS) {
       assert.deepEqual(dataOf(await call('edit-file', { id, path: '/tmp/a/note', old_text: 'grü', new_text: 'kü' })), { path: '/tmp/a/note', replaced: 1, size: 6 })
       assert.match(textOf(await call('edit-file', { id, path: '/tmp/a/note', old_text: 'grü', new_text: '' })), /^invalid_request: old_text does not stand in/)
       assert.match(textOf(await call('edit-file', { id, path: '/tmp/a/none', old_text: 'x', new_text: '' })), /^guest_path: .*write-file makes one/)
+      dataOf(await call('write-file', { id, path: '/tmp/a/note', content: 'x'.repeat(5000), overwrite: true }))
+      assert.match(textOf(await call('edit-file', { id, path: '/tmp/a/note', old_text: 'x', new_text: 'y'.repeat(1_000_000), all: true })), /^limit_exceeded: .* larger than 4 MiB/)
       dataOf(await call('write-file', { id, path: '/tmp/a/note', content: 'grüße', overwrite: true }))
       assert.deepEqual(dataOf(await call('read-file', { id, path: '/tmp/a/note', offset: -3 })), { content: 'ße', encoding: 'utf-8', size: 7, truncated: false })
       assert.deepEqual(dataOf(await call('read-file', { id, path: '/tmp/a/note', offset: 1, max_bytes: 2 })), { content: 'r', encoding: 'utf-8', size: 7, truncated: true })

@@ -119,6 +119,15 @@ describe('a command in the background', () => {
     assert.deepEqual(await command('stop-command', { command_id: deaf.command_id }), killed)
   })
 
+  test('is lost where its exit code could not be written, and told to be unreadable where something else lies there', async () => {
+    const over = await shell('echo done', PATIENT)
+    const exitCode = over.log.replace(/output$/, 'exit_code')
+    await said('work', 'truncate', '-s', '0', exitCode)
+    assert.deepEqual([(await look(over)).status, (await look(over)).exit_code, (await look(over)).output], ['lost', null, 'done\n'])
+    await said('work', 'cp', '/proc/self/status', exitCode)
+    assert.match(textOf(await call('get-command', { command_id: over.command_id })), /^guest_path: What is known of the command can't be read/)
+  })
+
   test('goes on while its instance sleeps and wakes, and is told to be lost when it was stopped', async () => {
     const long = await command('start-command', { command: ['sleep', '7774'], wait_ms: 0 })
     dataOf(await call('suspend-instance'))

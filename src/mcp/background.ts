@@ -27,6 +27,8 @@ const REFUSED = { noDirectory: 125, unknown: 44 } as const
 const STDERR_LIMIT_BYTES = 4096
 /** Words of the scripts before the output, at most. */
 const HEAD_LIMIT_BYTES = 128
+/** Its state or exit code, how much it wrote, and where in it these bytes begin. */
+const HEAD = /^(running|lost|\d{0,3}) (\d{1,15}) (\d{1,16})$/
 /** What the shell of the image says where it was killed with the rest. */
 const KILLED = 137
 
@@ -105,9 +107,10 @@ export async function readCommand(context: ToolContext, id: InstanceId, commandI
   const { exitCode, stdout, stderr } = await script(context, id, READ, [directoryOf(commandId), String(offset), String(limitBytes)], AS_ROOT, limitBytes + HEAD_LIMIT_BYTES)
   if (exitCode === REFUSED.unknown) throw noCommand(commandId)
   const line = stdout.indexOf(0x0a)
-  const [state = '', size, from] = stdout.subarray(0, line).toString().split(' ')
-  if (line < 0 || from === undefined) throw new BerthError('guest_path', `What is known of the command can't be read: ${stderr.trim() || `its shell ended with ${exitCode}`}.`)
-  const status = state === 'running' || state === 'lost' ? state : 'ended'
+  // As the guest has it, which may be anything: on a full disk the code of one that has ended is an empty file.
+  const [, state = '', size = '', from = ''] = HEAD.exec(stdout.subarray(0, Math.max(0, line)).toString('latin1')) ?? []
+  if (from === '') throw new BerthError('guest_path', `What is known of the command can't be read: ${stderr.trim() || (exitCode === 0 ? `${directoryOf(commandId)} holds something else` : `its shell ended with ${exitCode}`)}.`)
+  const status = state === 'running' ? 'running' : state === 'lost' || state === '' ? 'lost' : 'ended'
   return { status, exitCode: status === 'ended' ? Number(state) : null, sizeBytes: Number(size), offset: Number(from), bytes: stdout.subarray(line + 1) }
 }
 

@@ -10,7 +10,7 @@ import { defineTool, requirePatience } from '../tool.ts'
 import type { ToolContext } from '../tool.ts'
 import { oneFile } from './files.ts'
 
-/** Of a file that can be edited. */
+/** Of a file that can be edited, before and afterwards. */
 const EDIT_LIMIT_BYTES = 4 * 1024 * 1024
 const TEXT_LIMIT_CHARACTERS = 1_048_576
 
@@ -36,10 +36,13 @@ export const editFile = defineTool({
     const info = await engine.instances.stat(caller, instance.id, path, { followLinks: true, wake: true })
     if (!info.exists) throw new BerthError('guest_path', info.error ?? `There is no ${quoteGo(path)} in the instance: write-file makes one.`)
     if (info.kind !== 'file') throw new BerthError('guest_path', `${quoteGo(path)} is no file.`)
-    const parts = (await textOf(context, instance.id, path)).split(oldText)
+    const text = await textOf(context, instance.id, path)
+    const parts = text.split(oldText)
     const found = parts.length - 1
     if (found === 0) throw new BerthError('invalid_request', `old_text does not stand in ${quoteGo(path)}: read-file tells what does.`)
     if (found > 1 && !all) throw new BerthError('invalid_request', `old_text stands in ${quoteGo(path)} ${found} times: give more of what is around it, or say all.`)
+    const sizeBytes = Buffer.byteLength(text) + found * (Buffer.byteLength(newText) - Buffer.byteLength(oldText))
+    if (sizeBytes > EDIT_LIMIT_BYTES) throw new BerthError('limit_exceeded', `With that ${quoteGo(path)} would be larger than 4 MiB: change it with a command, like sed -i.`)
     const data = Buffer.from(parts.join(newText))
     requirePatience(context.signal)
     await engine.instances.copyIn(caller, instance.id, path, oneFile(data, info.mode, context.now(), { uid: info.uid, gid: info.gid }))
