@@ -1,7 +1,7 @@
 /**
  * Doors: listeners of the server that lead each connection to an instance, which may have to be woken for it.
  *
- *   client ─▶ public port ─▶ choose an instance ─▶ its address and port, both ways until either ends
+ *   client ─▶ public port ─▶ choose an instance ─▶ its address and port, each way until its end
  *
  * A connection counts as use of the instance, so that nothing falls asleep under it. Guests are reached over the
  * bridge; without one there are no doors.
@@ -20,6 +20,8 @@ export const CONNECTIONS_LIMIT = 4096
 const CONNECT_WAIT_MS = 5000
 const CONNECT_TRIES = 10
 const CONNECT_PAUSE_MS = 200
+/** How long a side may take nothing, and say nothing, after the other has ended. */
+const LINGER_MS = 120_000
 
 export interface Door {
   readonly server: Server
@@ -51,7 +53,7 @@ export class Doors {
 
   /** Any free port where none is named. Rejects if the port is taken. */
   async open(publicPort: number | null, guestPort: number, choose: ChooseInstance): Promise<Door> {
-    const server = createServer({ pauseOnConnect: true }, socket => void this.#serve(guestPort, socket, choose))
+    const server = createServer({ pauseOnConnect: true, allowHalfOpen: true }, socket => void this.#serve(guestPort, socket, choose))
     server.maxConnections = CONNECTIONS_LIMIT
     server.listen(publicPort ?? 0, '0.0.0.0')
     await once(server, 'listening')
@@ -93,12 +95,11 @@ export class Doors {
       socket.once('close', release)
       if (socket.destroyed) return release()
       const guest = await dial(instance, guestPort)
-      guest.once('close', () => socket.destroy())
       guest.on('error', () => guest.destroy())
-      socket.once('close', () => guest.destroy())
       if (socket.destroyed) return void guest.destroy()
-      socket.pipe(guest)
-      guest.pipe(socket)
+      lead(socket, guest)
+      lead(guest, socket)
+      guest.once('end', () => socket.setTimeout(LINGER_MS, () => socket.destroy()))
     } catch (error) {
       this.#core.logger.debug({ err: error, guestPort }, 'a connection to a published port could not be led on')
       socket.destroy()
@@ -106,11 +107,21 @@ export class Doors {
   }
 }
 
+/** Everything that comes, and its end. Where it breaks off the other side does, too; what it had said before its end arrives. */
+function lead(from: Socket, to: Socket): void {
+  from.pipe(to)
+  from.once('close', () => {
+    if (!from.readableEnded) return void to.destroy()
+    to.setTimeout(LINGER_MS, () => to.destroy())
+    to.destroySoon()
+  })
+}
+
 async function dial(instance: Instance, port: number): Promise<Socket> {
   const host = instance.address?.ip
   if (host === undefined) throw new Error(`instance ${instance.id} has no address`)
   for (let tries = 1; ; tries++) {
-    const socket = connect({ host, port, noDelay: true })
+    const socket = connect({ host, port, noDelay: true, allowHalfOpen: true })
     const late = setTimeout(() => socket.destroy(new Error('the guest did not answer')), CONNECT_WAIT_MS)
     try {
       await once(socket, 'connect')
