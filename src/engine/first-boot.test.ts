@@ -50,7 +50,7 @@ test('a start that fails keeps it for the next one', async () => {
   fixture.host.setFaults(({ call }) => (call === 'start' ? { kind: 'before', code: 'disk_full', message: 'no room' } : null))
   const created = await fixture.engine.instances.create(fixture.caller, { ...SMALL, name: 'late', userData: USER_DATA })
   await settle(fixture)
-  assert.deepEqual(await kept(created), { userData: USER_DATA })
+  assert.deepEqual(await kept(created), { userData: USER_DATA, files: [] })
   fixture.host.setFaults(() => null)
   const started = await reach(await fixture.engine.instances.start(fixture.caller, created.id), 'running')
   assert.ok(filesOf(started).includes('/etc/from-user-data'))

@@ -23,7 +23,8 @@ test('a launch is over also when the VM that it was to have from the pool could 
     }
     const nothing = async () => undefined
     const context = {
-      pool: { launching, take },
+      pool: { take },
+      lull: { launching },
       naps: null,
       paths: hostPaths(dir, dir),
       images: { rootPath: () => dir },
