@@ -115,7 +115,7 @@ const ROTATE_EVERY_MS = 2_000
 /** One waits for the disk or the server now and then. */
 const TURNS_OF_A_CPU = 2
 /** Each costs some 70 MB of memory and as much disk. */
-export const DEFAULT_IMAGE_TEMPLATES = 4
+export const DEFAULT_IMAGE_TEMPLATES = 8
 /** A launch that takes longer goes on, and the next one begins. */
 const LONGEST_TURN_MS = 3_000
 

@@ -103,7 +103,7 @@ export const SETTINGS = {
   runDir: setting('run-dir', 'BERTH_RUN_DIR', 'DIR', '', 'where sockets are kept (default /run/berth for root, else the user’s own)'),
   templates: setting('templates', 'BERTH_TEMPLATES', 'YES|NO', 'yes', 'clone instances from a guest that has booted already, instead of booting each'),
   simulatedRegions: setting('simulated-regions', 'BERTH_SIMULATED_REGIONS', 'YES|NO', 'yes', 'give out the pretended capacity of the catalogue’s simulated regions'),
-  imageTemplates: setting('image-templates', 'BERTH_IMAGE_TEMPLATES', 'N', '4', 'templates with an image mounted, of the images launched last; each takes 60-100 MB of memory and as much disk; 0: none'),
+  imageTemplates: setting('image-templates', 'BERTH_IMAGE_TEMPLATES', 'N', '8', 'templates with an image mounted, of the images launched last; each takes 60-100 MB of memory and as much disk; 0: none'),
   pool: setting('pool', 'BERTH_POOL', 'YES|NO|UNSTARTED', 'yes', 'keep a few VMs that wait for whom they will be, so that a launch takes a moment; `unstarted`: that have not run yet'),
   poolMemory: setting('pool-memory', 'BERTH_POOL_MEMORY', 'SIZE', '512MB', 'memory that VMs which wait may take, of all together'),
   napMemory: setting('nap-memory', 'BERTH_NAP_MEMORY', 'SIZE', '512MB', 'memory that instances in standby may go on holding for a while, of all together, so that they wake at once; 0 holds none'),
