@@ -227,6 +227,9 @@ test('a file goes in and comes out as bytes; a tree as tar', async () => {
   const stat = await api.ok<{ mode: number; kind: string }>(200, 'GET', `/instances/${id}/stat?path=/etc/motd`)
   assert.deepEqual([stat.mode & 0o777, stat.kind], [0o600, 'file'])
   assert.equal((await send(server.url, 'GET', `${PREFIX}${files}?path=/etc/motd`, { key: server.key })).text, 'welcome')
+  // JSON is a file's bytes, too; spaces and all.
+  await api.ok(200, 'PUT', `${files}?path=/etc/set.json`, { body: '{"a" :  1}', headers: { 'content-type': 'application/json' } })
+  assert.equal((await send(server.url, 'GET', `${PREFIX}${files}?path=/etc/set.json`, { key: server.key })).text, '{"a" :  1}')
   const tar = await tarOf({ './': '', 'a/': '', 'a/b': 'bee', c: 'sea' })
   for (const [name, body, type] of [
     ['tree', tar, 'application/x-tar'],
@@ -254,6 +257,12 @@ test('what can not be written or read is refused, and nothing is changed', async
   })
   await api.refused(400, 'invalid_archive', 'PUT', `${files}?path=/srv`, { body: await tarOf({ '../../etc/evil': 'x' }), headers: tarType })
   await api.refused(400, 'invalid_archive', 'PUT', `${files}?path=/srv`, { body: Buffer.alloc(2048, 'not a tar'), headers: tarType })
+  for (const options of [{ body: {} }, { body: 'null', headers: { 'content-type': 'application/json' } }, {}]) {
+    // What is no archive, or nothing at all, is for the host to judge.
+    for (const [method, path] of [['POST', '/volumes/from-archive?name=none&sizeBytes=67108864'], ['POST', '/images/import?name=localhost/nothing'], ['PUT', `${files}?path=/srv`]] as const) {
+      assert.ok((await api.call(method, path, options)).status < 500, path)
+    }
+  }
   assert.equal((await api.ok<{ exists: boolean }>(200, 'GET', `/instances/${id}/stat?path=/etc/evil`)).exists, false)
 })
 

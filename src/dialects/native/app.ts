@@ -1,4 +1,5 @@
 /** What every route of the dialect is given: the app with its types, who asks, and the engine. */
+import { Readable } from 'node:stream'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyBaseLogger, FastifyInstance, FastifyRequest, RawReplyDefaultExpression, RawRequestDefaultExpression, RawServerDefault } from 'fastify'
 import type { Caller } from '../../engine/api.ts'
@@ -35,4 +36,9 @@ export function setCaller(request: FastifyRequest, caller: Caller): void {
 /** Who asks; authentication has made it before any handler runs. */
 export function callerOf(request: FastifyRequest): Caller {
   return request.getDecorator<Caller>(CALLER)
+}
+
+/** The bytes of a route that takes them; none where a request has no body. */
+export function bytesOf({ body }: FastifyRequest): Readable {
+  return body instanceof Readable ? body : Readable.from([])
 }

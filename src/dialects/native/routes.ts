@@ -89,10 +89,10 @@ async function authenticate({ authenticate: ask }: DialectOptions, secret: strin
   return identity
 }
 
-/** JSON is read strictly as UTF-8; every other type is passed on as a stream, for routes that take bytes. */
+/** JSON is read strictly as UTF-8; every other type is passed on as a stream, for routes that take bytes: they get JSON so, too. */
 function readBodies(app: NativeApp): void {
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser('application/json', (_request: FastifyRequest, payload: Readable) => readJson(payload))
+  app.addContentTypeParser('application/json', async (request: FastifyRequest, payload: Readable) => (request.routeOptions.schema?.consumes === undefined ? readJson(payload) : payload))
   app.addContentTypeParser('*', (_request, payload, done) => done(null, payload))
 }
 

@@ -6,7 +6,7 @@ import type { WebSocket } from 'ws'
 import type { CopyItem } from '../../../engine/host-port.ts'
 import { BerthError } from '../../../instance/errors.ts'
 import { quoteGo } from '../../../instance/go-text.ts'
-import { callerOf } from '../app.ts'
+import { bytesOf, callerOf } from '../app.ts'
 import type { AddRoutes } from '../app.ts'
 import { serveExec } from '../exec-socket.ts'
 import { outputUntilExit } from '../output.ts'
@@ -143,7 +143,7 @@ export const guestRoutes: AddRoutes = (app, { engine, stopping, now }) => {
       const caller = callerOf(request)
       const { path, mode, uid, gid, keepOwner = false } = request.query
       const { id } = await findInstance(engine, caller, request.params.instance)
-      const body = request.body as Readable
+      const body = bytesOf(request)
       const type = request.headers['content-type']?.split(';')[0]?.trim().toLowerCase()
       if (type === 'application/x-tar' || type === 'application/gzip') {
         const info = await engine.instances.stat(caller, id, path, { followLinks: true })

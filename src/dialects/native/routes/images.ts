@@ -1,9 +1,8 @@
 /** `/berth/v1/images`: what instances are made from. */
-import type { Readable } from 'node:stream'
 import { setTimeout as pause } from 'node:timers/promises'
 import { Type } from 'typebox'
 import type { Image } from '../../../instance/model.ts'
-import { callerOf } from '../app.ts'
+import { bytesOf, callerOf } from '../app.ts'
 import type { AddRoutes } from '../app.ts'
 import { pageOf } from '../page.ts'
 import { presentImage } from '../present.ts'
@@ -41,7 +40,7 @@ export const imageRoutes: AddRoutes = (app, { engine, stopping }) => {
       response: { 201: ImageRef },
     },
     handler: async (request, reply) => {
-      const image = await engine.images.import(callerOf(request), request.query.name, request.body as Readable)
+      const image = await engine.images.import(callerOf(request), request.query.name, bytesOf(request))
       return reply.code(201).send(presentImage(image))
     },
   })

@@ -1,9 +1,8 @@
 /** `/berth/v1/volumes`: disks that outlive instances. */
-import type { Readable } from 'node:stream'
 import { createGzip } from 'node:zlib'
 import { Type } from 'typebox'
 import { acceptTagFilter } from '../accept.ts'
-import { callerOf } from '../app.ts'
+import { bytesOf, callerOf } from '../app.ts'
 import type { AddRoutes } from '../app.ts'
 import { pageOf } from '../page.ts'
 import { presentVolume } from '../present.ts'
@@ -32,7 +31,7 @@ export const volumeRoutes: AddRoutes = (app, { engine }) => {
     },
     handler: async (request, reply) => {
       const { tag, ...volume } = request.query
-      const body = request.body as Readable
+      const body = bytesOf(request)
       const archive = request.headers['content-type']?.startsWith('application/x-tar') === true ? body.pipe(createGzip()) : body
       const wanted = acceptTagFilter(tag)
       const made = await engine.volumes.create(callerOf(request), { ...volume, archive, ...(wanted === null ? {} : { tags: wanted }) })
