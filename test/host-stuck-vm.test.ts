@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import type { VmSpec, VmVolume } from '../src/engine/host-port.ts'
@@ -110,6 +110,38 @@ describe('a VM stays somebody’s', () => {
     await assert.rejects(lab.host.prepare({ ...spec, volumes: [absent] }), { code: 'volume_not_found' })
     await lab.host.start(spec)
     assert.equal(await shell(lab.host, spec, 'cat /root/kept'), 'written')
+  })
+
+  it('when what it was saved as is damaged: it says so, sleeps on, and wakes when that is whole again', async () => {
+    await shell(lab.host, spec, 'echo $$ > /tmp/kept')
+    await lab.host.suspend(refOf(spec))
+    // So that it wakes from its files.
+    await lab.reopen()
+    for (const name of ['state', 'memory']) {
+      await copyFile(file(name), file(`${name}.whole`))
+      await truncate(file(name), 0)
+      await assert.rejects(lab.host.resume(spec), { code: 'invalid_state' }, name)
+      assert.equal(await statusOf(), 'suspended')
+      // Into the same file: it is the VM's.
+      await copyFile(file(`${name}.whole`), file(name))
+    }
+    await lab.host.resume(spec)
+    assert.match(await shell(lab.host, spec, 'cat /tmp/kept'), /^\d+$/)
+  })
+
+  it('when a volume’s file was emptied: whoever it is given to is told so, and runs on', async () => {
+    const volumeId = randomUUID() as VolumeId
+    await lab.host.createVolume({ id: volumeId, sizeBytes: 16 * 1024 * 1024 })
+    const data = join(lab.dataDir, 'volumes', volumeId, 'data.ext4')
+    await truncate(data, 0)
+    await truncate(data, 16 * 1024 * 1024)
+    const mount: VmVolume = { volumeId, path: '/mnt/emptied', mode: 'rw', overlayBytes: null }
+    await assert.rejects(lab.host.attachVolume(refOf(spec), mount), { code: 'invalid_state', message: /disk of the instance is damaged/ })
+    assert.equal(await shell(lab.host, spec, 'echo alive'), 'alive')
+    const other = lab.spec({ volumes: [mount] })
+    await assert.rejects(lab.host.start(other), { code: 'invalid_state', message: /disk of the instance is damaged/ })
+    await lab.host.destroy(refOf(other))
+    await lab.host.deleteVolume(volumeId)
   })
 
   it('when its network can’t be seen to by a new server: it is used, and ended with all that it has', { skip: !isRoot && 'a bridge needs root' }, async () => {

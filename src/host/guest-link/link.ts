@@ -89,7 +89,7 @@ export class GuestLink {
 
   /** Makes a blank guest one instance; once. Fresh entropy and the wall clock go with it. */
   async configure(config: GuestConfig): Promise<void> {
-    await this.#ask(FRAME.configure, encodeConfig(config, randomBytes(ENTROPY_BYTES), Date.now()), MOUNT_MS)
+    await this.#ask(FRAME.configure, encodeConfig(config, randomBytes(ENTROPY_BYTES), Date.now()), MOUNT_MS).catch(tellDisk)
     this.#status = { ...this.#status, state: 'configured' }
   }
 
@@ -163,7 +163,7 @@ export class GuestLink {
   /** Waits for the disk (10 s) and mounts it. */
   async mountVolume(volume: GuestVolume): Promise<void> {
     const channel = this.#wire.request(FRAME.mount, encodeVolume(volume), WINDOW_BYTES)
-    await this.#within(MOUNT_MS, channel, readResult(channel))
+    await this.#within(MOUNT_MS, channel, readResult(channel)).catch(tellDisk)
   }
 
   /** Mounts what the host serves; the modules for that have been loaded. */
@@ -270,6 +270,12 @@ export class GuestLink {
       const stopClose = this.onClose((error) => settle(() => reject(error)))
     })
   }
+}
+
+/** A disk that the guest can't mount is no defect of ours: somebody wrote into it, or took something from its file. */
+function tellDisk(error: unknown): never {
+  if (!(error instanceof BerthError) || error.code !== 'internal' || !error.message.includes("can't be mounted")) throw error
+  throw new BerthError('invalid_state', `A disk of the instance is damaged, or its file is: ${error.message}. Restore it from a copy, or use another.`, { cause: error })
 }
 
 class GuestExec implements ExecSession {

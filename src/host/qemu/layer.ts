@@ -39,7 +39,7 @@ export async function saveLayer({ sizeBytes, runs }: Pattern, path: string): Pro
 
 /** Reads what {@link saveLayer} wrote; its checksum is the caller's to know. */
 export async function loadLayer(path: string, sizeBytes: number): Promise<Pattern> {
-  if ((await stat(path)).size > 2 * MAX_LAYER_BYTES) throw new BerthError('host_unavailable', "The layer of an image's template is larger than any that was written.")
+  if ((await stat(path)).size > 2 * MAX_LAYER_BYTES) throw new BerthError('invalid_state', "The layer of an image's template is larger than any that was written.")
   const file = await open(path, 'r')
   try {
     const { runs, dataOffset } = await readRuns(file, sizeBytes, path)

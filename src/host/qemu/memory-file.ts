@@ -151,7 +151,7 @@ export async function writeRuns(
   }
   await flush()
   if (runs.length > MAX_RUNS) {
-    throw new BerthError('host_unavailable', 'The guest wrote its memory in too many pieces to save; stop the instance instead.')
+    throw new BerthError('limit_exceeded', 'The guest wrote its memory in too many pieces to save; stop the instance instead.')
   }
   await writeFully(out, encodeRuns(runs, memoryBytes, dataOffset), 0)
   return { dataPages, zeroPages: pages - dataPages, fileBytes: position }
@@ -224,13 +224,14 @@ async function writeFully(file: FileHandle, bytes: Buffer, position: number): Pr
   }
 }
 
+/** Not `host_unavailable`: that would say that no VM of this host can be asked. */
 export function damaged(what: string): BerthError {
-  return new BerthError('host_unavailable', `The saved memory (${what}) is damaged or belongs to another VM; start the instance afresh.`)
+  return new BerthError('invalid_state', `The saved memory (${what}) is damaged or belongs to another VM; stop the instance and start it anew.`)
 }
 
 export function asHostError(error: unknown, doing: 'save' | 'load'): unknown {
   if (error instanceof BerthError) return error
   const code = error instanceof Error && 'code' in error ? error.code : null
   if (code === 'ENOSPC') return new BerthError('disk_full', 'The disk has no room for the saved memory; free some and try again.', { cause: error })
-  return new BerthError('host_unavailable', `Berth could not ${doing} the memory of the VM; read the cause in the server's log.`, { cause: error })
+  return new BerthError('internal', `Berth could not ${doing} the memory of the VM; read the cause in the server's log.`, { cause: error })
 }

@@ -59,7 +59,7 @@ export interface SaveOptions {
 
 /**
  * Writes the clone's own pages to `path`, whole or not at all.
- * @throws BerthError `host_unavailable` if the VMM's memory can't be read, `disk_full`.
+ * @throws BerthError `internal` if the VMM's memory can't be read, `disk_full`.
  */
 export async function savePrivateMemory(memory: PrivateMemory, path: string, options: SaveOptions = {}): Promise<SavedPages> {
   const temporary = `${path}.part`
@@ -88,7 +88,7 @@ export async function savePrivateMemory(memory: PrivateMemory, path: string, opt
 
 /**
  * Puts pages saved by {@link savePrivateMemory} into a VMM that maps the same template and has not run.
- * @throws BerthError `host_unavailable` if the file is damaged or belongs to a memory of another size.
+ * @throws BerthError `invalid_state` if the file is damaged or belongs to a memory of another size.
  */
 export async function loadPrivateMemory(memory: PrivateMemory, path: string): Promise<void> {
   const file = await open(path, 'r')
@@ -173,7 +173,7 @@ async function findMappings(memory: PrivateMemory): Promise<readonly Mapping[]> 
     covered += mapping.bytes
   }
   if (covered !== memory.memoryBytes) {
-    throw new BerthError('host_unavailable', `The VMM ${memory.pid} does not map its template's memory as it should; stop and start the instance.`)
+    throw new BerthError('invalid_state', `The VMM ${memory.pid} does not map its template's memory as it should; stop and start the instance.`)
   }
   return found
 }

@@ -139,7 +139,8 @@ async function loadSaved(seat: Seat, spec: KeptSpec, saved: SavedState): Promise
       return vmm
     } catch (error) {
       await vmm.kill()
-      throw error
+      if (!isRefusal(error)) throw error
+      throw new BerthError('invalid_state', 'QEMU can\'t load the saved state of the instance, which may be damaged; try again, or stop the instance and start it anew.', { cause: error })
     }
   } catch (error) {
     await context.cgroups.remove(seat.id)
@@ -149,6 +150,11 @@ async function loadSaved(seat: Seat, spec: KeptSpec, saved: SavedState): Promise
   } finally {
     await state.close()
   }
+}
+
+/** QEMU ends, or says that it failed, where what it reads is not what one like it wrote. */
+function isRefusal(error: unknown): boolean {
+  return error instanceof BerthError && (error.code === 'internal' || error.code === 'guest_unreachable')
 }
 
 /** The template a saved clone needs; null for a VM whose memory is its own. */

@@ -81,7 +81,7 @@ export interface Template {
 /** Its files are not those that were written, for good: unlike a moment in which they can't be read. */
 export class DamagedTemplate extends BerthError {
   constructor(id: string, options: ErrorOptions = {}) {
-    super('host_unavailable', `The template ${id} is damaged: its files are not those that were written.`, options)
+    super('invalid_state', `The template ${id} is damaged: its files are not those that were written.`, options)
   }
 }
 
@@ -147,7 +147,7 @@ export async function loadTemplate(files: TemplateFiles, id: string, record: Tem
     if ((await whole(id, hashOf(files.memory))) !== record.memorySha256) throw new DamagedTemplate(id)
     await loadWholeMemory(memory.file, memory.bytes, files.memory).catch((error: unknown) => {
       // Its bytes are those that were written, but not of this size.
-      throw error instanceof BerthError && error.code === 'host_unavailable' ? new DamagedTemplate(id, { cause: error }) : error
+      throw error instanceof BerthError && error.code === 'invalid_state' ? new DamagedTemplate(id, { cause: error }) : error
     })
     await memory.seal()
     return await asTemplate(files, id, record, memory, await wholeLayer(files, record))
