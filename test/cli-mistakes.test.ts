@@ -44,7 +44,15 @@ const REFUSALS: readonly (readonly [string, number, RegExp, readonly string[]])[
   ['a misspelt command', 2, /unknown command 'rum' \(Did you mean one of rm, run\?\)/, ['rum', 'x']],
   ['a misspelt command of a collection', 2, /unknown command 'rum'.*berth volumes --help/, ['volumes', 'rum', 'x']],
   ['an archive that is not there', 1, /can't be read/, ['images', 'import', '/none.tar']],
-  ['more memory than is allowed', 125, /at most .* is allowed/, ['run', '-m', '4000G', IMAGE]],
+  ['more memory than is allowed', 125, /^berth: --memory is 3\.9 TiB; at most 32 GiB is allowed\.$/m, ['run', '-m', '4000G', IMAGE]],
+  ['a byte more memory than is allowed', 125, /^berth: --memory is 34359738369 bytes; at most 32 GiB is allowed\.$/m, ['run', '-m', '34359738369', IMAGE]],
+  ['less memory than a guest needs', 125, /^berth: --memory must be at least \d+ MiB, not 1 MiB\.$/m, ['run', '-m', '1M', IMAGE]],
+  ['more CPUs than are allowed', 125, /^berth: --cpus is 99; at most 16 is allowed\.$/m, ['run', '--vcpus', '99', IMAGE]],
+  ['more disk than is allowed', 125, /^berth: --disk is 9 TiB; at most 100 GiB is allowed\.$/m, ['run', '--disk', '9T', IMAGE]],
+  ['a directory that is not absolute', 125, /^berth: --workdir "here" is not an absolute path/m, ['run', '-w', 'here', IMAGE]],
+  ['a volume of nothing', 1, /^berth: The size must be /m, ['volumes', 'create', 'none', '--size', '0']],
+  ['a secret from an empty stdin', 2, /Nothing came on stdin, and T was left as it was/, ['secrets', 'set', 'T']],
+  ['a secret from an empty file', 2, /file \/dev\/null is empty/, ['secrets', 'set', 'T', '--from-file', '/dev/null']],
   ['exec in nothing', 125, /no instance/, ['exec', 'none', 'true']],
 ]
 for (const [name, status, says, args] of REFUSALS) {

@@ -6,6 +6,7 @@ import { test } from 'node:test'
 import { CommanderError } from 'commander'
 import type { Command } from 'commander'
 import { withFigures } from '../bench/readme.ts'
+import { withSettings } from '../scripts/settings-reference.ts'
 import { makeProgram } from '../src/cli/program.ts'
 
 const ROOT = join(import.meta.dirname, '..')
@@ -62,6 +63,32 @@ test('the README shows the figures that were measured last', () => {
   const text = (path: string) => PAGES.find(page => page.path === path)?.text ?? ''
   assert.equal(text('README.md'), withFigures(text('README.md'), text('bench/RESULTS.md')), 'run: node bench/readme.ts')
 })
+
+const SETTINGS_PAGE = PAGES.find(({ path }) => path === 'docs/settings.md')?.text ?? ''
+
+test('the table of settings is what the server takes', () => {
+  assert.equal(SETTINGS_PAGE, withSettings(SETTINGS_PAGE), 'run node scripts/settings-reference.ts')
+})
+
+test('every variable of Berth that a page names is in docs/settings.md, and each of these is read somewhere', () => {
+  const inPages = new Set(PAGES.flatMap(({ text }) => [...text.matchAll(/\bBERTH_[A-Z0-9_]+(?![*A-Z0-9_])/g)].map(([name]) => name)))
+  const documented = new Set([...SETTINGS_PAGE.matchAll(/^\| `(BERTH_[A-Z0-9_]+)`/gm)].map(([, name = '']) => name))
+  assert.deepEqual([...inPages].filter(name => !documented.has(name)), [], 'named, and not in docs/settings.md')
+  const sources = ['src', 'scripts', 'guest', 'test/support'].flatMap(dir => sourcesBelow(join(ROOT, dir))).map(path => readFileSync(path, 'utf8'))
+  assert.deepEqual([...documented].filter(name => !sources.some(text => text.includes(name))), [], 'documented, and read by nothing')
+})
+
+test('every variable that the command line reads is in docs/settings.md', () => {
+  const read = sourcesBelow(join(ROOT, 'src')).flatMap(path => [...readFileSync(path, 'utf8').matchAll(/env(?:\['|\.)(BERTH_[A-Z0-9_]+)/g)].map(([, name = '']) => name))
+  assert.ok(read.length > 3, String(read))
+  assert.deepEqual(read.filter(name => !SETTINGS_PAGE.includes(`\`${name}\``)), [])
+})
+
+function sourcesBelow(dir: string): readonly string[] {
+  return readdirSync(dir, { recursive: true, withFileTypes: true })
+    .filter(entry => entry.isFile() && /\.(?:ts|tsx|sh)$/.test(entry.name) && !entry.name.endsWith('.test.ts'))
+    .map(entry => join(entry.parentPath, entry.name))
+}
 
 /** As GitHub makes them of headings. */
 function anchorsOf(text: string): ReadonlySet<string> {

@@ -9,6 +9,7 @@ import type { Readable } from 'node:stream'
 import type { WebSocket } from 'ws'
 import type { Connection } from './connection.ts'
 import { ApiError, CliError } from './failure.ts'
+import { inFlagWords } from './flag-words.ts'
 
 const PREFIX = '/berth/v1'
 /** A connection that is not made by then is given up. */
@@ -180,14 +181,14 @@ export class Client {
     } catch {
       return new CliError(`${this.server} answered ${status} and not as Berth does: mend --server or BERTH_SERVER.`)
     }
-    const { code, message } = ((value as { error?: unknown }).error ?? {}) as { code?: unknown; message?: unknown }
+    const { code, message, details } = ((value as { error?: unknown }).error ?? {}) as { code?: unknown; message?: unknown; details?: { field?: unknown } | null }
     if (typeof code !== 'string' || typeof message !== 'string') {
       return new CliError(`${this.server} answered ${status} and not as Berth does: mend --server or BERTH_SERVER.`)
     }
     if (code === 'unauthenticated' && this.#connection.key === null) {
       return new ApiError(code, 'The server wants a key: give one with --key or BERTH_KEY (the first is in admin.key of its data directory).')
     }
-    return new ApiError(code, message)
+    return new ApiError(code, inFlagWords(message, details?.field))
   }
 }
 

@@ -8,6 +8,7 @@ import { BerthError } from '../instance/errors.ts'
 import { ID_BYTES, newId } from '../instance/ids.ts'
 import type { FileSystem, FileSystemId, FileSystemMount, Instance, InstanceId, InstanceSpec } from '../instance/model.ts'
 import { checkLabel } from '../instance/names.ts'
+import { formatFriendlySize } from '../instance/sizes.ts'
 import { checkMountPath } from '../instance/volume-rules.ts'
 import { requireScope } from './access.ts'
 import { checkDisk } from './admission.ts'
@@ -199,7 +200,7 @@ async function resize(core: Core, caller: Caller, id: FileSystemId, sizeBytes: n
   const { before, after } = await core.store.transaction(async tx => {
     const known = await ownFileSystem(tx, caller, id)
     if (sizeBytes < known.sizeBytes) {
-      throw new BerthError('invalid_request', `The file system ${known.name} has ${known.sizeBytes} bytes and can only be made larger.`, { details: { field: 'sizeBytes' } })
+      throw new BerthError('invalid_request', `The file system ${known.name} has ${formatFriendlySize(known.sizeBytes)} and can only be made larger.`, { details: { field: 'sizeBytes' } })
     }
     const larger: FileSystem = { ...known, sizeBytes }
     await checkDisk(tx, facts, sizeBytes - known.sizeBytes, core.config)

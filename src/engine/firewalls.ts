@@ -123,7 +123,7 @@ export function makeFirewalls(core: Core, loop: Reconciler): Firewalls {
       await core.store.transaction(async tx => {
         const { name, instanceIds } = await viewOf(tx, await ownRuleset(tx, caller, id))
         if (instanceIds[0] !== undefined) {
-          throw new BerthError('volume_in_use', `The firewall ruleset ${name} is in use by ${instanceIds.length} instance(s): delete those first.`, {
+          throw new BerthError('volume_in_use', `The firewall ruleset ${name} is in use by ${instanceIds.length === 1 ? 'an instance' : `${instanceIds.length} instances`}: detach it there, or delete ${instanceIds.length === 1 ? 'it' : 'those'}, first.`, {
             details: { firewallRulesetId: id, instanceId: instanceIds[0] },
           })
         }

@@ -6,6 +6,7 @@ import type { HealthCheck } from '../instance/health.ts'
 import { HEALTH_CHECKS_PER_INSTANCE_LIMIT } from '../instance/health.ts'
 import type { InstanceSpec, NetworkSpec, RestartPolicy } from '../instance/model.ts'
 import { checkEnv, checkHostname, checkInstanceName, checkTags } from '../instance/names.ts'
+import { formatFriendlySize } from '../instance/sizes.ts'
 import { checkedPublicKey } from '../instance/ssh-key.ts'
 import { checkMounts } from '../instance/volume-rules.ts'
 import type { Limits } from './config.ts'
@@ -14,7 +15,6 @@ import type { Core } from './core.ts'
 const PORT_MAX = 65_535
 const USER_LIMIT_CHARACTERS = 256
 const PATH_LIMIT_BYTES = 4095
-const MIB = 2 ** 20
 /** Of health checks and idle policies. */
 const LONGEST_PERIOD_MS = 30 * 86_400_000
 export const SHORTEST_IDLE_MS = 1000
@@ -105,9 +105,9 @@ export function checkRestartPolicy(policy: RestartPolicy): void {
 /** Throws `limit_exceeded` past the limit, `invalid_request` where it is no such number at all. */
 export function checkCount(field: string, value: number, min: number, max: number, unit: 'bytes' | null = null): void {
   if (!Number.isSafeInteger(value)) throw invalid(field, `must be a whole number, not ${value}`)
-  if (value < min) throw invalid(field, `must be at least ${shown(min, unit)}, not ${shown(value, unit)}`)
+  if (value < min) throw invalid(field, `must be at least ${shown(min, unit)}, not ${shown(value, unit, min)}`)
   if (value > max) {
-    throw new BerthError('limit_exceeded', `${field} is ${shown(value, unit)}; at most ${shown(max, unit)} is allowed.`, {
+    throw new BerthError('limit_exceeded', `${field} is ${shown(value, unit, max)}; at most ${shown(max, unit)} is allowed.`, {
       details: { field, limit: max },
     })
   }
@@ -153,9 +153,11 @@ function checkText(field: string, value: string | null, limitCharacters: number)
   if (value.includes('\0')) throw invalid(field, 'holds a zero byte')
 }
 
-function shown(value: number, unit: 'bytes' | null): string {
+/** As a person writes it; every byte of one that would be written like its limit. */
+function shown(value: number, unit: 'bytes' | null, limit: number | null = null): string {
   if (unit === null) return String(value)
-  return value >= MIB ? `${Math.round((value / MIB) * 10) / 10} MiB` : `${value} bytes`
+  const size = formatFriendlySize(value)
+  return limit !== null && size === formatFriendlySize(limit) ? `${value} bytes` : size
 }
 
 function invalid(field: string, problem: string): BerthError {

@@ -153,6 +153,7 @@ function pullWhen(text: string): PullWhen {
 function wishOf(image: string, argv: readonly string[], options: RunOptions, { env }: Context): Wish {
   const healthChecks = parseHealth(options)
   const { name, vcpus = options.cpus, memory, disk, entrypoint, user, workdir, hostname, restart, ttl, type, region } = options
+  if (workdir !== undefined && !workdir.startsWith('/')) throw usage(`--workdir "${workdir}" is not an absolute path: write it like /srv.`)
   return {
     image,
     entrypoint: entrypoint === undefined ? null : entrypoint === '' ? [] : [entrypoint],

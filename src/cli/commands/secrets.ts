@@ -6,6 +6,7 @@ import { part } from '../client.ts'
 import { addList, addRemove } from '../collection.ts'
 import { commonOptions, withServer } from '../context.ts'
 import type { Context } from '../context.ts'
+import { usage } from '../flags.ts'
 import { age, print, printJson, say } from '../output.ts'
 import { readText } from './ssh-keys.ts'
 
@@ -29,7 +30,9 @@ export function register(program: Command, context: Context): void {
       if (options.fromFile === undefined && process.stdin.isTTY) say('Type the value, and end it with Ctrl-D:')
       const given = options.fromFile === undefined ? await readAll(process.stdin) : readText(options.fromFile)
       // The newline with which a line ends is none of it.
-      const made = await context.connect(command).call<SecretBody>('PUT', `/secrets/${part(name)}`, { json: { value: given.replace(/\r?\n$/, '') } })
+      const value = given.replace(/\r?\n$/, '')
+      if (value === '') throw usage(`${options.fromFile === undefined ? 'Nothing came on stdin' : `The file ${options.fromFile} is empty`}, and ${name} was left as it was: give the value, as in printf %s "$VALUE" | berth secrets set ${name}.`)
+      const made = await context.connect(command).call<SecretBody>('PUT', `/secrets/${part(name)}`, { json: { value } })
       if (commonOptions(command).json === true) return printJson(made)
       await print(`${made.name}\n`)
     })
