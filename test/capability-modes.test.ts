@@ -103,6 +103,14 @@ describe('calls', () => {
   test('a body that is no JSON is a 400', async () => {
     assert.equal((await running.get('/orders', { method: 'POST', body: '{' })).status, 400)
   })
+  test('a body that begins as JSON is JSON, whatever curl -d says of it, and a form is a form', async () => {
+    const form = { 'content-type': 'application/x-www-form-urlencoded' }
+    await running.get('/orders', { method: 'POST', body: ' {"sku": "A1", "count": 2}', headers: form })
+    assert.deepEqual([asked().body].map((each) => JSON.parse(each) as unknown), [{ sku: 'A1', count: 2, fixed: true }])
+    await running.get('/orders', { method: 'POST', body: 'sku=B2&count=3', headers: form })
+    assert.deepEqual([asked().body].map((each) => JSON.parse(each) as unknown), [{ sku: 'B2', count: 3, fixed: true }])
+    assert.equal((await running.get('/orders', { method: 'POST', body: '{"sku":', headers: form })).status, 400)
+  })
   test('an answer without a body stays without', async () => {
     const answer = await running.get('/orders/o1', { method: 'DELETE' })
     assert.equal(answer.status, 204)
@@ -121,6 +129,13 @@ describe('the other modes', () => {
   test('steps see what the steps before them gave, a lookup finds in it, mappings put it together', async () => {
     assert.deepEqual(await (await running.get('/orders/o1/customer')).json(), { order: { total: 12.5 }, name: 'Bo' })
     assert.deepEqual(upstream.requests.map((each) => each.path), ['/api/orders/o1', '/api/people'])
+  })
+  test('a lookup finds in the one list of an object, too', async () => {
+    upstream.answer = (request, response) => {
+      const body = request.path === '/api/people' ? { total: 2, people: [{ id: 'c1', name: 'Ann' }, { id: 'c2', name: 'Bo' }] } : { id: 'o1', customerId: 'c2', total: '12.5' }
+      response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(body))
+    }
+    assert.deepEqual(await (await running.get('/orders/o1/customer')).json(), { order: { total: 12.5 }, name: 'Bo' })
   })
   test('a step that fails ends the steps with its error', async () => {
     upstream.answer = (_, response) => void response.writeHead(404, { 'content-type': 'application/json' }).end('{"code":"gone"}')
@@ -150,6 +165,17 @@ describe('the other modes', () => {
     assert.equal(status, 404)
     assert.equal(upstream.requests.length, 1)
   })
+  test('a forward gives no caller the credential that an upstream repeats, and other bytes as they are', async () => {
+    upstream.answer = (asked, response) => void response.writeHead(200, { 'content-type': 'text/plain', 'x-you-sent': asked.headers.authorization, etag: '"1"' }).end(`you sent ${String(asked.headers.authorization)}, ü`)
+    const answer = await running.get('/raw/echo')
+    assert.equal(await answer.text(), 'you sent Bearer ***, ü')
+    assert.deepEqual(['x-you-sent', 'etag', 'content-length'].map((each) => answer.headers.get(each)), ['Bearer ***', null, '23'])
+    const bytes = Buffer.from([0xff, 0xfe, 0x00, 0x80, 0x41])
+    upstream.answer = (_, response) => void response.writeHead(200, { 'content-type': 'image/png', etag: '"2"' }).end(bytes)
+    const picture = await running.get('/raw/picture')
+    assert.deepEqual(Buffer.from(await picture.arrayBuffer()), bytes)
+    assert.equal(picture.headers.get('etag'), '"2"')
+  })
   test('a tool that writes is not announced as read-only', async () => {
     const { tools } = await client.listTools()
     const hints = Object.fromEntries(tools.map((each) => [each.name, each.annotations?.readOnlyHint]))
@@ -162,6 +188,8 @@ describe('the other modes', () => {
     const { contents } = await client.readResource({ uri: 'orders://o1' })
     assert.equal((JSON.parse((contents[0] as { text: string }).text) as { id: string }).id, 'o1')
     await assert.rejects(client.readResource({ uri: 'other://o1' }), /no such resource/)
+    upstream.answer = (_, response) => void response.writeHead(404, { 'content-type': 'application/json' }).end('{"message":"no order o9"}')
+    await assert.rejects(client.readResource({ uri: 'orders://o9' }), (error: Error & { code?: number }) => error.code === -32_602 && error.message.includes('no order o9'))
     const { messages } = await client.getPrompt({ name: 'thank', arguments: { who: 'Ann' } })
     assert.deepEqual(messages[0]?.content, { type: 'text', text: 'Thank Ann for the order.' })
     await assert.rejects(client.getPrompt({ name: 'thank', arguments: {} }), /needs who/)

@@ -2,6 +2,7 @@
  * A forward: what follows its path goes to the consumed API with method, query and body as they are. Of the caller's
  * headers only those of the content and those that the document trusts go along; never hop-by-hop ones.
  */
+import { isUtf8 } from 'node:buffer'
 import type { IncomingHttpHeaders } from 'node:http'
 import { Failure, invalid } from './failure.ts'
 import type { Runner } from './runner.ts'
@@ -10,6 +11,8 @@ import { HOP_BY_HOP } from './upstream.ts'
 const CONTENT_HEADERS = ['content-type', 'accept', 'accept-language', 'if-match', 'if-none-match', 'range']
 /** What of an answer is the connection's, the cookie jar's or ours to say. */
 const KEPT_BACK: ReadonlySet<string> = new Set([...HOP_BY_HOP, 'set-cookie', 'cache-control', 'content-encoding', 'www-authenticate', 'alt-svc', 'strict-transport-security'])
+/** What is not true of other bytes any more. */
+const OF_THE_BYTES: ReadonlySet<string> = new Set(['content-length', 'content-md5', 'digest', 'content-digest', 'repr-digest', 'etag'])
 
 export interface ForwardRequest {
   readonly method: string
@@ -55,9 +58,20 @@ export async function forwardRequest(
   if (answer.status >= 300 && answer.status < 400 && answer.status !== 304) {
     throw new Failure('upstream_error', `${url.host} redirects (HTTP ${answer.status}), and redirects are not followed.`)
   }
+  // An upstream that repeats our credential must not give it to the caller.
+  const body = struckBody(answer.body, runner)
   const kept = Object.entries(answer.headers).flatMap(([name, value]): [string, string][] => {
-    if (KEPT_BACK.has(name) || value === undefined) return []
-    return [[name, Array.isArray(value) ? value.join(', ') : value]]
+    if (KEPT_BACK.has(name) || value === undefined || (body !== answer.body && OF_THE_BYTES.has(name))) return []
+    return [[name, runner.strikeText(Array.isArray(value) ? value.join(', ') : value)]]
   })
-  return { status: answer.status, headers: Object.fromEntries(kept), body: answer.body }
+  const length = body === answer.body ? {} : { 'content-length': String(body.length) }
+  return { status: answer.status, headers: { ...Object.fromEntries(kept), ...length }, body }
+}
+
+/** The very same bytes where nothing is struck out of them. */
+function struckBody(body: Buffer, runner: Runner): Buffer {
+  const encoding = isUtf8(body) ? 'utf8' : 'latin1'
+  const text = body.toString(encoding)
+  const struck = runner.strikeText(text)
+  return struck === text ? body : Buffer.from(struck, encoding)
 }

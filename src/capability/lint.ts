@@ -127,7 +127,8 @@ function lintOutput(output: Output, path: Path, where: string, report: Report): 
   for (const each of [...Object.values(output.properties ?? {}), ...(output.items ?? [])]) lintOutput(each, path, where, report)
 }
 
-function lintUnit(capability: Capability, unit: Unit, namespace: string, path: Path, report: Report): void {
+/** Resources can't declare inputs: theirs always follow. */
+function lintUnit(capability: Capability, unit: Unit, namespace: string, path: Path, report: Report, mayDeclare = true): void {
   const { action } = unit
   const where = `has "${unit.name}"`
   const missing = (what: string, name: string): void => fail(report, path, 'reference', `${where}, whose ${what} "${name}" leads nowhere.`)
@@ -154,7 +155,7 @@ function lintUnit(capability: Capability, unit: Unit, namespace: string, path: P
   }
   if (action.kind !== 'ref') for (const output of action.outputs) lintOutput(output, path, where, report)
   if (action.kind === 'mock' && action.outputs.length === 0) fail(report, path, 'mode', `${where}, which says not what it does.`)
-  if (unit.inputs === null && action.kind !== 'mock') {
+  if (unit.inputs === null && action.kind !== 'mock' && mayDeclare) {
     const { inputs } = unitInputs(capability, unit, namespace)
     if (inputs.length > 0) fail(report, path, 'derived-inputs', `${where} without inputParameters; they follow from what it calls: ${inputs.map((each) => each.name).join(', ')}.`, 'warning')
   }
@@ -193,7 +194,7 @@ function lintMcp(capability: Capability, expose: McpExpose, raw: Readonly<Record
     for (const { severity, message } of hintFaults(capability, tool)) fail(report, [...place, 'hints'], 'hints', message, severity)
   })
   for (const resource of expose.resources) {
-    if (resource.unit !== null) lintUnit(capability, resource.unit, expose.namespace, [...path, 'resources'], report)
+    if (resource.unit !== null) lintUnit(capability, resource.unit, expose.namespace, [...path, 'resources'], report, false)
   }
   const names = expose.tools.map((each) => each.name)
   const twice = names.find((each, at) => names.indexOf(each) !== at)

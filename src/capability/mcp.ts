@@ -189,7 +189,10 @@ class McpAdapter {
         const failure = asFailure(error)
         throw new ProtocolError(failure.code === 'invalid_argument' ? ProtocolErrorCode.InvalidParams : ProtocolErrorCode.InternalError, this.#runner.variables.redact(failure.message))
       })
-      if (answer.isError) throw new ProtocolError(ProtocolErrorCode.InternalError, messageOf(answer.value) ?? `The upstream answered ${answer.status}.`)
+      if (answer.isError) {
+        const message = messageOf(answer.value) ?? `The upstream answered ${answer.status}.`
+        throw answer.status === 404 ? new ProtocolError(ProtocolErrorCode.InvalidParams, message, { uri }) : new ProtocolError(ProtocolErrorCode.InternalError, message)
+      }
       if (answer.media !== null) return { contents: [{ uri, mimeType: answer.media.type ?? resource.mimeType ?? 'application/octet-stream', blob: answer.media.bytes.toString('base64') }] }
       return { contents: [{ uri, mimeType: resource.mimeType ?? 'application/json', text: typeof answer.value === 'string' ? answer.value : JSON.stringify(answer.value ?? null) }] }
     }

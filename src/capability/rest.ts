@@ -201,12 +201,13 @@ async function readBody(request: IncomingMessage): Promise<Buffer> {
   return Buffer.concat(chunks)
 }
 
-/** JSON, or a form's fields. */
+/** JSON, or a form's fields. What begins as JSON is no form: curl's -d says that of everything. */
 async function readJsonBody(request: IncomingMessage): Promise<Json | undefined> {
   const bytes = await readBody(request)
   if (bytes.length === 0) return undefined
   const text = bytes.toString('utf8')
-  if ((request.headers['content-type'] ?? '').startsWith('application/x-www-form-urlencoded')) {
+  const isForm = (request.headers['content-type'] ?? '').startsWith('application/x-www-form-urlencoded') && !/^\s*[[{]/.test(text)
+  if (isForm) {
     const form = new URLSearchParams(text)
     return Object.fromEntries([...new Set(form.keys())].map((key): [string, Json] => [key, form.getAll(key).length > 1 ? form.getAll(key) : (form.get(key) ?? '')]))
   }

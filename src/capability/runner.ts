@@ -176,7 +176,7 @@ export class Runner {
     const index = given[step.index]
     if (index === undefined) throw new Failure('internal', `The step "${step.name}" looks up in "${step.index}", which gave nothing.`)
     const value = isStepPath(step.lookupValue, given) ? findJson(step.lookupValue, given) : renderValue(step.lookupValue, scope)
-    const entries = (Array.isArray(index) ? index : [index]) as readonly Json[]
+    const entries = entriesOf(index)
     const find = (wanted: Json): Json => {
       const entry = entries.find((each) => isObject(each) && each[step.match] !== undefined && spell(each[step.match] as Json) === spell(wanted))
       if (!isObject(entry)) return null
@@ -199,6 +199,11 @@ export class Runner {
     const answer = await this.send(consume.namespace, built, context.signal, bodyLimit(operation, context))
     const isOurs = consume.authentication !== null || built.headers['authorization'] === undefined
     return { operation, answer: this.#read(operation, answer, built.url.host, isOurs) }
+  }
+
+  /** A text of an upstream without our credentials. */
+  strikeText(text: string): string {
+    return this.#secrets.strike(text)
   }
 
   async #exec(consume: Consume, operation: ConsumedOperation, values: JsonObject, context: CallContext): Promise<Answer> {
@@ -249,6 +254,13 @@ export class Runner {
         return { status, value: this.#secrets.strikeValue(payload.value), media: null, isError: false }
     }
   }
+}
+
+/** What a lookup looks through: a list, or an object and the list that is the only one in it. */
+function entriesOf(index: Json): readonly Json[] {
+  if (Array.isArray(index)) return index as readonly Json[]
+  const lists = isObject(index) ? Object.values(index as JsonObject).filter((each): each is readonly Json[] => Array.isArray(each)) : []
+  return lists.length === 1 ? [index, ...(lists[0] ?? [])] : [index]
 }
 
 /** Of binary answers the operation's limit, within the adapter's; of all others the usual one. */

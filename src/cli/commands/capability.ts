@@ -8,6 +8,9 @@ import { CliError, STATUS } from '../failure.ts'
 import { parseKeyValues, usage } from '../flags.ts'
 import { paint, printJson, printLines, say } from '../output.ts'
 
+/** What an adapter serves, in the words of a person. */
+const KINDS = { rest: 'REST', mcp: 'MCP', skill: 'skills' } as const
+
 interface RunOptions {
   readonly restPort?: string
   readonly mcpPort?: string
@@ -54,7 +57,7 @@ async function run(file: string, options: RunOptions, context: Context): Promise
     writeLog: write,
   }).catch(refuse)
   for (const warning of running.warnings) say(`warning: ${warning}`)
-  for (const { type, namespace, url } of running.listening) say(`${namespace}: ${type === 'rest' ? 'REST' : 'MCP'} ${url === null ? 'over stdio' : `on ${url}`}`)
+  for (const { type, namespace, url } of running.listening) say(`${namespace}: ${KINDS[type]} ${url === null ? 'over stdio' : `on ${url}`}`)
   await Promise.race([untilSignal(), running.ended])
   await running.close()
 }
