@@ -73,6 +73,7 @@ struct spawn {
     bool make_cwd;     // create the working directory if it isn't there
     bool own_init;     // process 1 of its own namespaces
     int cgroup;        // directory, or -1
+    bool held;         // the streams and the cgroup are those of the process that spawn_hold made
     int status_fd;     // out: where spawn_report comes from; end of file means that the program runs
 };
 #define MAX_GROUPS 256
@@ -88,8 +89,14 @@ struct spawn_report {
     int32_t step, value;  // the pid, or errno
 };
 pid_t spawn(struct spawn *request);
+void spawn_learn_users(void);
+bool spawn_hold(struct spawn *request);  // a process that waits for the program it will run: one at a time
+void spawn_let_go(void);                 // it will run none
 // child.c: the same without a copy of the agent; -1 and errno if it can't
 pid_t child_start(const struct spawn *request, const struct identity *who, char *const *env, const char *directories, int status_fd);
+pid_t child_hold(const struct spawn *request, int status_fd);
+pid_t child_go(const struct spawn *request, const struct identity *who, char *const *env, const char *directories);
+void child_let_go(void);
 void child_reaped(pid_t pid);
 pid_t spawn_worker(int in, int out, int (*work)(const void *, size_t), const void *body, size_t length, bool in_app);
 int open_pipe(int ends[2], bool nonblocking_read, bool nonblocking_write);
@@ -99,6 +106,8 @@ int spawn_report_read(int fd, struct spawn_report *report);  // 1, 0 when the pr
 bool find_program(const char *name, char *const *env, char *path, size_t size);
 
 // app.c
+void app_expect(void);  // what can be known of the guest before there is an application
+void app_hold(void);    // makes its process, which waits for what it will run
 void app_start(uint32_t channel, struct exec_spec *spec);
 void app_stop(uint64_t grace_ms);
 bool app_child(pid_t pid, int status);
@@ -135,6 +144,7 @@ void log_close(void);
 // config.c, clock.c
 bool configure(const struct guest_config *config, char *wrong, size_t size);
 bool renew(const struct guest_config *config, char *wrong, size_t size);
+void keep_places(const struct guest_config *config);  // for what the next two write
 void write_names(const struct guest_config *config);
 void own_disk(const struct guest_config *config);
 void add_entropy(const uint8_t *bytes, size_t length);

@@ -29,6 +29,13 @@ static struct {
     char *program, *user, *cwd;
     struct timer grace, drain;
 } app = {.out.fd = -1, .err.fd = -1, .report.fd = -1};
+static char lines[2][LOG_LINE_MAX];
+
+// The streams of a process that waits to become the application.
+static struct {
+    bool is_there;
+    int ours[2], theirs[3];
+} held;
 
 static uint64_t counter_in(const char *path, const char *name) {
     static char text[32768];
@@ -45,6 +52,8 @@ static uint64_t oom_kills(void) {
     if (count == UINT64_MAX) count = counter_in("/proc/vmstat", "oom_kill");
     return count == UINT64_MAX ? 0 : count;
 }
+
+void app_expect(void) { app.oom_kills = oom_kills(); }
 
 static const char *base_name(const char *path) {
     const char *slash = strrchr(path, '/');
@@ -95,6 +104,38 @@ static bool open_streams(int ours[2], int theirs[3]) {
     return theirs[0] >= 0;
 }
 
+static void close_all(const int *files, int count) {
+    for (int i = 0; i < count; i++) if (files[i] >= 0) close(files[i]);
+}
+
+void app_hold(void) {
+    for (int i = 0; i < 3; i++) held.theirs[i] = held.ours[i % 2] = -1;
+    struct spawn request = {.cgroup = agent.app_cgroup};
+    if (open_streams(held.ours, held.theirs)) {
+        request.in = held.theirs[0], request.out = held.theirs[1], request.err = held.theirs[2];
+        held.is_there = spawn_hold(&request);
+    }
+    if (held.is_there) return;
+    // Then a process is made when there is an application.
+    close_all(held.ours, 2);
+    close_all(held.theirs, 3);
+}
+
+// Those streams are the application's; an init has a console instead, and namespaces that no process has yet.
+static bool take_held(int ours[2], int theirs[3]) {
+    if (!held.is_there) return false;
+    held.is_there = false;
+    if (app.init) {
+        spawn_let_go();
+        close_all(held.ours, 2);
+        close_all(held.theirs, 3);
+        return false;
+    }
+    memcpy(ours, held.ours, sizeof held.ours);
+    memcpy(theirs, held.theirs, sizeof held.theirs);
+    return true;
+}
+
 static void keep_env(const struct exec_spec *spec) {
     agent.app_env = calloc(spec->envc + 1, sizeof *agent.app_env);
     for (size_t i = 0, kept = 0; agent.app_env && i < spec->envc; i++) {
@@ -107,18 +148,18 @@ void app_start(uint32_t channel, struct exec_spec *spec) {
     int ours[2] = {-1, -1}, theirs[3] = {-1, -1, -1}, stop = 0;
     app.init = is_init(spec, &stop);
     app.stop_signal = spec->stop_signal ? (int)spec->stop_signal : stop ? stop : SIGTERM;
-    app.out_log = (struct log_stream){.name = "stdout", .line = malloc(LOG_LINE_MAX)};
-    app.err_log = (struct log_stream){.name = "stderr", .line = malloc(LOG_LINE_MAX)};
+    app.out_log = (struct log_stream){.name = "stdout", .line = lines[0]};
+    app.err_log = (struct log_stream){.name = "stderr", .line = lines[1]};
     app.program = strdup(spec->argv[0]);
     app.user = strdup(spec->user ? spec->user : "0");
     app.cwd = strdup(spec->cwd ? spec->cwd : "/");
     keep_env(spec);
-    bool ready = app.out_log.line && app.err_log.line && app.program && app.user && app.cwd && open_streams(ours, theirs);
+    bool is_held = take_held(ours, theirs);
+    bool ready = app.program && app.user && app.cwd && (is_held || open_streams(ours, theirs));
     struct spawn request = {
         .spec = spec, .in = theirs[0], .out = theirs[1], .err = theirs[2], .terminal = app.init, .make_cwd = true,
-        .own_init = app.init, .cgroup = agent.app_cgroup,
+        .own_init = app.init, .cgroup = agent.app_cgroup, .held = is_held,
     };
-    app.oom_kills = oom_kills();
     if (ready) app.pid = spawn(&request);
     int failure = errno;
     for (int i = 0; i < (app.init ? 1 : 3); i++) if (theirs[i] >= 0) close(theirs[i]);

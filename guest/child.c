@@ -32,6 +32,7 @@ struct child {
     char **argv, **env;
     const char *cwd, *directories;
     int in, out, err, status_fd;
+    int go;  // what it waits for a word from, or -1
     bool terminal;
     char path[PATH_BYTES];
     uint8_t stack[STACK_BYTES] __attribute__((aligned(16)));
@@ -40,6 +41,9 @@ struct child {
 static struct child *children;
 // One that has ended: a command that runs alone makes no memory and gives none back.
 static struct child *spare;
+// One that waits, and how it is told to go.
+static struct child *held;
+static int held_go = -1;
 
 static long call(long number, long a, long b, long c, long d) {
     long result;
@@ -90,15 +94,12 @@ static long find(struct child *me) {
 static _Noreturn void run(void *argument) {
     struct child *me = argument;
     uint64_t no_signals = 0;
+    char word;
+    if (me->go >= 0 && CALL(SYS_read, me->go, &word, 1, 0) != 1) for (;;) CALL(SYS_exit_group, 125, 0, 0, 0);
     // What the kernel calls a sigaction: handler, flags, restorer, mask. The agent ignores no other signal.
     const uint64_t by_default[4] = {0};
     CALL(SYS_rt_sigaction, SIGPIPE, by_default, 0, sizeof no_signals);
     CALL(SYS_rt_sigprocmask, SIG_SETMASK, &no_signals, 0, sizeof no_signals);
-    long file = CALL(SYS_open, "/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC, 0, 0);
-    if (file >= 0) {
-        CALL(SYS_write, file, "0", 1, 0);
-        CALL(SYS_close, file, 0, 0, 0);
-    }
     const struct rlimit files = {.rlim_cur = 1024, .rlim_max = MAX_FILES};
     CALL(SYS_setrlimit, RLIMIT_NOFILE, &files, 0, 0);
     check(me, STEP_SETUP, CALL(SYS_setsid, 0, 0, 0, 0));
@@ -164,27 +165,26 @@ static void release(struct child *me) {
     else spare = me;
 }
 
-pid_t child_start(const struct spawn *request, const struct identity *who, char *const *env, const char *directories, int status_fd) {
-    const struct exec_spec *spec = request->spec;
+static struct child *make(const struct spawn *request, int status_fd) {
     // Path and stack are not cleared: what is never touched costs no page.
     struct child *me = spare ? spare : malloc(sizeof *me);
     spare = NULL;
+    if (!me) return NULL;
+    memset(me, 0, offsetof(struct child, path));
+    me->in = request->in, me->out = request->out, me->err = request->err, me->status_fd = status_fd;
+    me->go = -1;
+    return me;
+}
+
+// What it will run, and as whom.
+static bool fill(struct child *me, const struct spawn *request, const struct identity *who, char *const *env, const char *directories) {
+    const struct exec_spec *spec = request->spec;
     struct identity *own = malloc(sizeof *own);
     if (own) *own = *who;
-    if (me) {
-        memset(me, 0, offsetof(struct child, path));
-        me->who = own, me->argv = copy_texts(spec->argv), me->env = copy_texts(env);
-        me->cwd = strdup(spec->cwd && *spec->cwd ? spec->cwd : "/");
-        me->in = request->in, me->out = request->out, me->err = request->err, me->status_fd = status_fd;
-        me->terminal = request->terminal;
-    } else {
-        free(own);
-        return -1;
-    }
-    if (!me->who || !me->argv || !me->env || !me->cwd) {
-        release(me);
-        return -1;
-    }
+    me->who = own, me->argv = copy_texts(spec->argv), me->env = copy_texts(env);
+    me->cwd = strdup(spec->cwd && *spec->cwd ? spec->cwd : "/");
+    me->terminal = request->terminal;
+    if (!me->who || !me->argv || !me->env || !me->cwd) return false;
     me->directories = directories;
     for (char *const *variable = me->env; *variable; variable++) {
         if (strncmp(*variable, "PATH=", 5) == 0) {
@@ -192,9 +192,13 @@ pid_t child_start(const struct spawn *request, const struct identity *who, char 
             break;
         }
     }
+    return true;
+}
+
+static pid_t begin(struct child *me, int cgroup) {
     struct clone_args args = {
-        .flags = CLONE_VM | (request->cgroup >= 0 ? CLONE_INTO_CGROUP : 0), .exit_signal = SIGCHLD,
-        .stack = (uint64_t)(uintptr_t)me->stack, .stack_size = STACK_BYTES, .cgroup = (uint64_t)(request->cgroup >= 0 ? request->cgroup : 0),
+        .flags = CLONE_VM | (cgroup >= 0 ? CLONE_INTO_CGROUP : 0), .exit_signal = SIGCHLD,
+        .stack = (uint64_t)(uintptr_t)me->stack, .stack_size = STACK_BYTES, .cgroup = (uint64_t)(cgroup >= 0 ? cgroup : 0),
     };
     long pid = clone_onto(&args, me);
     if (pid < 0) {
@@ -208,11 +212,51 @@ pid_t child_start(const struct spawn *request, const struct identity *who, char 
     return me->pid;
 }
 
+pid_t child_start(const struct spawn *request, const struct identity *who, char *const *env, const char *directories, int status_fd) {
+    struct child *me = make(request, status_fd);
+    if (!me) return -1;
+    if (fill(me, request, who, env, directories)) return begin(me, request->cgroup);
+    release(me);
+    return -1;
+}
+
+pid_t child_hold(const struct spawn *request, int status_fd) {
+    int go[2];
+    struct child *me = held ? NULL : make(request, status_fd);
+    if (!me || pipe2(go, O_CLOEXEC) < 0) {
+        if (me) release(me);
+        return -1;
+    }
+    me->go = go[0];
+    pid_t pid = begin(me, request->cgroup);
+    close(go[0]);
+    if (pid < 0) close(go[1]);
+    else held = me, held_go = go[1];
+    return pid;
+}
+
+pid_t child_go(const struct spawn *request, const struct identity *who, char *const *env, const char *directories) {
+    // One that is only half filled is let go of, and so never looks at that.
+    if (!held || !fill(held, request, who, env, directories) || write(held_go, "", 1) != 1) return -1;
+    pid_t pid = held->pid;
+    close(held_go);
+    held = NULL, held_go = -1;
+    return pid;
+}
+
+void child_let_go(void) {
+    if (!held) return;
+    kill(held->pid, SIGKILL);
+    close(held_go);
+    held = NULL, held_go = -1;
+}
+
 void child_reaped(pid_t pid) {
     for (struct child **at = &children; *at; at = &(*at)->next) {
         if ((*at)->pid != pid) continue;
         struct child *gone = *at;
         *at = gone->next;
+        if (gone == held) close(held_go), held = NULL, held_go = -1;
         release(gone);
         return;
     }

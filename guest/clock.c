@@ -21,11 +21,12 @@ void add_entropy(const uint8_t *bytes, size_t length) {
     pool.info.entropy_count = (int)length * 8;
     pool.info.buf_size = (int)length;
     memcpy(pool.info.buf, bytes, length);
-    int fd = open("/dev/urandom", O_RDWR | O_CLOEXEC);
+    // Open for good: a template's clones need not look for it.
+    static int fd = -1;
+    if (fd < 0) fd = open("/dev/urandom", O_RDWR | O_CLOEXEC);
     if (fd < 0 || ioctl(fd, RNDADDENTROPY, &pool) < 0) say("entropy could not be added");
     // Without this a clone goes on with its template's key until the pool says it is time.
     else if (ioctl(fd, RNDRESEEDCRNG) < 0) say("the random generator could not be reseeded");
-    if (fd >= 0) close(fd);
     explicit_bzero(&pool, sizeof pool);
 }
 

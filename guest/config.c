@@ -10,11 +10,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-// Replaces a file of the image's, also where it is a link to somewhere else.
+#define OWNER PRIVATE_DIR "/owner"  // the machine-id of whose disk it is
+#define PLACE "\n"                  // what is in a file of names before there are any
+
+// Replaces a file of the image's, also where it is a link to somewhere else. One that is no longer than the text is
+// written over as it is: to cut it first would take an emulated CPU as long as all the rest.
 static void put_file(const char *path, const char *text) {
     struct stat info;
-    if (lstat(path, &info) == 0 && !S_ISREG(info.st_mode)) unlink(path);
-    if (!write_file(path, text)) say("%s: %s", path, strerror(errno));
+    size_t length = strlen(text);
+    bool there = lstat(path, &info) == 0;
+    if (there && !S_ISREG(info.st_mode)) unlink(path), there = false;
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | (there && (size_t)info.st_size <= length ? 0 : O_TRUNC), 0644);
+    if (fd < 0 || write(fd, text, length) != (ssize_t)length) say("%s: %s", path, strerror(errno));
+    if (fd >= 0) close(fd);
 }
 
 static bool there_is(const char *path) {
@@ -22,13 +30,31 @@ static bool there_is(const char *path) {
     return lstat(path, &info) == 0;
 }
 
+static void make_etc(void) {
+    struct stat info;
+    if (stat("/etc", &info) == 0 && S_ISDIR(info.st_mode)) return;
+    unlink("/etc");
+    mkdir("/etc", 0755);
+}
+
+// Only where something would read it: an image without systemd stays as it is.
+static bool wants_machine_id(void) {
+    return there_is("/etc/machine-id") || there_is("/usr/lib/systemd/systemd") || there_is("/lib/systemd/systemd");
+}
+
+// The files of names, before there are any: whoever the guest becomes only has to write over them.
+void keep_places(const struct guest_config *config) {
+    make_etc();
+    put_file("/etc/hostname", PLACE);
+    put_file("/etc/hosts", PLACE);
+    if (config->net.present) put_file("/etc/resolv.conf", PLACE);
+    if (wants_machine_id()) put_file("/etc/machine-id", PLACE);
+    put_file(OWNER, PLACE);
+}
+
 void write_names(const struct guest_config *config) {
     char text[4096];
-    struct stat info;
-    if (stat("/etc", &info) < 0 || !S_ISDIR(info.st_mode)) {
-        unlink("/etc");
-        mkdir("/etc", 0755);
-    }
+    make_etc();
     const char *hostname = config->hostname ? config->hostname : "localhost";
     snprintf(text, sizeof text, "%s\n", hostname);
     put_file("/etc/hostname", text);
@@ -46,9 +72,7 @@ void write_names(const struct guest_config *config) {
         }
         put_file("/etc/resolv.conf", text);
     }
-    // Only where something would read it: an image without systemd stays as it is.
-    bool wanted = there_is("/etc/machine-id") || there_is("/usr/lib/systemd/systemd") || there_is("/lib/systemd/systemd");
-    if (config->machine_id && wanted) {
+    if (config->machine_id && wants_machine_id()) {
         snprintf(text, sizeof text, "%s\n", config->machine_id);
         put_file("/etc/machine-id", text);
     }
@@ -59,10 +83,10 @@ void own_disk(const struct guest_config *config) {
     static const char *const secrets[] = {PRIVATE_DIR "/ssh-ed25519", PRIVATE_DIR "/ssh-ecdsa"};
     char owner[128];
     if (!config->machine_id) return;
-    ssize_t length = read_file(PRIVATE_DIR "/owner", owner, sizeof owner);
-    if (length >= 0 && strcmp(owner, config->machine_id) == 0) return;
-    for (size_t i = 0; length >= 0 && i < sizeof secrets / sizeof *secrets; i++) unlink(secrets[i]);
-    if (!write_file(PRIVATE_DIR "/owner", config->machine_id)) say("the owner of the disk can't be written: %s", strerror(errno));
+    bool is_new = read_file(OWNER, owner, sizeof owner) < 0 || strcmp(owner, PLACE) == 0;
+    if (!is_new && strcmp(owner, config->machine_id) == 0) return;
+    for (size_t i = 0; !is_new && i < sizeof secrets / sizeof *secrets; i++) unlink(secrets[i]);
+    put_file(OWNER, config->machine_id);
 }
 
 // Entropy and clock first, as above. The disks are those that it has.

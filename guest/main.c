@@ -113,10 +113,9 @@ int main(void) {
         for (int fd = 0; fd < 3; fd++) if (console != fd) dup2(console, fd);
         if (console > 2) close(console);
     }
-    // A panic ends the VMM (which runs with -no-reboot) instead of hanging for ever; the agent itself is
-    // never the one that the kernel kills for memory.
+    // A panic ends the VMM (which runs with -no-reboot) instead of hanging for ever. The agent itself is never the
+    // one that the kernel kills for memory: process 1 is exempt, and what it starts is not.
     write_file("/proc/sys/kernel/panic", "-1");
-    write_file("/proc/self/oom_score_adj", "-1000");
     protect_working_set();
     raise_limits();
     prepare_network();
@@ -124,6 +123,7 @@ int main(void) {
     bring_up_loopback();
     bring_up_card();
     find_fixed_disks();
+    app_expect();
     loop_init();
     if (!watch_children()) give_up("no signalfd");
     log_open();

@@ -16,10 +16,14 @@
 #define INTERFACE_WAIT_MS 5000
 #define MAX_INTERFACES 16
 
+// What is at hand before a template is made of the guest: a socket to ask by, and the number of its only card.
+static int asking = -1, only_card;
+
 static bool set_flags(int fd, const char *name, short flags) {
     struct ifreq request = {0};
     snprintf(request.ifr_name, IFNAMSIZ, "%s", name);
     if (ioctl(fd, SIOCGIFFLAGS, &request) < 0) return false;
+    if ((request.ifr_flags & flags) == flags) return true;
     request.ifr_flags |= flags;
     return ioctl(fd, SIOCSIFFLAGS, &request) == 0;
 }
@@ -44,7 +48,12 @@ static bool parse_mac(const char *text, unsigned char *mac) {
 // The interface with this MAC; or else the only one there is. By number, since a walk through sysfs is long.
 static bool find_interface(int fd, const char *mac, char *name) {
     unsigned char wanted[6];
-    int count = 0;
+    int count = 0, last = 0;
+    struct ifreq known = {.ifr_ifindex = only_card};
+    if (only_card > 0 && ioctl(fd, SIOCGIFNAME, &known) == 0) {
+        memcpy(name, known.ifr_name, IFNAMSIZ);
+        return true;
+    }
     if (!parse_mac(mac, wanted)) memset(wanted, 0, sizeof wanted);
     for (int index = 1; index <= MAX_INTERFACES; index++) {
         struct ifreq request = {.ifr_ifindex = index};
@@ -53,18 +62,19 @@ static bool find_interface(int fd, const char *mac, char *name) {
         bool found = memcmp(request.ifr_hwaddr.sa_data, wanted, sizeof wanted) == 0;
         if (found || count == 0) memcpy(name, request.ifr_name, IFNAMSIZ);
         if (found) return true;
+        last = index;
         count++;
     }
+    if (count == 1) only_card = last;
     return count == 1;
 }
 
 // Up, and silent as long as it has no address: a template's clones have that behind them.
 void bring_up_card(void) {
     char name[IFNAMSIZ] = "";
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    asking = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     // Where none is there yet, or more than one, CONFIGURE says which it is.
-    if (fd >= 0 && find_interface(fd, "", name)) set_flags(fd, name, IFF_UP | IFF_RUNNING);
-    if (fd >= 0) close(fd);
+    if (asking >= 0 && find_interface(asking, "", name)) set_flags(asking, name, IFF_UP | IFF_RUNNING);
 }
 
 static void put_address(struct sockaddr *at, in_addr_t address) {
@@ -112,28 +122,23 @@ static bool apply(int fd, const char *name, const struct net_spec *net, const ch
 // Undoes it but for the MAC, which the next one changes; the interface stays up.
 void take_down_network(const struct net_spec *net) {
     struct ifreq request = {0};
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || !find_interface(fd, net->mac, request.ifr_name)) return;
+    if (asking < 0 || !find_interface(asking, net->mac, request.ifr_name)) return;
     put_address(&request.ifr_addr, 0);
-    ioctl(fd, SIOCSIFADDR, &request);
-    close(fd);
+    ioctl(asking, SIOCSIFADDR, &request);
 }
 
 bool bring_up_network(const struct net_spec *net, char *wrong, size_t size) {
     char name[IFNAMSIZ] = "";
     const char *step = "a socket";
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     int64_t until = now_ms() + INTERFACE_WAIT_MS;
-    while (fd >= 0 && !find_interface(fd, net->mac, name)) {
+    while (asking >= 0 && !find_interface(asking, net->mac, name)) {
         if (now_ms() > until) {
             snprintf(wrong, size, "no network interface has the MAC %s", net->mac);
-            close(fd);
             return false;
         }
         nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
     }
-    bool done = fd >= 0 && apply(fd, name, net, &step);
+    bool done = asking >= 0 && apply(asking, name, net, &step);
     if (!done) snprintf(wrong, size, "network interface %s: %s: %s", name, step, strerror(errno));
-    if (fd >= 0) close(fd);
     return done;
 }

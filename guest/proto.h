@@ -30,7 +30,7 @@ enum frame_type {
     F_RENEW = 0x20,
     F_SYNC = 0x21,
     F_REHEARSE = 0x22,   // fields of CONFIGURE; the guest stays blank
-    F_MOUNT_ROOT = 0x23, // fields of CONFIGURE, of which the root counts; the guest stays blank
+    F_MOUNT_ROOT = 0x23, // fields of CONFIGURE, of which the root counts, and that there is a network; the guest stays blank
     // guest to host
     F_HELLO = 0x80,      // channel 0: the first frame after a reset
     F_OPENED = 0x81,     // u32: credit for the channel's input

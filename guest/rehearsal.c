@@ -137,7 +137,10 @@ static int on_image(const struct guest_config *config) {
     }
     if (config->hostname && sethostname(config->hostname, strlen(config->hostname)) < 0) return 1;
     if (chroot(STAGE) < 0 || chdir("/") < 0) return 1;
-    if (make_directories(PRIVATE_DIR, 0700)) own_disk(config);
+    if (make_directories(PRIVATE_DIR, 0700)) {
+        keep_places(config);
+        own_disk(config);
+    }
     write_names(config);
     run_of_image();
     if (fchdir(below) == 0 && chroot(".") == 0 && strike_stage()) return 0;

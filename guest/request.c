@@ -97,6 +97,9 @@ static void do_mount_root(uint32_t channel, const void *body, size_t length) {
     if (agent.state != STATE_UNCONFIGURED || agent.root_mounted) return link_error(channel, E_BAD_STATE, "the guest has a root already");
     if (!mount_root(&config.root, text, sizeof text)) return link_error(channel, E_IO, "%s", text);
     agent.root_mounted = true;
+    keep_places(&config);
+    spawn_learn_users();
+    app_hold();
     sync();
     reply(channel);
 }

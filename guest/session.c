@@ -55,7 +55,9 @@ static struct session *make(uint32_t channel) {
         link_fatal("a channel is used twice");
         return NULL;
     }
-    for (int i = MAX_SESSIONS - 1; i >= 0; i--) {
+    // Slots that were never in use cost a page for each few of them when they are looked at.
+    if (session_count < MAX_SESSIONS) free_slot = session_count;
+    for (int i = session_count - 1; i >= 0; i--) {
         if (sessions[i].channel) used++;
         else free_slot = i;
     }
@@ -413,7 +415,7 @@ void session_frame(const struct frame *frame) {
 }
 
 void sessions_kill_all(void) {
-    for (int i = 0; i < MAX_SESSIONS; i++) {
+    for (int i = 0; i < session_count; i++) {
         struct session *s = &sessions[i];
         if (!s->channel) continue;
         if (!s->opened && !read_report(s)) continue;

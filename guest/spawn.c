@@ -234,7 +234,6 @@ static _Noreturn void run_program(const struct spawn *request, int status_fd) {
     const struct exec_spec *spec = request->spec;
     default_signals();
     umask(022);
-    write_file("/proc/self/oom_score_adj", "0");
     struct rlimit files = {.rlim_cur = 1024, .rlim_max = MAX_FILES};
     setrlimit(RLIMIT_NOFILE, &files);
     if (request->own_init) become_init(request, status_fd);
@@ -296,6 +295,27 @@ static const struct identity *known_identity(const char *user) {
     return &known.who;
 }
 
+// Root, whom most images run as, is known before a template is made of the guest.
+void spawn_learn_users(void) { known_identity(NULL); }
+
+static int held_status = -1;  // where the process that waits will report
+
+bool spawn_hold(struct spawn *request) {
+    int status[2];
+    if (pipe2(status, O_CLOEXEC) < 0) return false;
+    pid_t pid = child_hold(request, status[1]);
+    close(status[1]);
+    if (pid < 0) close(status[0]);
+    else held_status = status[0];
+    return pid > 0;
+}
+
+void spawn_let_go(void) {
+    child_let_go();
+    if (held_status >= 0) close(held_status);
+    held_status = -1;
+}
+
 // In the agent's own memory where that will do; -1 where it won't.
 static pid_t spawn_light(const struct spawn *request, int status_fd) {
     const struct exec_spec *spec = request->spec;
@@ -304,13 +324,25 @@ static pid_t spawn_light(const struct spawn *request, int status_fd) {
     const struct identity *who = known_identity(spec->user);
     struct environment env;
     if (!who || !build_env(&env, spec, who->home, NULL)) return -1;
-    pid_t pid = child_start(request, who, env.variables, DEFAULT_PATH, status_fd);
+    pid_t pid = request->held ? child_go(request, who, env.variables, DEFAULT_PATH) : child_start(request, who, env.variables, DEFAULT_PATH, status_fd);
     free_env(&env);
     return pid;
 }
 
 pid_t spawn(struct spawn *request) {
     int status[2];
+    if (request->held) {
+        pid_t pid = spawn_light(request, -1);
+        if (pid > 0) {
+            fcntl(held_status, F_SETFL, O_NONBLOCK);
+            request->status_fd = held_status;
+            held_status = -1;
+            return pid;
+        }
+        // It can't be that process: another is made for the same streams.
+        spawn_let_go();
+        request->held = false;
+    }
     if (pipe2(status, O_CLOEXEC) < 0) return -1;
     pid_t pid = spawn_light(request, status[1]);
     if (pid < 0) pid = clone_process(request->own_init ? CLONE_NEWPID | CLONE_NEWNS : 0, request->cgroup);
@@ -333,6 +365,7 @@ pid_t spawn_worker(int in, int out, int (*work)(const void *, size_t), const voi
     if (pid != 0) return pid;
     default_signals();
     signal(SIGPIPE, SIG_IGN);
+    write_file("/proc/self/oom_score_adj", "-1000");
     if (in_app && agent.init_pid > 0) {
         char path[64];
         snprintf(path, sizeof path, "/proc/%d/ns/mnt", agent.init_pid);

@@ -12,7 +12,7 @@ import type { HostImage, VmSpec } from '../src/engine/host-port.ts'
 import { runCommand } from '../src/host/command.ts'
 import type { QemuHostOptions } from '../src/host/qemu-host.ts'
 import type { InstanceId } from '../src/instance/model.ts'
-import { eventually, exec, isRoot, openLab, qemusOf, refOf, shell, type Lab } from './host-lab.ts'
+import { eventually, exec, isRoot, logLines, openLab, qemusOf, refOf, shell, type Lab } from './host-lab.ts'
 import { tar, writeOciLayout } from './registry-fixture.ts'
 
 const MIB = 1024 * 1024
@@ -47,6 +47,28 @@ describe('a template of an image', { skip: !isRoot && 'templates need root' }, (
     await lab.host.stop(refOf(one), { graceMs: 20_000 })
     await runCommand('e2fsck', ['-fn', join(lab.dataDir, 'instances', one.instanceId, 'overlay.ext4')])
     for (const spec of [one, other]) await lab.host.destroy(refOf(spec))
+  })
+
+  it('gives its clones their names in whole files, and the application the place, user and kind of process that it asks for', async () => {
+    const tells = ['sh', '-c', 'echo $(pwd) $(id -u) $(cat /proc/self/oom_score_adj); exec sleep 1000000']
+    const asked: readonly (readonly [Partial<VmSpec>, string])[] = [
+      [{}, '/ 0 0'],
+      [{ user: '65534' }, '/ 65534 0'],
+      [{ workingDir: '/made/here' }, '/made/here 0 0'],
+    ]
+    for (const [more, told] of asked) {
+      const spec = await keep('image', { command: tells, ...more })
+      await eventually('its first line', async () => (await logLines(lab.host, spec)).some(({ text }) => text === told))
+      const names = await shell(lab.host, spec, 'cat /etc/hostname /etc/hosts; grep -c . /etc/resolv.conf; wc -l < /etc/resolv.conf')
+      const [hostname, first, second, own, ...resolvers] = names.trim().split('\n')
+      assert.deepEqual([hostname, first, second], [spec.hostname, '127.0.0.1 localhost', '::1 localhost ip6-localhost ip6-loopback'])
+      assert.equal(own, `${spec.network?.ip ?? '127.0.1.1'} ${spec.hostname}`)
+      assert.equal(resolvers[0], resolvers[1])
+      await lab.host.destroy(refOf(spec))
+    }
+    const spec = await keep('image', { command: ['init'] })
+    assert.equal(await shell(lab.host, spec, 'cat /proc/1/comm'), 'init')
+    await lab.host.destroy(refOf(spec))
   })
 
   it('is not for a second start, whose disk holds something, nor for a disk of another size', async () => {
