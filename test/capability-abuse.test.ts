@@ -114,7 +114,7 @@ describe('a document', () => {
     ['of bytes', '\0\u0001\u0002\n', /is not YAML|is no capability document/],
     ['with an unknown key at its root', `${ONE}\nextra: 1\n`, /extra is not a field|is not a field/],
     ['with __proto__ among its fields', ONE.replace('info: {', 'info: { __proto__: { a: 1 },'), /is not a field/],
-    ['whose step looks ahead', ONE.replace('call: api.get-json }', 'steps: [{ type: lookup, name: a, index: b, match: id, lookupValue: x, outputParameters: [id] }, { type: call, name: b, call: api.get }] }'), /lookup looks into "b" leads nowhere/],
+    ['whose step looks ahead', ONE.replace('call: api.get-json }', 'steps: [{ type: lookup, name: a, index: b, match: id, lookupValue: x, outputParameters: [id] }, { type: call, name: b, call: api.get }] }'), /whose lookup into "b" leads nowhere/],
     ['whose step looks into itself', ONE.replace('call: api.get-json }', 'steps: [{ type: lookup, name: a, index: a, match: id, lookupValue: x, outputParameters: [id] }] }'), /leads nowhere/],
     ['with two steps of one name', ONE.replace('call: api.get-json }', 'steps: [{ type: call, name: a, call: api.get }, { type: call, name: a, call: api.get }] }'), /two steps "a"/],
     ['with two adapters on one port', ONE.replace('18101', '18100'), /use the port 18100 of 127\.0\.0\.1 twice/],
@@ -137,6 +137,17 @@ describe('a document', () => {
       assert.ok(findings.some((each) => each.severity === 'warning' && message.test(each.message)), JSON.stringify(findings))
     }
   })
+  for (const [what, text, message] of [
+    ['whose with names no input', ONE.replace('call: api.put, inputParameters: [{ name: data, type', 'call: api.put, with: { data: tools.dat }, inputParameters: [{ name: data, type'), /"with" names an input "dat" that it does not declare/],
+    ['whose mapping names no step', ONE.replace('call: api.get-json }', "steps: [{ type: call, name: a, call: api.get }], mappings: [{ targetName: x, value: $.b.id }] }"), /mapping of "x" is "\$\.b\.id": no step has that name/],
+    ['whose path has no place for an input', ONE.replace('name: q, in: query, type: string, description: Q', 'name: q, in: path, type: string, description: Q'), /path input "q" that its path \/x has no place for/],
+    ['whose prompt names no argument', `${ONE}      prompts: [{ name: p, label: P, description: P, arguments: [{ name: who, description: W }], template: [{ role: user, content: 'Hi {{whom}}' }] }]\n`, /prompt "p" that names \{\{whom\}\}/],
+  ] as const) {
+    test(`${what} is warned of, and one that does is not`, async () => {
+      const told = async (document: string) => (await parseCapability(document, '.')).findings.filter((each) => message.test(each.message)).map((each) => each.severity)
+      assert.deepEqual([await told(text), await told(ONE)], [['warning'], []])
+    })
+  }
   test('that has no end, is a directory, or is too large is not read to its end', async () => {
     const directory = mkdtempSync(join(tmpdir(), 'berth-abuse-'))
     try {

@@ -4,11 +4,11 @@
  */
 import { pathFault } from './json-path.ts'
 import { findFunction, findOperation, isExec } from './model.ts'
-import type { Capability, ConsumedOperation, McpExpose, McpTool, Output, RestExpose, SkillExpose, Unit } from './model.ts'
+import type { Action, Capability, ConsumedOperation, McpExpose, McpTool, Output, RestExpose, SkillExpose, Unit } from './model.ts'
 import { calledOperations } from './called.ts'
 import { unitInputs } from './inputs.ts'
 import { lintBinaryOperation, lintMcpAnswers, lintRestAnswers } from './lint-answers.ts'
-import { isStepPath } from './reference.ts'
+import { isStepPath, referredInput } from './reference.ts'
 import { HEADER_NAME } from './request.ts'
 import { scriptFault } from './script/files.ts'
 import { fail, isObject } from './shape.ts'
@@ -138,7 +138,7 @@ function lintUnit(capability: Capability, unit: Unit, namespace: string, path: P
     for (const [at, step] of action.steps.entries()) {
       const before = action.steps.slice(0, at).map((each) => each.name)
       if (step.kind === 'call' && findOperation(capability, step.call) === null) return missing('step calls', step.call)
-      if (step.kind === 'lookup' && !before.includes(step.index)) return missing('lookup looks into', step.index)
+      if (step.kind === 'lookup' && !before.includes(step.index)) return missing('lookup into', step.index)
       for (const value of step.kind === 'lookup' ? [step.lookupValue] : Object.values(step.with)) {
         if (typeof value === 'string' && value.startsWith('$.') && !isStepPath(value, Object.fromEntries(before.map((each) => [each, null])))) {
           fail(report, path, 'literal', `${where}, whose step "${step.name}" has "${value}": no step before it has that name, so that it is sent as it stands.`, 'warning')
@@ -151,8 +151,12 @@ function lintUnit(capability: Capability, unit: Unit, namespace: string, path: P
     for (const mapping of action.mappings) {
       const fault = mapping.value.startsWith('$') ? pathFault(mapping.value) : null
       if (fault !== null) fail(report, path, 'json-path', `${where} with the path "${mapping.value}", which can't be read: ${fault}`)
+      else if (mapping.value.startsWith('$.') && !isStepPath(mapping.value, Object.fromEntries(action.steps.map((each) => [each.name, null])))) {
+        fail(report, path, 'literal', `${where}, whose mapping of "${mapping.target}" is "${mapping.value}": no step has that name, so that it is answered as it stands.`, 'warning')
+      }
     }
   }
+  for (const name of undeclared(unit, namespace)) fail(report, path, 'undeclared', `${where}, whose "with" names an input "${name}" that it does not declare, so that nothing is given.`, 'warning')
   if (action.kind !== 'ref') for (const output of action.outputs) lintOutput(output, path, where, report)
   if (action.kind === 'mock' && action.outputs.length === 0) fail(report, path, 'mode', `${where}, which says not what it does.`)
   if (unit.inputs === null && action.kind !== 'mock' && mayDeclare) {
@@ -160,6 +164,20 @@ function lintUnit(capability: Capability, unit: Unit, namespace: string, path: P
     if (inputs.length > 0) fail(report, path, 'derived-inputs', `${where} without inputParameters; they follow from what it calls: ${inputs.map((each) => each.name).join(', ')}.`, 'warning')
   }
   return undefined
+}
+
+/** Inputs that a `with` names and the unit, which declares its inputs, has not. */
+function undeclared({ inputs, action }: Unit, namespace: string): readonly string[] {
+  if (inputs === null) return []
+  const isDeclared = (name: string): boolean => inputs.some((each) => each.name === name || name.startsWith(`${each.name}.`))
+  const named = givenBy(action).flatMap((value) => referredInput(value, [namespace]) ?? [])
+  return [...new Set(named)].filter((name) => !isDeclared(name))
+}
+
+function givenBy(action: Action): readonly (string | number)[] {
+  if (action.kind === 'mock') return []
+  if (action.kind !== 'steps') return Object.values(action.with)
+  return action.steps.flatMap((step) => (step.kind === 'lookup' ? [step.lookupValue] : Object.values(step.with)))
 }
 
 function lintRest(capability: Capability, expose: RestExpose, raw: Readonly<Record<string, unknown>>, path: Path, report: Report): void {
@@ -170,6 +188,10 @@ function lintRest(capability: Capability, expose: RestExpose, raw: Readonly<Reco
     const place: Path = [...path, 'resources', ...(Array.isArray(source) ? [at] : [])]
     for (const operation of resource.operations) {
       lintUnit(capability, operation, expose.namespace, place, report)
+      const places = new Set(namesInPath(resource.path))
+      for (const input of operation.inputs ?? []) {
+        if (input.place === 'path' && input.value === null && !places.has(input.name)) fail(report, place, 'path', `has "${operation.name}" with a path input "${input.name}" that its path ${resource.path} has no place for.`, 'warning')
+      }
       const route = `${operation.method} ${resource.path.replace(/\{+[^{}]+\}+/g, '{}')}`
       if (seen.has(route)) fail(report, place, 'duplicate', `has two operations for ${operation.method} ${resource.path}; the first answers.`, 'warning')
       seen.add(route)
@@ -195,6 +217,11 @@ function lintMcp(capability: Capability, expose: McpExpose, raw: Readonly<Record
   })
   for (const resource of expose.resources) {
     if (resource.unit !== null) lintUnit(capability, resource.unit, expose.namespace, [...path, 'resources'], report, false)
+  }
+  for (const prompt of expose.prompts) {
+    const known = new Set(prompt.arguments.map((each) => each.name))
+    const odd = prompt.template.flatMap(({ content }) => namesIn(content)).find((name) => !known.has(name))
+    if (odd !== undefined) fail(report, [...path, 'prompts'], 'undeclared', `have a prompt "${prompt.name}" that names {{${odd}}}, which is none of its arguments.`, 'warning')
   }
   const names = expose.tools.map((each) => each.name)
   const twice = names.find((each, at) => names.indexOf(each) !== at)

@@ -139,7 +139,7 @@ function pick<T extends { readonly id: string; readonly name: string }>(kind: ke
   const byId = all.find((each) => each.id === id || each.id === word)
   if (byId !== undefined) return byId
   const found = all.filter(({ name }) => name === word)
-  if (found.length > 1) throw ambiguous(NAMES[kind], word, found.length)
+  if (found.length > 1) throw new BerthError('ambiguous', `${found.length} ${NAMES[kind]}s are called ${quoteGo(word)}: name the one by its id.`)
   if (found[0] === undefined) throw notFound(kind === 'fileSystem' ? 'volume_not_found' : 'not_found', NAMES[kind], word)
   return found[0]
 }
