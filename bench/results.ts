@@ -54,7 +54,7 @@ const FLOORS = `
   13-20. A rehearsal before the template is saved takes some 8 ms off the network and nothing off the rest: it is the
   translation, which isn't saved, and not what a kernel does the first time.
 - An image's own template has erofs, ext4, the directories and overlayfs behind it, and the image's shell and C library in its
-  memory: \`launch_template\` was 335 ms and is 249 (270 on a busier machine), \`launch_general\` is what it was. Of the 180-200 ms of CPU time that were left
+  memory: \`launch_template\` was 335 ms and became 249 (270 on a busier machine; 222 with what \`burst_50\` says below), \`launch_general\` is what it was. Of the 180-200 ms of CPU time that were left
   to the clone's virtual CPU then (\`schedstat\`), 20 passed until the agent answered, 75-80 until it was the instance (30 of them the
   network, 6 entropy, the rest names, owner and requests), 50 until the application has been started, 40-60 are the first
   command; QEMU's own thread takes 35-40 to start, 12 for the devices' state and some 8 afterwards. Tried without gain: a guest
@@ -88,9 +88,9 @@ const FLOORS = `
   are looked through once (6), buffers that are made once (5), /etc/passwd, \`oom_score_adj\`, the socket and the card. Without them it is
   0.18 s for each (70 ms of a virtual CPU until it is told to run, where it was 120) and 5.2-5.4 s for all; a single launch takes
   140 ms until it runs, where it took 195. Both CPUs are busy but for the first 0.3 s, in which the server makes the disks.
-  What is left of a clone's virtual CPU: 10 until the agent answers, 5 entropy, 15 the network, 7 the first
-  write to the disk, 2 the other names, 40 the program's own start, most of it after the VM is said to run. Three quarters of it goes to
-  translating (perf). Tried without gain: large pages for translated code (a quarter fewer page faults, no less time, 1-3 MB more).
+  What is left, by the clock of a clone (nine of them, their middle): 8 until the agent answers, 3 entropy, clock and host name, 15 the
+  network, 8 the first write to the disk, 2 the other names, 3 what the application is, and 35-40 the program's own start, more than
+  half of it after the VM is said to run. Three quarters of it goes to translating (perf). Tried without gain: large pages for translated code (a quarter fewer page faults, no less time, 1-3 MB more).
 - Of a restore from files alone (\`restore_files\`, some 200 ms) 39 are QEMU's own start, in whose second half the guest's
   pages are loaded (8-29 by themselves), 13 the devices' state, 13 until the agent answers, 15 its clock, entropy and thaw,
   75-80 the first command, and 10-15 the API and its records. What comes after the devices is a guest that is translated
