@@ -3,16 +3,20 @@
  * broken disk. Here that is told, and the guest goes on as soon as there is room.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
+import { BerthError } from '../../instance/errors.ts'
+import type { QmpEvent } from './qmp.ts'
 import type { Live, Seat } from './seat.ts'
 
 const RETRY_MS = 2_000
+/** Longer than anything that a guest is asked for. */
+const WATCH_MS = 300_000
 export const DISK_PAUSE_REASON = 'The guest is paused because the disk of the host is full; free some space, and it goes on by itself.'
 
 /** Watches for such pauses as long as the VMM runs. */
 export function continueAfterFullDisk(seat: Seat, live: Live): void {
   let waiting = false
-  live.vmm.qmp.onEvent(({ event, data }) => {
-    if (event !== 'BLOCK_IO_ERROR' || data['action'] !== 'stop' || waiting) return
+  live.vmm.qmp.onEvent(event => {
+    if (!isPause(event) || waiting) return
     waiting = true
     keepTrying(seat, live)
       .catch((error: unknown) => seat.context.log.warn({ err: error, instance: seat.id }, 'a guest that was paused by a full disk could not be continued'))
@@ -20,6 +24,30 @@ export function continueAfterFullDisk(seat: Seat, live: Live): void {
         waiting = false
       })
   })
+}
+
+/**
+ * Asks a guest for what may write to its disk; `disk_full` at once if it is paused for that, or comes to be. Otherwise the
+ * seat would wait with it, and with the seat whoever lets it go on.
+ */
+export async function unlessFull<T>({ vmm }: Live, ask: () => Promise<T>): Promise<T> {
+  const asked = new AbortController()
+  const full = () => new BerthError('disk_full', DISK_PAUSE_REASON)
+  const paused = vmm.qmp.nextEvent(isPause, WATCH_MS, asked.signal).then(
+    () => Promise.reject(full()),
+    () => new Promise<never>(() => undefined), // it ended, or nobody asks any more: the answer tells
+  )
+  paused.catch(() => undefined) // told by the race, if that is not over
+  try {
+    if (await isPaused({ vmm })) throw full()
+    return await Promise.race([ask(), paused])
+  } finally {
+    asked.abort()
+  }
+}
+
+function isPause({ event, data }: QmpEvent): boolean {
+  return event === 'BLOCK_IO_ERROR' && data['action'] === 'stop'
 }
 
 async function keepTrying(seat: Seat, live: Live): Promise<void> {
@@ -44,7 +72,7 @@ function isCurrent(seat: Seat, live: Live): boolean {
   return seat.live === live && !live.vmm.hasEnded && seat.record?.status === 'running'
 }
 
-async function isPaused(live: Live): Promise<boolean> {
+async function isPaused(live: Pick<Live, 'vmm'>): Promise<boolean> {
   const status = await live.vmm.qmp.execute('query-status')
   return typeof status === 'object' && status !== null && 'status' in status && status.status === 'io-error'
 }

@@ -18,6 +18,7 @@ import { asDiskError } from '../command.ts'
 import type { GuestLink } from '../guest-link/link.ts'
 import { saveDeviceState } from './device-state.ts'
 import { besideOf, DiskCopy, type CopiedDisk } from './disk-copy.ts'
+import { unlessFull } from './disk-pause.ts'
 import { makeDirectories, openRoot } from './disks.ts'
 import { bootId } from './identity.ts'
 import { wakeGuest } from './identity-care.ts'
@@ -123,7 +124,7 @@ async function copyRunning(seat: Seat, live: Live, files: SnapshotFiles, request
   const writesOut = request.durable || !request.memory
   const link = linkOf(live)
   // Once more when it stands still: then there is little left to write.
-  if (writesOut) await link.sync()
+  if (writesOut) await unlessFull(live, () => link.sync())
   // QEMU lets go of the disks of a VM whose whole memory is its own, and can't copy them then.
   const disks = request.memory && (seat.known.template ?? null) === null ? [] : disksOf(seat, files)
   const copy = disks.length === 0 ? null : await DiskCopy.beforehand(vmm.qmp, seat.context.jail, seat.id, disks)
