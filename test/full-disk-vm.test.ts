@@ -20,7 +20,10 @@ describe('on a full disk', { skip: !isRoot && 'a disk of its own needs root' }, 
   before(async () => {
     disk = await mkdtemp(join(tmpdir(), 'berth-full-'))
     await runCommand('mount', ['-t', 'tmpfs', '-o', `size=${DISK_BYTES}`, 'tmpfs', disk])
-    owe(`mount ${disk}`, async () => void (await runCommand('umount', ['-l', disk])))
+    owe(`mount ${disk}`, async () => {
+      await runCommand('umount', ['-l', disk])
+      await rm(disk, { recursive: true, force: true })
+    })
     await chmod(disk, 0o755)
     await mkdir(join(disk, 'data'), { mode: 0o755 })
     lab = await openLab({ dataDir: join(disk, 'data') })
