@@ -103,8 +103,8 @@ const FLOORS = `
   of an instance that is left alone: 283 ms when the disk was copied in the pause, 150 now. One that was booted, not cloned,
   stands still for all of its memory and its disk.
 - \`podman\` starts a process on the host's own kernel and CPU.
-- Of the 47 MB of an idle 256 MB clone (\`/proc/PID/smaps\`, three seconds after its launch) translated code is 24, QEMU's
-  heap 10, pages that the guest wrote 6, relocations of QEMU and its libraries 5, translation tables and stacks 2. A smaller
+- An idle clone has 32 MB for itself since its application's process waits in the template. Of the 47 MB
+  that it had before (\`/proc/PID/smaps\`, three seconds after its launch) translated code is 24, QEMU's heap 10, pages that the guest wrote 6, relocations of QEMU and its libraries 5, translation tables and stacks 2. A smaller
   buffer for translated code (\`tb-size\`) is paid for with CPU time, since a full one is emptied and all of it translated
   again; a launch with its first command takes 0.33-0.40 s of CPU with 64 or 24 MB. With 20 MB: 43 MB and 0.41 s; with 12 MB:
   34 MB and 0.57 s; with 8 MB: 29 MB, but every command takes 150 ms, because what one needs doesn't fit. So it stays
@@ -120,8 +120,9 @@ const FLOORS = `
 - \`exec_memory\` was garbage, not what waits: each read of a socket is a new buffer of 64 KiB, a large message one more, and V8
   lets some 30-60 MB of them gather before it looks (traced: \`arrayBuffers\` up to 70 MB at a heap of 24). Now guests' sockets
   read into one buffer, output waits in blocks that are used again, and a client's large frame is freed once it is written:
-  \`arrayBuffers\` stays between 4 and 9 MB, V8 marks nothing meanwhile, and the server grows by 4-7 MB where it grew by 43.
-  Both ways got faster by it, since V8's work was the server's: 180 MB/s out and 173 in where the table says 132 and 125.
+  traced by itself \`arrayBuffers\` stays between 4 and 9 MB, and the server grew by 4-7. In this bench it still grows by 21-71 MB
+  (twelve runs; in the one that was traced all of it within the first input), and by no more when 1.5 GB go through than with 0.4.
+  What that is was not found: neither malloc's threshold (\`MALLOC_MMAP_THRESHOLD_\`) nor a small new space of V8's changes it.
   Three commands' output and two's input at once, one reader slow, take 10 MB: their windows.
   Asking V8 for a small collection every 4 MB was tried first: 10-18 MB, and slower.
 - More than half of \`idle_100\` is V8's clearing away after the launches, the rest what each VM is asked (figures every
