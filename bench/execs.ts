@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import { openExec, openSocket } from '../test/support/exec-socket.ts'
 import type { TestServer } from '../test/support/server.ts'
-import { create, remove } from './berth.ts'
+import { create, remove, untilImageTemplate } from './berth.ts'
 import { figureOf, type Figure } from './figure.ts'
 
 const BLOCK_BYTES = 32 * 1024 * 1024
@@ -25,6 +25,7 @@ export async function execFigures(server: TestServer, samples: number, blocks: n
   const name = 'execs'
   await create(server, { name })
   try {
+    await untilImageTemplate(server)
     const trues: number[] = []
     for (let round = 0; round < samples + WARM_UP; round += 1) {
       const ms = await untilExit(server, name, ['true'])

@@ -52,6 +52,8 @@ export async function standbys(server: TestServer, samples: number): Promise<Rea
     await create(server, { name: small.name, size: '512MB' })
     await create(server, { name: large.name, size: '4096MB' })
     for (const { name } of [small, large]) await says(server, name, ['echo', 'up'], 'up')
+    // The image's own template is made after its first launch of a size, beside whatever else is done then.
+    for (const megabytes of [512, 4096]) await untilImageTemplate(server, megabytes)
     for (let round = 0; round < samples; round += 1) {
       for (const sleeper of [small, large]) await sleepAndWake(server, sleeper)
     }
@@ -67,6 +69,7 @@ export async function naps(server: TestServer, samples: number): Promise<Figure>
   await create(server, { name: napper.name })
   try {
     await says(server, napper.name, ['echo', 'up'], 'up')
+    await untilImageTemplate(server)
     for (let round = 0; round < samples; round += 1) await sleepAndWake(server, napper)
   } finally {
     await remove(server, napper.name)

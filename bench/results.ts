@@ -120,9 +120,8 @@ const FLOORS = `
 - \`exec_memory\` was garbage, not what waits: each read of a socket is a new buffer of 64 KiB, a large message one more, and V8
   lets some 30-60 MB of them gather before it looks (traced: \`arrayBuffers\` up to 70 MB at a heap of 24). Now guests' sockets
   read into one buffer, output waits in blocks that are used again, and a client's large frame is freed once it is written:
-  traced by itself \`arrayBuffers\` stays between 4 and 9 MB, and the server grew by 4-7. In this bench it still grows by 21-71 MB
-  (twelve runs; in the one that was traced all of it within the first input), and by no more when 1.5 GB go through than with 0.4.
-  What that is was not found: neither malloc's threshold (\`MALLOC_MMAP_THRESHOLD_\`) nor a small new space of V8's changes it.
+  \`arrayBuffers\` stays between 4 and 9 MB, and the server grows by 4-7 MB where it grew by 43. Where the template of the image is
+  made meanwhile it grows by 21-71 MB, which is what the server reads for that; the bench waits until it is made.
   Three commands' output and two's input at once, one reader slow, take 10 MB: their windows.
   Asking V8 for a small collection every 4 MB was tried first: 10-18 MB, and slower.
 - More than half of \`idle_100\` is V8's clearing away after the launches, the rest what each VM is asked (figures every
