@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
-import { copyFile, mkdtemp, open, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { copyFile, mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
@@ -14,6 +14,7 @@ import type { QemuHostOptions } from '../src/host/qemu-host.ts'
 import type { InstanceId } from '../src/instance/model.ts'
 import { eventually, exec, isRoot, logLines, openLab, qemusOf, refOf, shell, type Lab } from './host-lab.ts'
 import { tar, writeOciLayout } from './registry-fixture.ts'
+import { flip } from './support/damage.ts'
 
 const MIB = 1024 * 1024
 const SIZE = { vcpus: 1, memoryBytes: 128 * MIB }
@@ -211,17 +212,3 @@ describe('a template of an image', { skip: !isRoot && 'templates need root' }, (
     }
   }
 })
-
-/** Changes one byte near the end. */
-async function flip(path: string): Promise<void> {
-  const file = await open(path, 'r+')
-  try {
-    const at = (await file.stat()).size - 100
-    const byte = Buffer.alloc(1)
-    await file.read(byte, 0, 1, at)
-    byte[0] = (byte[0] ?? 0) ^ 0xff
-    await file.write(byte, 0, 1, at)
-  } finally {
-    await file.close()
-  }
-}

@@ -17,6 +17,7 @@ import { Lull } from '../src/host/qemu/lull.ts'
 import type { TemplateRecord } from '../src/host/qemu/template.ts'
 import { Templates } from '../src/host/qemu/templates.ts'
 import { eventually, exec, GUEST_DIR, isRoot, openLab, refOf, type Lab } from './host-lab.ts'
+import { flip } from './support/damage.ts'
 
 const SIZE = { vcpus: 1, memoryBytes: 128 * 1024 * 1024 }
 
@@ -219,20 +220,6 @@ describe('a template that is not to be trusted', { skip: !isRoot && 'templates n
     await writeFile(path, typeof changed === 'string' ? changed : JSON.stringify(changed))
   }
 })
-
-/** Changes one byte near the end. */
-async function flip(path: string): Promise<void> {
-  const file = await open(path, 'r+')
-  try {
-    const at = (await file.stat()).size - 100
-    const byte = Buffer.alloc(1)
-    await file.read(byte, 0, 1, at)
-    byte[0] = (byte[0] ?? 0) ^ 0xff
-    await file.write(byte, 0, 1, at)
-  } finally {
-    await file.close()
-  }
-}
 
 async function shorten(path: string): Promise<void> {
   const file = await open(path, 'r')

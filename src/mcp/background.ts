@@ -9,6 +9,7 @@
  * The shell that starts it leads the process group and goes; one of its children waits for the end and writes it down. It
  * needs `/bin/sh` in the image and nothing else that not every image with a shell has.
  */
+import { setTimeout as sleep } from 'node:timers/promises'
 import { randomBytes } from 'node:crypto'
 import type { ExecRequest } from '../engine/host-port.ts'
 import { runToEnd } from '../engine/run-command.ts'
@@ -153,14 +154,7 @@ async function script(context: ToolContext, id: InstanceId, text: string, args: 
   return { exitCode: ran.exitCode, stdout: Buffer.from(ran.stdout, ran.encoding), stderr: ran.encoding === 'utf-8' ? ran.stderr : '' }
 }
 
+/** Resolves also when the signal ends it. */
 function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise(resolve => {
-    const done = () => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', done)
-      resolve()
-    }
-    const timer = setTimeout(done, ms)
-    signal.addEventListener('abort', done, { once: true })
-  })
+  return sleep(ms, undefined, { signal }).catch(() => undefined)
 }

@@ -3,8 +3,6 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { findBusybox } from '../../src/host/images/built-in.ts'
@@ -88,15 +86,6 @@ export class OpenSsh {
     const lines = readFileSync(join(this.#dir, 'known_hosts'), 'utf8').split('\n')
     return lines.find(line => line.startsWith(`${host} `))?.slice(host.length + 1) ?? null
   }
-}
-
-export async function freePort(): Promise<number> {
-  const listener = createServer().listen(0, '127.0.0.1')
-  await once(listener, 'listening')
-  const { port } = listener.address() as AddressInfo
-  listener.close()
-  await once(listener, 'close')
-  return port
 }
 
 /** An image of just these files, imported under the name; with busybox and a link for each of its programs that tests use. */

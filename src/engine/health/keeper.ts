@@ -7,6 +7,7 @@
  * a service is ended, and its service puts another in its place; any other stays unhealthy. Nothing is asked of an
  * instance that sleeps. Tallies are kept in memory: a new server begins to count anew from what the record says.
  */
+import { setTimeout as sleep } from 'node:timers/promises'
 import { asBerthError } from '../../instance/errors.ts'
 import { decideRestart, exitedWith } from '../../instance/exit.ts'
 import type { HealthCheck, ProbeResult, Tally } from '../../instance/health.ts'
@@ -171,16 +172,7 @@ function isSame(before: readonly HealthCheck[] | undefined, now: readonly Health
   return before === now || JSON.stringify(before ?? []) === JSON.stringify(now)
 }
 
+/** Resolves also when the signal ends it. */
 function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise(resolve => {
-    const done = () => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', done)
-      resolve()
-    }
-    const timer = setTimeout(done, ms)
-    timer.unref()
-    signal.addEventListener('abort', done, { once: true })
-    if (signal.aborted) done()
-  })
+  return sleep(ms, undefined, { signal, ref: false }).catch(() => undefined)
 }
